@@ -1,0 +1,150 @@
+//! The traits that a broker implements.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use crate::{
+    Error, Event, Limits, Message, Pattern, Receipt, Settings, SettingsError, Subscribe, Topic, Unsupported,
+};
+
+/// A kind of broker, as the configuration names it (`kind: kafka`).
+pub trait Driver: Sync {
+    /// Returns the name that `kind` gives.
+    fn name(&self) -> &'static str;
+
+    /// Checks settings without any I/O.
+    ///
+    /// # Errors
+    ///
+    /// Names the key, what was expected, and what was found.
+    fn check(&self, settings: &Settings) -> Result<(), SettingsError>;
+
+    /// Returns the JSON Schema of the settings.
+    fn schema(&self) -> schemars::Schema;
+
+    /// Opens a bridge, within a Tokio runtime. Never waits for the broker: `probe` tells.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot be used, or a local resource (a directory, a lock) that cannot be had.
+    fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error>;
+}
+
+/// A connection to one broker, shared by everyone in the process.
+#[async_trait]
+pub trait Bridge: Send + Sync {
+    /// Returns the one publisher that all publishes share.
+    fn publisher(&self) -> Arc<dyn Publisher>;
+
+    /// Tells, without I/O, what the broker can do for such a subscription.
+    ///
+    /// # Errors
+    ///
+    /// What the broker cannot do.
+    fn limits(&self, to: &Subscribe) -> Result<Limits, Unsupported>;
+
+    /// Joins or makes a subscription.
+    ///
+    /// # Errors
+    ///
+    /// The caller tries again, with backoff, unless the fault says that it is useless.
+    async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error>;
+
+    /// Tells whether the broker can be used now. Answers within `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// Says in one line what is wrong and what to do.
+    async fn probe(&self, deadline: Instant) -> Result<(), Error>;
+
+    /// Lists the topics that a pattern stands for; a literal pattern gives one or none.
+    ///
+    /// # Errors
+    ///
+    /// The broker cannot be asked.
+    async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error>;
+
+    /// Makes sure that a durable place of this name exists, creating it where the settings say so.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownTopic` where it does not exist and may not be created.
+    async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error>;
+
+    /// Waits until everything that was handed over is settled one way or the other, then lets go
+    /// of the broker. Idempotent.
+    async fn close(&self, deadline: Instant);
+}
+
+/// The publishing half of a bridge.
+pub trait Publisher: Send + Sync {
+    /// Publishes a batch: one outcome a message, in order; there is no overall failure.
+    ///
+    /// The call itself submits, in order; dropping the future cancels nothing. The future is done
+    /// by `deadline`: what was handed over and is not answered then is `Fault::Timeout`.
+    fn publish(
+        &self,
+        topic: &Topic,
+        batch: Vec<Message>,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>>;
+}
+
+/// The receiving half, read by one task.
+#[async_trait]
+pub trait Subscription: Send {
+    /// Waits for what comes next. Cancel-safe.
+    ///
+    /// `None` is a clean end, after `close`. An error ends the subscription: drop it, wait, and
+    /// subscribe again. Trouble that heals by itself (a broker that restarts) is no error.
+    async fn next(&mut self) -> Option<Result<Event, Error>>;
+
+    /// Returns the handle that steers the subscription from elsewhere.
+    fn control(&self) -> Arc<dyn Control>;
+}
+
+/// Steers a subscription from outside the task that reads it.
+#[async_trait]
+pub trait Control: Send + Sync {
+    /// Stops new deliveries. What is out stays ours, and is settled as ever. Idempotent.
+    fn stop_intake(&self);
+
+    /// Counts what is not settled yet.
+    ///
+    /// # Errors
+    ///
+    /// The broker cannot be asked, or cannot tell (`Unsupported`).
+    async fn lag(&self) -> Result<Lag, Error>;
+
+    /// Ends the membership: hands what was settled to the broker, gives back the rest, and lets
+    /// `next` end with `None`. Tokens still out are stale from here on. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// Not all settlements could be handed over by `deadline`; those messages may come again.
+    async fn close(&self, deadline: Instant) -> Result<(), Error>;
+}
+
+/// What a group has yet to settle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Messages stored and not settled.
+    pub messages: u64,
+    /// Age of the oldest of them, where the broker can tell.
+    pub oldest: Option<Duration>,
+}
+
+/// A topic that exists at the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its address.
+    pub topic: Topic,
+    /// How many partitions; 1 where there are none.
+    pub partitions: u32,
+    /// How many messages are stored, where the broker tells.
+    pub messages: Option<u64>,
+}

@@ -1,1 +1,20 @@
-//! x
+//! Sidespan: publish and subscribe over plain HTTP, beside your service, to any broker.
+//!
+//! # The two data paths
+//!
+//! A publish goes through three files, and so does a delivery:
+//!
+//! ```text
+//! POST -> rest/publish.rs -> publish.rs -> bridges/X/publisher.rs -> broker
+//! broker -> bridges/X/subscription.rs -> delivery/pump.rs -> delivery/courier.rs -> webhook
+//! ```
+//!
+//! # The layers, low to high
+//!
+//! `error` · `config` · `cloudevents security` · `publish delivery` · `rest admin` ·
+//! `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
+//! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
+
+pub mod config;
+pub mod error;
+pub mod publish;

@@ -1,0 +1,10 @@
+//! The kinds of broker that this build knows: one line each.
+
+use sidespan_bridge::Driver;
+
+/// Every kind of broker, in the order in which they are listed to people.
+pub const DRIVERS: &[&'static dyn Driver] = &[
+    &sidespan_bridge_embedded::Embedded,
+    #[cfg(feature = "kafka")]
+    &sidespan_bridge_kafka::Kafka,
+];

@@ -1,0 +1,252 @@
+//! What Sidespan is told to do, valid by construction.
+//!
+//! [`file`] is what a person types; [`Config`] is what it means: names are resolved, defaults
+//! filled in, contradictions refused. Nothing beyond this module sees raw input.
+
+mod file;
+mod load;
+mod names;
+mod resolve;
+mod units;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Start, Topic, Window};
+use url::Url;
+
+pub use file::File;
+pub use load::schema;
+pub use names::{Name, NameError, TopicName};
+pub use units::{Size, Span};
+
+/// Everything the server needs to know, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Sidespan's identity: prefix of group names, client id at brokers.
+    pub service: Name,
+    /// Development mode: nothing was configured.
+    pub development: bool,
+    /// The door for services.
+    pub listen: Address,
+    /// The door for operators.
+    pub admin: SocketAddr,
+    /// The door for the kubelet and Prometheus.
+    pub health: Option<SocketAddr>,
+    /// `Host` values that are served besides the listener's own.
+    pub allowed_hosts: Vec<String>,
+    /// `Origin` values that are served; none by default.
+    pub allowed_origins: Vec<String>,
+    /// Log format and level.
+    pub log: Log,
+    /// Every bound of the doors and the publish path.
+    pub limits: Limits,
+    /// How long the two phases of stopping may take.
+    pub drain: Drain,
+    /// The brokers, by name.
+    pub bridges: BTreeMap<Name, BridgeConfig>,
+    /// Where undeclared topic names are looked for, if that bridge is open.
+    pub default_bridge: Option<Name>,
+    /// The declared topics.
+    pub topics: BTreeMap<TopicName, TopicConfig>,
+    /// The subscriptions.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// Where the REST and gRPC doors listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// One JSON object a line, or text for people.
+    pub format: LogFormat,
+    /// Filter directives, such as `info` or `info,sidespan::delivery=debug`.
+    pub level: String,
+}
+
+pub use file::LogFormat;
+
+/// Every bound of the doors and the publish path. Names are those of the configuration.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest payload of one message, in bytes.
+    pub max_message: usize,
+    /// Largest batch request, in bytes, after decompression.
+    pub max_batch: usize,
+    /// Most messages in a batch.
+    pub max_batch_messages: usize,
+    /// Messages that may be unanswered at one broker.
+    pub max_in_flight: usize,
+    /// Bytes that may be unanswered at one broker, and bodies that are being read.
+    pub max_in_flight_bytes: usize,
+    /// How long a publish may take if the caller doesn't say.
+    pub timeout: Duration,
+    /// The longest that a caller may ask for.
+    pub max_timeout: Duration,
+    /// How long the head of a request, and a pause within its body, may take.
+    pub read_timeout: Duration,
+    /// Open connections on the door for services.
+    pub max_connections: usize,
+    /// Open streams on the door for services.
+    pub max_streams: usize,
+}
+
+/// Deadlines of the two phases of stopping.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Phase one: what is in flight to consumers is finished.
+    pub deliveries: Duration,
+    /// Phase two: publishes are answered, settlements committed, groups left.
+    pub shutdown: Duration,
+}
+
+/// One broker.
+pub struct BridgeConfig {
+    /// The kind of broker.
+    pub driver: &'static dyn Driver,
+    /// Its section, without the keys that are the server's.
+    pub settings: Settings,
+    /// Whether undeclared topic names are taken as addresses.
+    pub open: bool,
+}
+
+impl fmt::Debug for BridgeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BridgeConfig").field("kind", &self.driver.name()).finish_non_exhaustive()
+    }
+}
+
+/// A declared topic.
+#[derive(Clone, Debug)]
+pub struct TopicConfig {
+    /// The bridge that has it.
+    pub bridge: Name,
+    /// Its address there.
+    pub address: Topic,
+}
+
+/// One subscription: what is read, how, and where it goes.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Its name, unique in the configuration.
+    pub name: Name,
+    /// The bridge it reads from.
+    pub bridge: Name,
+    /// The topic as it was configured: a declared name, or an address.
+    pub topic: String,
+    /// What it reads there.
+    pub pattern: Pattern,
+    /// Its group at the broker.
+    pub group: Box<str>,
+    /// Where a new group begins.
+    pub start: Start,
+    /// Which messages must not overtake which.
+    pub order: Order,
+    /// When messages are acknowledged.
+    pub guarantee: sidespan_bridge::Guarantee,
+    /// Attempts that may run at a time.
+    pub max_in_flight: usize,
+    /// What may be unsettled at a time, waiting included.
+    pub max_held: Window,
+    /// The webhook.
+    pub push: Push,
+    /// What happens when it does not accept.
+    pub retry: Retry,
+    /// Where messages go that nobody accepts; `None` holds them and goes on trying.
+    pub dead_letter: Option<TopicConfig>,
+}
+
+/// A webhook.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// Where messages are posted.
+    pub url: Url,
+    /// How long one attempt may take: connection, headers and body.
+    pub timeout: Duration,
+    /// Signing secrets; each signs, so that they can be rotated.
+    pub secrets: Vec<Secret>,
+    /// Message headers that are sent under their own name.
+    pub headers: Vec<http::HeaderName>,
+    /// Which HTTP is spoken.
+    pub protocol: PushProtocol,
+    /// How CloudEvents are written.
+    pub cloudevents: CloudEventsMode,
+}
+
+pub use file::{CloudEventsMode, PushProtocol};
+
+/// What happens when a webhook does not accept.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// Attempts after which a failing message is a dead letter.
+    pub max_attempts: u32,
+    /// The first wait, doubled each time, with full jitter.
+    pub base: Duration,
+    /// The longest wait.
+    pub cap: Duration,
+    /// Statuses that mean that the endpoint is unavailable, besides the defaults.
+    pub unavailable: Vec<u16>,
+    /// Statuses that mean that the message failed, besides the defaults.
+    pub failed: Vec<u16>,
+    /// Statuses that mean that the message is refused, besides the defaults.
+    pub refused: Vec<u16>,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file or variable; empty where several came together.
+    pub origin: String,
+    /// The path of the key; empty for the whole.
+    pub key: String,
+    /// What is wrong, what was expected, what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [&self.origin, &self.key] {
+            if !part.is_empty() {
+                write!(f, "{part}: ")?;
+            }
+        }
+        f.write_str(&self.reason)
+    }
+}

@@ -1,0 +1,310 @@
+//! The configuration as a person types it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sidespan_bridge::Secret;
+
+use super::units::{Size, Span};
+
+/// Configuration of Sidespan.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Version of this format.
+    #[schemars(range(min = 1, max = 1))]
+    pub version: Option<u32>,
+    /// Sidespan's identity: prefix of group names, client id at brokers.
+    pub service: Option<String>,
+    /// Where services speak to Sidespan: `host:port`, or `unix:/path`. Default `127.0.0.1:7400`.
+    pub listen: Option<String>,
+    /// Where operators speak to Sidespan. Default `127.0.0.1:7401`.
+    pub admin: Option<SocketAddr>,
+    /// Where the kubelet and Prometheus look, without payloads. Off by default.
+    pub health: Option<SocketAddr>,
+    /// Allows a listener off loopback without authentication.
+    #[serde(default)]
+    pub insecure: bool,
+    /// `Host` values that are served besides the listener's own.
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
+    /// `Origin` values that are served; a page in a browser is refused otherwise.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+    /// The log.
+    #[serde(default)]
+    pub log: LogFile,
+    /// Bounds of the doors and the publish path.
+    #[serde(default)]
+    pub limits: LimitsFile,
+    /// Deadlines of the two phases of stopping.
+    #[serde(default)]
+    pub drain: DrainFile,
+    /// The brokers, by name.
+    #[serde(default)]
+    pub bridges: BTreeMap<String, BridgeFile>,
+    /// The bridge for undeclared topics. Required with several bridges where it matters.
+    pub default_bridge: Option<String>,
+    /// Topics by the name that callers use.
+    #[serde(default)]
+    pub topics: BTreeMap<String, TopicFile>,
+    /// Subscriptions by name.
+    #[serde(default)]
+    pub subscriptions: BTreeMap<String, SubscriptionFile>,
+}
+
+/// The log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogFile {
+    /// Default `text` on a terminal, else `json`.
+    pub format: Option<LogFormat>,
+    /// Filter directives. Default `info`.
+    pub level: Option<String>,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Bounds of the doors and the publish path.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsFile {
+    /// Largest payload of one message. Default 1MiB.
+    pub max_message: Option<Size>,
+    /// Largest batch request, after decompression. Default 64MiB.
+    pub max_batch: Option<Size>,
+    /// Most messages in a batch. Default 10000.
+    pub max_batch_messages: Option<usize>,
+    /// Messages that may be unanswered at one broker. Default 16384.
+    pub max_in_flight: Option<usize>,
+    /// Bytes that may be unanswered at one broker. Default 64MiB.
+    pub max_in_flight_bytes: Option<Size>,
+    /// How long a publish may take if the caller doesn't say. Default 10s.
+    pub timeout: Option<Span>,
+    /// The longest that a caller may ask for. Default 30s.
+    pub max_timeout: Option<Span>,
+    /// How long the head of a request, or a pause in its body, may take. Default 10s.
+    pub read_timeout: Option<Span>,
+    /// Open connections on the door for services. Default 8192.
+    pub max_connections: Option<usize>,
+    /// Open streams on the door for services. Default 2048.
+    pub max_streams: Option<usize>,
+}
+
+/// Deadlines of the two phases of stopping.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainFile {
+    /// Finishing what is in flight to consumers. Default 20s.
+    pub deliveries: Option<Span>,
+    /// Answering publishes, committing, leaving groups. Default 5s.
+    pub shutdown: Option<Span>,
+}
+
+/// A broker. Keys besides these are the kind's own.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct BridgeFile {
+    /// The kind of broker.
+    pub kind: String,
+    /// Takes undeclared topic names as addresses, if this is the default bridge.
+    #[serde(default)]
+    pub open: bool,
+    /// The kind's own keys.
+    #[serde(flatten)]
+    pub keys: Map<String, Value>,
+}
+
+/// A topic.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopicFile {
+    /// The bridge that has it. Default: the default bridge.
+    pub bridge: Option<String>,
+    /// Its address there. Default: its name.
+    pub address: Option<String>,
+}
+
+/// A subscription.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionFile {
+    /// A declared topic, or an address or pattern (`orders.*`, `orders.>`) on an open bridge.
+    pub topic: String,
+    /// The bridge, for an address or pattern. Default: the default bridge.
+    pub bridge: Option<String>,
+    /// The group at the broker. Default `<service>.<subscription>`.
+    pub group: Option<String>,
+    /// Where a new group begins. Default `end`.
+    pub start: Option<StartFile>,
+    /// Which messages must not overtake which. Default `none`.
+    #[serde(default)]
+    pub order: OrderFile,
+    /// When messages are acknowledged. Default `at-least-once`.
+    #[serde(default)]
+    pub guarantee: GuaranteeFile,
+    /// Attempts that may run at a time. Default 64.
+    pub max_in_flight: Option<usize>,
+    /// What may be unsettled at a time, waiting included.
+    #[serde(default)]
+    pub max_held: HeldFile,
+    /// The webhook.
+    pub push: PushFile,
+    /// What happens when it does not accept.
+    #[serde(default)]
+    pub retry: RetryFile,
+    /// Where messages go that nobody accepts: a topic, or `false` to hold them and go on trying.
+    /// Default `dead.<service>.<subscription>`.
+    pub dead_letter: Option<DeadLetterFile>,
+}
+
+/// Where a new group begins.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartFile {
+    /// The oldest stored message.
+    Begin,
+    /// What is published from now on.
+    End,
+    /// A position that a receipt or a message gave.
+    Position(String),
+    /// A time, RFC 3339.
+    Time(String),
+}
+
+/// Which messages must not overtake which.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderFile {
+    /// Messages of one key.
+    Key,
+    /// None.
+    #[default]
+    None,
+    /// All of a partition or queue.
+    Topic,
+}
+
+/// When messages are acknowledged.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuaranteeFile {
+    /// After the webhook accepted.
+    #[default]
+    AtLeastOnce,
+    /// Before the webhook is called.
+    AtMostOnce,
+}
+
+/// What may be unsettled at a time.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeldFile {
+    /// Default 4096.
+    pub messages: Option<usize>,
+    /// Default 16MiB.
+    pub bytes: Option<Size>,
+}
+
+/// A webhook.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PushFile {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// How long one attempt may take: connection, headers and body. Default 10s.
+    pub timeout: Option<Span>,
+    /// Signing secrets (`whsec_...`); each signs, so that they can be rotated.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+    /// Message headers that are sent under their own name.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Which HTTP is spoken. Default `http1`.
+    #[serde(default)]
+    pub protocol: PushProtocol,
+    /// How CloudEvents are written. Default `binary`.
+    #[serde(default)]
+    pub cloudevents: CloudEventsMode,
+}
+
+/// Which HTTP is spoken to a webhook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PushProtocol {
+    /// HTTP/2 without an upgrade, and without TLS by prior knowledge.
+    H2,
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+}
+
+/// How CloudEvents are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CloudEventsMode {
+    /// Attributes as headers, data as body.
+    #[default]
+    Binary,
+    /// Everything in one JSON body.
+    Structured,
+}
+
+/// What happens when a webhook does not accept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryFile {
+    /// Attempts after which a failing message is a dead letter. Default 20.
+    pub max_attempts: Option<u32>,
+    /// Waits between attempts.
+    #[serde(default)]
+    pub backoff: BackoffFile,
+    /// Moves statuses between the three kinds of failure.
+    #[serde(default)]
+    pub on: RetryOnFile,
+}
+
+/// Waits between attempts, with full jitter.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackoffFile {
+    /// The first wait, doubled each time. Default 200ms.
+    pub base: Option<Span>,
+    /// The longest wait. Default 5m.
+    pub cap: Option<Span>,
+}
+
+/// Statuses that mean something else than by default.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryOnFile {
+    /// The endpoint is unavailable: retried without end, counts no attempt.
+    #[serde(default)]
+    pub unavailable: Vec<u16>,
+    /// The message failed: counts an attempt.
+    #[serde(default)]
+    pub failed: Vec<u16>,
+    /// The message is refused: a dead letter at once.
+    #[serde(default)]
+    pub refused: Vec<u16>,
+}
+
+/// Where messages go that nobody accepts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected the name of a topic, or false")]
+pub enum DeadLetterFile {
+    /// `false`: nowhere.
+    Switch(bool),
+    /// A declared topic, or an address on the subscription's bridge.
+    Topic(String),
+}

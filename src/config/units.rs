@@ -1,0 +1,160 @@
+//! Durations and sizes as people write them: always with a unit.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// A duration with a unit: `250ms`, `5s`, `1m 30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// Reads a duration.
+    ///
+    /// # Errors
+    ///
+    /// No unit, or no number.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|_| UnitError::Span(text.chars().take(80).collect()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Span;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration with a unit, such as \"250ms\" or \"5s\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+                Span::parse(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl JsonSchema for Span {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A duration with a unit.",
+            "examples": ["250ms", "5s", "1m 30s"],
+        })
+    }
+}
+
+/// A size in bytes, as a number or with a unit: `65536`, `64KiB`, `1MB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub usize);
+
+impl Size {
+    /// Reads a size.
+    ///
+    /// # Errors
+    ///
+    /// An unknown unit, no number, or more than this machine can address.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        const UNITS: [(&str, u64); 7] = [
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("kB", 1_000),
+            ("MB", 1_000_000),
+            ("GB", 1_000_000_000),
+            ("B", 1),
+        ];
+        let error = || UnitError::Size(text.chars().take(80).collect());
+        let (digits, unit) = UNITS
+            .iter()
+            .find_map(|(name, unit)| text.strip_suffix(name).map(|digits| (digits, *unit)))
+            .unwrap_or((text, 1));
+        let number: u64 = digits.trim_end().parse().map_err(|_| error())?;
+        let bytes = number.checked_mul(unit).ok_or_else(error)?;
+        usize::try_from(bytes).map(Self).map_err(|_| error())
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size in bytes, such as 65536 or \"64KiB\"")
+            }
+
+            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
+                usize::try_from(bytes).map(Size).map_err(E::custom)
+            }
+
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
+                usize::try_from(bytes).map(Size).map_err(E::custom)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                Size::parse(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "description": "A size in bytes: a number, or with one of B, kB, MB, GB, KiB, MiB, GiB.",
+            "examples": [65536, "64KiB"],
+        })
+    }
+}
+
+/// A text that is no duration or size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// Not a size.
+    #[error("{0:?} is no size: use a number of bytes, or one with a unit, such as 64KiB or 1MB")]
+    Size(Box<str>),
+    /// Not a duration.
+    #[error("{0:?} is no duration: use a number with a unit, such as 250ms, 5s or 2m")]
+    Span(Box<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_without_a_unit_is_no_duration() {
+        assert!(Span::parse("5").is_err());
+        assert_eq!(Span::parse("5s"), Ok(Span(Duration::from_secs(5))));
+    }
+
+    #[test]
+    fn sizes_are_decimal_or_binary_as_their_unit_says() {
+        assert_eq!(Size::parse("64KiB"), Ok(Size(65_536)));
+        assert_eq!(Size::parse("1MB"), Ok(Size(1_000_000)));
+        assert_eq!(Size::parse("7"), Ok(Size(7)));
+        assert!(Size::parse("1 parsec").is_err());
+        assert!(Size::parse("99999999999GiB").is_err());
+    }
+}

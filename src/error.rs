@@ -1,0 +1,191 @@
+//! What can fail, and what each failure means outside.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use sidespan_bridge::Fault;
+
+/// A failed request. `Display` goes to the caller; `source` goes to the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker failed; its own error is the source.
+    #[error(transparent)]
+    Broker(#[from] sidespan_bridge::Error),
+    /// The server is stopping.
+    #[error("this server is stopping; try again in a moment")]
+    Draining,
+    /// Something that we did not foresee; the log has more.
+    #[error("something went wrong here; the log has more")]
+    Internal,
+    /// The request cannot be understood.
+    #[error("{0}")]
+    Invalid(String),
+    /// The page or host that asks is not listed.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The method is not one of the resource's.
+    #[error("this resource has no such method")]
+    MethodNotAllowed,
+    /// None of the media types that the caller takes can be made.
+    #[error("{0}")]
+    NotAcceptable(String),
+    /// There is no such resource.
+    #[error("there is nothing at this path; /openapi.json describes what there is")]
+    NotFound,
+    /// A configured limit is reached; the name of the limit comes first.
+    #[error("{limit} is reached: {reason}")]
+    Limited {
+        /// Name of the limit in the configuration.
+        limit: &'static str,
+        /// What there is too much of.
+        reason: String,
+    },
+    /// Too much is in flight to a broker that is slow or down.
+    #[error("{limit} is reached: too much is in flight to the broker")]
+    Saturated {
+        /// Name of the limit in the configuration.
+        limit: &'static str,
+    },
+    /// The body is larger than the door allows.
+    #[error("the body is larger than {limit} allows ({most} bytes)")]
+    TooLarge {
+        /// Name of the limit in the configuration.
+        limit: &'static str,
+        /// Its value.
+        most: usize,
+    },
+    /// The body did not come in time.
+    #[error("the request did not arrive in time")]
+    RequestTimeout,
+    /// No topic has this name.
+    #[error(
+        "there is no topic named {0:?}: declare it under `topics`, or set `open: true` on the default bridge"
+    )]
+    UnknownTopic(String),
+    /// The body's media type is not understood.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+}
+
+/// What a failure means to a caller, at every door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// The last part of the problem's type, in kebab case; in capitals it is the code.
+    pub slug: &'static str,
+    /// One line for people, the same for each failure of the class.
+    pub title: &'static str,
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// Whether the message may have been stored nevertheless.
+    pub unknown: bool,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// Returns what this failure means to the caller.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Broker(error) => Class::of(error.fault),
+            Self::Draining => {
+                Class::later("draining", "The server is stopping", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::Forbidden(_) => {
+                Class::new("forbidden", "The request is not allowed here", StatusCode::FORBIDDEN)
+            }
+            Self::Internal => Class::new("internal", "An internal error", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Invalid(_) => {
+                Class::new("invalid-request", "The request cannot be understood", StatusCode::BAD_REQUEST)
+            }
+            Self::Limited { .. } => {
+                Class::later("limited", "A configured limit is reached", StatusCode::TOO_MANY_REQUESTS)
+            }
+            Self::MethodNotAllowed => Class::new(
+                "method-not-allowed",
+                "The resource has no such method",
+                StatusCode::METHOD_NOT_ALLOWED,
+            ),
+            Self::NotAcceptable(_) => {
+                Class::new("not-acceptable", "No such representation can be made", StatusCode::NOT_ACCEPTABLE)
+            }
+            Self::NotFound => Class::new("not-found", "There is nothing here", StatusCode::NOT_FOUND),
+            Self::RequestTimeout => Class::later(
+                "request-timeout",
+                "The request did not arrive in time",
+                StatusCode::REQUEST_TIMEOUT,
+            ),
+            Self::Saturated { .. } => {
+                Class::later("overloaded", "Too much is in flight", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::TooLarge { .. } => {
+                Class::new("too-large", "The message is too large", StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Self::UnknownTopic(_) => {
+                Class::new("unknown-topic", "There is no such topic", StatusCode::NOT_FOUND)
+            }
+            Self::UnsupportedMediaType(_) => Class::new(
+                "unsupported-media-type",
+                "The body's media type is not understood",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ),
+        }
+    }
+}
+
+impl Class {
+    /// Returns what a broker's fault means to the caller.
+    pub fn of(fault: Fault) -> Self {
+        match fault {
+            Fault::Conflict => Self::new("conflict", "It exists with other settings", StatusCode::CONFLICT),
+            Fault::Denied => Self::new("denied", "The broker does not allow this", StatusCode::FORBIDDEN),
+            Fault::Invalid => {
+                Self::new("invalid-request", "The request cannot be understood", StatusCode::BAD_REQUEST)
+            }
+            Fault::Overloaded => {
+                Self::later("overloaded", "Too much is in flight", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Fault::Rejected => Self::later("rejected", "The broker refused", StatusCode::BAD_GATEWAY),
+            Fault::StorageFull => {
+                Self::later("storage-full", "The storage is full", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Fault::Timeout => Self {
+                unknown: true,
+                ..Self::later(
+                    "timeout",
+                    "The outcome is unknown at the deadline",
+                    StatusCode::GATEWAY_TIMEOUT,
+                )
+            },
+            Fault::TooLarge => {
+                Self::new("too-large", "The message is too large", StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Fault::Unavailable => {
+                Self::later("unavailable", "The broker cannot be reached", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Fault::UnknownTopic => {
+                Self::new("unknown-topic", "There is no such topic", StatusCode::NOT_FOUND)
+            }
+            Fault::Unroutable => {
+                Self::new("unroutable", "Nobody would receive the message", StatusCode::NOT_FOUND)
+            }
+            Fault::Unsupported => {
+                Self::new("unsupported", "The broker cannot do this", StatusCode::NOT_IMPLEMENTED)
+            }
+        }
+    }
+
+    /// Returns the code: the slug in capitals, `UNKNOWN_TOPIC`.
+    pub fn code(&self) -> String {
+        self.slug.replace('-', "_").to_ascii_uppercase()
+    }
+
+    const fn new(slug: &'static str, title: &'static str, status: StatusCode) -> Self {
+        Self { slug, title, status, retryable: false, unknown: false, retry_after: None }
+    }
+
+    const fn later(slug: &'static str, title: &'static str, status: StatusCode) -> Self {
+        Self { retryable: true, retry_after: Some(Duration::from_secs(1)), ..Self::new(slug, title, status) }
+    }
+}

@@ -1,0 +1,145 @@
+//! Publishes: find the route, admit, send.
+//!
+//! A publish has two steps, so that a door can refuse before it reads a body: [`Publishing::admit`]
+//! reserves room at the broker, [`Publishing::publish`] uses it. The reservation lives until the
+//! broker has answered, also when the caller goes away.
+
+mod budget;
+mod collect;
+mod routes;
+
+use std::fmt::Write;
+use std::future::Future;
+
+use sha2::{Digest, Sha256};
+use sidespan_bridge::{Fault, Message, Receipt};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+pub use budget::{Admission, Budget};
+pub use routes::{Outlet, Route, Routes};
+
+use crate::error::Error;
+
+/// The publish use case, shared by every door.
+#[derive(Debug)]
+pub struct Publishing {
+    routes: Routes,
+}
+
+impl Publishing {
+    /// Publishes along these routes.
+    pub fn new(routes: Routes) -> Self {
+        Self { routes }
+    }
+
+    /// Returns the routes.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Finds where messages of a topic go.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownTopic`, or `Invalid` where this cannot be a topic's name.
+    pub fn route(&self, topic: &str) -> Result<Route, Error> {
+        self.routes.find(topic)
+    }
+
+    /// Reserves room for `messages` and `bytes` at the route's broker, before they are read.
+    ///
+    /// # Errors
+    ///
+    /// `Saturated`, with the name of the limit.
+    pub fn admit(&self, route: &Route, messages: usize, bytes: usize) -> Result<Admission, Error> {
+        route.outlet().budget().admit(messages, bytes)
+    }
+
+    /// Submits a batch, in this call itself, and returns the outcomes to wait for: one a message,
+    /// in order. Dropping the future cancels nothing.
+    ///
+    /// A message's `deduplication` holds the caller's own idempotency key here; the broker sees a
+    /// hash of it with the topic, since some brokers deduplicate across topics.
+    pub fn publish(
+        &self,
+        route: &Route,
+        admission: Admission,
+        mut batch: Vec<Message>,
+        deadline: Instant,
+    ) -> impl Future<Output = Vec<Result<Stored, Error>>> + Send + use<> {
+        let mut ids = Vec::with_capacity(batch.len());
+        let mut provoked = Vec::with_capacity(batch.len());
+        for message in &mut batch {
+            if let Some(key) = message.deduplication.take() {
+                let hash = scoped(route.name(), &key);
+                message.id.get_or_insert_with(|| hash.clone());
+                message.deduplication = Some(hash);
+            }
+            ids.push(message.id.get_or_insert_with(new_id).clone());
+            provoked.push(message.deduplication.is_some());
+        }
+        let outcomes = route.outlet().publisher().publish(route.address(), batch, deadline);
+        let outcomes = collect::collect(outcomes, admission);
+        async move {
+            let outcomes = outcomes.await;
+            let told = ids.into_iter().zip(provoked).zip(outcomes);
+            told.map(|((id, provoked), outcome)| stored(id, provoked, outcome)).collect()
+        }
+    }
+}
+
+/// A message that the broker has, by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The id that names the message.
+    pub id: Box<str>,
+    /// What the broker said.
+    pub receipt: Receipt,
+}
+
+/// Returns a new message id: a UUID, version 7 (RFC 9562), so that ids sort by time.
+pub fn new_id() -> Box<str> {
+    Uuid::now_v7().to_string().into()
+}
+
+/// A `duplicate` that nobody asked for means that the broker dropped another message.
+fn stored(
+    id: Box<str>,
+    provoked: bool,
+    outcome: Result<Receipt, sidespan_bridge::Error>,
+) -> Result<Stored, Error> {
+    match outcome? {
+        Receipt { duplicate: true, .. } if !provoked => Err(sidespan_bridge::Error::new(Fault::Rejected)
+            .detail("the broker took the message for a repeat of another one and did not store it")
+            .into()),
+        receipt => Ok(Stored { id, receipt }),
+    }
+}
+
+/// Hashes (caller, topic, key); the caller is nobody until callers have names.
+fn scoped(topic: &str, key: &str) -> Box<str> {
+    let mut hash = Sha256::new();
+    for part in ["", topic, key] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut text = String::with_capacity(32);
+    for byte in hash.finalize().iter().take(16) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_key_on_two_topics_is_two_ids() {
+        assert_eq!(scoped("a", "k"), scoped("a", "k"));
+        assert_ne!(scoped("a", "k"), scoped("b", "k"));
+        assert_ne!(scoped("ab", "c"), scoped("a", "bc"));
+    }
+}

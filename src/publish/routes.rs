@@ -1,0 +1,130 @@
+//! From the name that a caller gives to a broker's address.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use sidespan_bridge::{Bridge, Publisher, Topic};
+
+use super::Budget;
+use crate::config::{Config, Name, TopicName};
+use crate::error::Error;
+
+/// Every topic that can be published to or read.
+#[derive(Debug)]
+pub struct Routes {
+    declared: BTreeMap<TopicName, Route>,
+    open: Option<Arc<Outlet>>,
+}
+
+impl Routes {
+    /// Resolves the configured topics over the opened bridges.
+    pub fn new(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Self {
+        let declared = config.topics.iter().filter_map(|(name, topic)| {
+            let outlet = outlets.get(&topic.bridge)?.clone();
+            Some((
+                name.clone(),
+                Route(Arc::new(Target { name: name.clone(), address: topic.address.clone(), outlet })),
+            ))
+        });
+        let open =
+            config.default_bridge.as_ref().filter(|name| config.bridges.get(*name).is_some_and(|b| b.open));
+        Self { declared: declared.collect(), open: open.and_then(|name| outlets.get(name).cloned()) }
+    }
+
+    /// Finds a topic: a declared one, or an address on the open default bridge.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownTopic`, or `Invalid` where this cannot be a topic's name.
+    pub fn find(&self, name: &str) -> Result<Route, Error> {
+        if let Some(route) = self.declared.get(name) {
+            return Ok(route.clone());
+        }
+        let name = TopicName::parse(name).map_err(|error| Error::Invalid(error.to_string()))?;
+        match &self.open {
+            Some(outlet) if !self.claimed(name.as_str(), outlet) => {
+                let address = Topic::new(name.as_str());
+                Ok(Route(Arc::new(Target { name, address, outlet: outlet.clone() })))
+            }
+            Some(_) | None => Err(Error::UnknownTopic(name.as_str().to_owned())),
+        }
+    }
+
+    /// A declared topic's address is reached by its name only, so that its rules hold.
+    fn claimed(&self, address: &str, outlet: &Arc<Outlet>) -> bool {
+        let same =
+            |route: &Route| Arc::ptr_eq(&route.0.outlet, outlet) && route.address().as_str() == address;
+        self.declared.values().any(same)
+    }
+}
+
+/// Where messages of one topic go. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Route(Arc<Target>);
+
+#[derive(Debug)]
+struct Target {
+    name: TopicName,
+    address: Topic,
+    outlet: Arc<Outlet>,
+}
+
+impl Route {
+    /// Returns the name that callers use.
+    pub fn name(&self) -> &str {
+        self.0.name.as_str()
+    }
+
+    /// Returns the broker's address.
+    pub fn address(&self) -> &Topic {
+        &self.0.address
+    }
+
+    /// Returns the broker's side.
+    pub fn outlet(&self) -> &Outlet {
+        &self.0.outlet
+    }
+}
+
+/// An opened bridge, with what is shared by all who use it.
+pub struct Outlet {
+    name: Name,
+    bridge: Arc<dyn Bridge>,
+    publisher: Arc<dyn Publisher>,
+    budget: Budget,
+}
+
+impl Outlet {
+    /// Shares a bridge, within a budget.
+    pub fn new(name: Name, bridge: Arc<dyn Bridge>, budget: Budget) -> Self {
+        let publisher = bridge.publisher();
+        Self { name, bridge, publisher, budget }
+    }
+
+    /// Returns the bridge's name in the configuration.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Returns the bridge.
+    pub fn bridge(&self) -> &Arc<dyn Bridge> {
+        &self.bridge
+    }
+
+    /// Returns the one publisher that all share.
+    pub fn publisher(&self) -> &Arc<dyn Publisher> {
+        &self.publisher
+    }
+
+    /// Returns what may be in flight.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,28 @@
-//! x
+//! Owns the real brokers, Sidespan processes and webhook receivers that tests run against.
+//!
+//! No test starts a process by itself: [`Process`] makes sure that what was started ends with
+//! the test run, also when that is interrupted or killed. On it stand [`Kafka`] and [`Sidecar`].
+//! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
+//! publishing side. The rest is what such tests share: [`eventually`], [`free_port`], [`Random`].
+//!
+//! What fails here fails the test: functions panic with what they saw and where the log is.
+
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a failure here is a failure of the test that called, and its words are for the person who reads the test run"
+)]
+
+pub use eventually::eventually;
+pub use kafka::{Kafka, NotOurs};
+pub use logs::log_file;
+pub use port::free_port;
+pub use process::{Process, Signal};
+pub use random::{Random, unique_name};
+
+mod eventually;
+mod kafka;
+mod logs;
+mod port;
+mod process;
+mod random;

@@ -13,16 +13,22 @@
     reason = "a failure here is a failure of the test that called, and its words are for the person who reads the test run"
 )]
 
+pub use client::{Client, NoAnswer, Request, Response, Streamed};
 pub use eventually::eventually;
 pub use kafka::{Kafka, NotOurs};
 pub use logs::log_file;
 pub use port::free_port;
 pub use process::{Process, Signal};
 pub use random::{Random, unique_name};
+pub use sidecar::{Ended, Launch, Sidecar};
+pub use webhook::{Answer, Received, Webhook};
 
+mod client;
 mod eventually;
 mod kafka;
 mod logs;
 mod port;
 mod process;
 mod random;
+mod sidecar;
+mod webhook;

@@ -102,8 +102,10 @@ pub struct Limits {
     pub timeout: Duration,
     /// The longest that a caller may ask for.
     pub max_timeout: Duration,
-    /// How long the head of a request, and a pause within its body, may take.
+    /// How long a pause within a request's body may take.
     pub read_timeout: Duration,
+    /// How long a connection may be idle, or take to send the head of a request.
+    pub idle_timeout: Duration,
     /// Open connections on the door for services.
     pub max_connections: usize,
     /// Open streams on the door for services.

@@ -17,4 +17,6 @@
 
 pub mod config;
 pub mod error;
+pub mod listen;
 pub mod publish;
+pub mod telemetry;

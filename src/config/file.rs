@@ -94,8 +94,10 @@ pub struct LimitsFile {
     pub timeout: Option<Span>,
     /// The longest that a caller may ask for. Default 30s.
     pub max_timeout: Option<Span>,
-    /// How long the head of a request, or a pause in its body, may take. Default 10s.
+    /// How long a pause in a request's body may take. Default 10s.
     pub read_timeout: Option<Span>,
+    /// How long a connection may be idle, or take to send the head of a request. Default 75s.
+    pub idle_timeout: Option<Span>,
     /// Open connections on the door for services. Default 8192.
     pub max_connections: Option<usize>,
     /// Open streams on the door for services. Default 2048.

@@ -144,6 +144,7 @@ fn limits(file: &LimitsFile, errors: &mut Errors) -> Limits {
         timeout: span(file.timeout, Duration::from_secs(10)),
         max_timeout: span(file.max_timeout, Duration::from_secs(30)),
         read_timeout: span(file.read_timeout, Duration::from_secs(10)),
+        idle_timeout: span(file.idle_timeout, Duration::from_secs(75)),
         max_connections: file.max_connections.unwrap_or(8192),
         max_streams: file.max_streams.unwrap_or(2048),
     };

@@ -1,0 +1,167 @@
+//! Accepts connections and serves them, within bounds and until told to stop.
+//!
+//! axum's own loop has no deadline for stopping, no cap on connections and leaves Nagle on, which
+//! stalls HTTP/2 by tens of milliseconds; so the loop is ours, over hyper-util's connections.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Address;
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket; its path is removed at the end.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Binds an address. A Unix socket that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, or not ours to bind.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            Address::Unix(path) => {
+                let in_use = tokio::net::UnixStream::connect(path).await.is_ok();
+                if in_use {
+                    return Err(io::Error::from(io::ErrorKind::AddrInUse));
+                }
+                match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
+            }
+        }
+    }
+
+    /// Returns where it listens, the real port included.
+    ///
+    /// # Errors
+    ///
+    /// The socket is gone.
+    pub fn address(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Self::Unix(_, path) => Ok(Address::Unix(path.clone())),
+        }
+    }
+}
+
+/// Bounds of a door's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Open connections; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// How long a connection may be idle, or take to send the head of a request.
+    pub idle: Duration,
+}
+
+/// Most bytes of a request's head.
+const MAX_HEAD: usize = 64 << 10;
+/// Most headers of a request.
+const MAX_HEADERS: usize = 256;
+
+/// Serves until `stop`, then lets requests that are under way finish for at most `grace`.
+///
+/// Returns how many connections had to be cut.
+pub async fn serve(
+    listener: Listener,
+    router: Router,
+    bounds: Bounds,
+    stop: CancellationToken,
+    grace: Duration,
+) -> usize {
+    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let builder = builder(bounds.idle);
+    while let Some(slot) = stop.run_until_cancelled(slots.clone().acquire_owned()).await {
+        while connections.try_join_next().is_some() {}
+        let Some(accepted) = stop.run_until_cancelled(accept(&listener)).await else { break };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                // Out of file descriptors, most likely: the connections there are must end first.
+                stop.run_until_cancelled(sleep(Duration::from_millis(100))).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        connections.spawn(async move {
+            // A connection that breaks is its client's affair.
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+    let socket = match &listener {
+        Listener::Unix(_, path) => Some(path.clone()),
+        Listener::Tcp(_) => None,
+    };
+    drop(listener);
+    if let Some(path) = socket {
+        let _ = std::fs::remove_file(path);
+    }
+    // Both end together once the last request is answered.
+    let _ = timeout_at(Instant::now() + grace, graceful.shutdown()).await;
+    while connections.try_join_next().is_some() {}
+    let cut = connections.len();
+    connections.shutdown().await;
+    cut
+}
+
+fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .half_close(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(idle)
+        .keep_alive_timeout(Duration::from_secs(20))
+        .max_concurrent_streams(1024)
+        .max_header_list_size(MAX_HEAD as u32);
+    builder
+}
+
+/// A byte stream, whichever socket it came by.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+        Listener::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+    }
+}

@@ -1,0 +1,29 @@
+//! What Sidespan says of itself.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts the log on standard error. A second call changes nothing.
+///
+/// # Errors
+///
+/// The level is no filter directive.
+pub fn start(log: &Log) -> Result<(), LevelError> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|_| LevelError(log.level.clone()))?;
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Whoever embeds this as a library may have a log already, which then is theirs to keep.
+    let _ = match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.try_init(),
+    };
+    Ok(())
+}
+
+/// A level that is no filter.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "log.level: {0:?} is no filter: use error, warn, info, debug or trace, or `info,sidespan::delivery=debug`"
+)]
+pub struct LevelError(String);

@@ -31,12 +31,25 @@
     reason = "this is test code, though it is compiled as a library for the bridges' tests"
 )]
 
-pub mod ability;
-pub mod cases;
-
+mod ability;
+mod cases;
+pub mod ending;
+pub mod faults;
+mod inbox;
+mod ledger;
+pub mod limits;
+pub mod load;
+pub mod lost;
+pub mod order;
+pub mod publish;
 mod run;
+pub mod settle;
+pub mod start;
+pub mod subscribe;
+pub mod topics;
+pub mod window;
 
-pub use ability::{Ability, Kind};
+pub use ability::{ABILITIES, Ability, Kind};
 pub use cases::{CASES, Case};
 pub use run::main;
 

@@ -1,7 +1,7 @@
 //! What a broker may lack.
 
 use Ability::{
-    Broker, Deduplication, DelayedRelease, Groups, Order, OrderedSharing, Partitions, Positions,
+    Broker, Deduplication, DelayedRelease, Groups, Listing, Order, OrderedSharing, Partitions, Positions,
     SeparateMembers, Start, Storage, Tombstone, UnknownTopic,
 };
 
@@ -32,6 +32,8 @@ pub enum Ability {
     /// What a group has settled outlives its members, and so does what it has not. Else `settle`
     /// is `Stale` and `lag` is `Unsupported`.
     Groups,
+    /// Topics can be listed. Else `topics` is `Unsupported`.
+    Listing,
     /// `Order::Key` and `Order::Topic`. Else `Unsupported`.
     Order,
     /// Members of an ordered subscription all get a part. Else one is active, the others stand by.
@@ -53,11 +55,12 @@ pub enum Ability {
 }
 
 /// All abilities.
-pub const ABILITIES: [Ability; 13] = [
+pub const ABILITIES: [Ability; 14] = [
     Broker,
     Deduplication,
     DelayedRelease,
     Groups,
+    Listing,
     Order,
     OrderedSharing,
     Partitions,
@@ -79,6 +82,7 @@ impl Ability {
             Self::Deduplication   => [false, true,  false, false, true],
             Self::DelayedRelease  => [false, true,  false, false, true],
             Self::Groups          => [true,  true,  false, true,  true],
+            Self::Listing         => [true,  true,  false, false, true],
             Self::Order           => [true,  true,  false, true,  true],
             Self::OrderedSharing  => [true,  false, false, false, false],
             Self::Partitions      => [true,  false, false, false, false],

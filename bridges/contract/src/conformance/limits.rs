@@ -1,0 +1,147 @@
+//! What the broker cannot do is said, with a typed error and before any I/O where that is possible.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::ability::ABILITIES;
+use super::inbox::{Inbox, attempt, has, keyed, message, publish, topic, unique, wish, within};
+use super::{Ability, Harness};
+use crate::{
+    Bridge, Fault, Guarantee, Message, Order, Pattern, Position, Settlement, Start, Subscribe, Topic, Verdict,
+};
+
+/// Each lack that the table allows is admitted in the way that the table names; `limits` allows all
+/// else.
+pub async fn what_the_broker_lacks_it_says(harness: &dyn Harness) {
+    let topic = topic(harness, 1).await;
+    let member = harness.open().await;
+    let _inbox = Inbox::open(harness, &member, wish(harness, &topic, &unique())).await;
+    for ability in ABILITIES {
+        if has(harness, ability) {
+            allowed(harness, &member, &topic, ability);
+        } else {
+            admitted(harness, &member, &topic, ability).await;
+        }
+    }
+}
+
+/// Checks what `limits` says of an ability that the broker has.
+fn allowed(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic, ability: Ability) {
+    let wishes = match ability {
+        Ability::Order => orders(harness, topic),
+        Ability::Start => starts(harness, topic),
+        _ => vec![wish(harness, topic, &unique())],
+    };
+    for wish in wishes {
+        let limits =
+            member.limits(&wish).unwrap_or_else(|error| panic!("{ability:?}: {wish:?} was refused: {error}"));
+        if ability == Ability::DelayedRelease && wish.order == Order::None {
+            assert!(limits.releases_to_broker, "{ability:?}: a release waits at the broker or on disk");
+        }
+    }
+}
+
+/// Checks that a lack is admitted.
+async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic, lack: Ability) {
+    match lack {
+        Ability::Broker => assert!(harness.broker().is_none(), "{lack:?} is lacking, and there is one"),
+        Ability::Deduplication => {
+            let once = Message { deduplication: Some(unique().into()), ..message("twice") };
+            for receipt in publish(harness, member, topic, vec![once.clone(), once]).await {
+                assert!(!receipt.deduplicated && !receipt.duplicate, "{lack:?} is lacking: {receipt:?}");
+            }
+        }
+        Ability::DelayedRelease => {
+            let limits = member.limits(&wish(harness, topic, &unique())).expect("a usual wish");
+            assert!(!limits.releases_to_broker, "{lack:?} is lacking: {limits:?}");
+        }
+        Ability::Groups => {
+            let mut inbox = Inbox::open(harness, member, wish(harness, topic, &unique())).await;
+            publish(harness, member, topic, vec![message("seen once")]).await;
+            let settled = inbox.delivery("the message").await.ack.settle(Verdict::Accept);
+            let settlement = within(harness.patience(), "a settlement", settled).await;
+            assert_eq!(
+                settlement,
+                Settlement::Stale,
+                "{lack:?} is lacking: nobody takes note of a settlement"
+            );
+            let fault = inbox.control().lag().await.map_err(|error| error.fault);
+            assert_eq!(fault, Err(Fault::Unsupported), "{lack:?} is lacking: the lag");
+        }
+        Ability::Listing => {
+            let deadline = Instant::now() + harness.patience();
+            let found = member.topics(&Pattern::exactly(topic), deadline).await.map_err(|error| error.fault);
+            assert_eq!(found, Err(Fault::Unsupported), "{lack:?} is lacking: the topics");
+        }
+        Ability::Order => refused(member, orders(harness, topic), lack).await,
+        Ability::OrderedSharing => {}
+        Ability::Partitions => {
+            let elsewhere = Message { partition: Some(1), ..keyed("key", "elsewhere") };
+            not_carried(harness, member, topic, elsewhere, lack).await;
+        }
+        Ability::Positions => {
+            for receipt in publish(harness, member, topic, vec![message("somewhere")]).await {
+                assert_eq!(receipt.position, None, "{lack:?} is lacking: {receipt:?}");
+            }
+        }
+        Ability::SeparateMembers => {
+            let again = harness.open().await;
+            assert!(Arc::ptr_eq(member, &again), "{lack:?} is lacking: opening again gives the one bridge");
+        }
+        Ability::Start => refused(member, starts(harness, topic), lack).await,
+        Ability::Storage => {
+            for receipt in publish(harness, member, topic, vec![message("stored by nobody")]).await {
+                assert_eq!(receipt.guarantee, Guarantee::AtMostOnce, "{lack:?} is lacking: {receipt:?}");
+            }
+        }
+        Ability::Tombstone => {
+            let tombstone = Message { payload: None, ..keyed("key", "") };
+            not_carried(harness, member, topic, tombstone, lack).await;
+        }
+        Ability::UnknownTopic => {
+            publish(
+                harness,
+                member,
+                &Topic::new(unique()),
+                vec![message("makes its topic, or goes nowhere")],
+            )
+            .await;
+        }
+    }
+}
+
+/// `limits` refuses, and so does `subscribe`.
+async fn refused(member: &Arc<dyn Bridge>, wishes: Vec<Subscribe>, lack: Ability) {
+    for wish in wishes {
+        assert!(member.limits(&wish).is_err(), "{lack:?} is lacking: limits of {wish:?}");
+        let fault = member.subscribe(wish.clone()).await.map(drop).map_err(|error| error.fault);
+        assert_eq!(fault, Err(Fault::Unsupported), "{lack:?} is lacking: {wish:?}");
+    }
+}
+
+/// Publishing refuses a message, and stores nothing.
+async fn not_carried(
+    harness: &dyn Harness,
+    member: &Arc<dyn Bridge>,
+    topic: &Topic,
+    message: Message,
+    lack: Ability,
+) {
+    let outcomes = attempt(harness, member, topic, vec![message]).await;
+    let fault = outcomes[0].as_ref().map_err(|error| error.fault);
+    let refused = matches!(fault, Err(Fault::Unsupported | Fault::Invalid));
+    assert!(refused, "{lack:?} is lacking: expected Unsupported or Invalid, got {fault:?}");
+}
+
+fn orders(harness: &dyn Harness, topic: &Topic) -> Vec<Subscribe> {
+    [Order::Key, Order::Topic].map(|order| Subscribe { order, ..wish(harness, topic, &unique()) }).into()
+}
+
+fn starts(harness: &dyn Harness, topic: &Topic) -> Vec<Subscribe> {
+    let position = Position { partition: 0, sequence: 0 };
+    [Start::Begin, Start::Time(SystemTime::now()), Start::Position(vec![position])]
+        .map(|start| Subscribe { start, ..wish(harness, topic, &unique()) })
+        .into()
+}

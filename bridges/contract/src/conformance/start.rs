@@ -1,0 +1,123 @@
+//! Where a new group begins, once.
+
+use std::time::{Duration, SystemTime};
+
+use super::Harness;
+use super::inbox::{Inbox, accept, bodies, bodies_of, body, message, numbered, publish, topic, unique, wish};
+use crate::{Message, Position, Start, Subscribe, Verdict};
+
+/// `End` is what is published after `subscribe` returned, and nothing from before.
+pub async fn the_end_is_what_is_published_after_subscribing(harness: &dyn Harness) {
+    let topic = topic(harness, 4).await;
+    let member = harness.open().await;
+    let group = unique();
+    let end = Subscribe { start: Start::End, ..wish(harness, &topic, &group) };
+    // Somebody reads from the beginning, so that there is a place for what is old.
+    let _other = Inbox::open(harness, &member, wish(harness, &topic, &unique())).await;
+    publish(harness, &member, &topic, numbered("old ", 20)).await;
+    let mut inbox = Inbox::open(harness, &member, end).await;
+    publish(harness, &member, &topic, numbered("new ", 20)).await;
+    let deliveries = inbox.deliveries(20, "what is new").await;
+    assert_eq!(bodies(&deliveries), bodies_of("new ", 20), "what came after subscribing");
+}
+
+/// Begin, time and position give what is stored from there on; time and position are inclusive.
+pub async fn a_new_group_begins_where_it_asks(harness: &dyn Harness) {
+    let topic = topic(harness, 1).await;
+    let member = harness.open().await;
+    publish(harness, &member, &topic, numbered("", 5)).await;
+    // The time that passes is what is tested: brokers count it in milliseconds.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let time = SystemTime::now();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let late: Vec<Message> = (5..10).map(|n| message(format!("{n}"))).collect();
+    let receipts = publish(harness, &member, &topic, late).await;
+    let position = receipts[2].position.expect("a receipt with a position");
+    publish(harness, &member, &topic, vec![message("last")]).await;
+
+    let starts = [
+        (Start::Begin, 0),
+        (Start::Time(SystemTime::UNIX_EPOCH), 0),
+        (Start::Time(time), 5),
+        (Start::Position(vec![position]), 7),
+        (Start::Position(vec![position.next()]), 8),
+    ];
+    for (start, first) in starts {
+        let wish = Subscribe { start: start.clone(), ..wish(harness, &topic, &unique()) };
+        let mut inbox = Inbox::open(harness, &member, wish).await;
+        let expected: Vec<String> = (first..10).map(|n| n.to_string()).collect();
+        assert_eq!(inbox.bodies_until("last").await, expected, "what a group gets from {start:?}");
+    }
+}
+
+/// Positions hold for the partitions they name; the others begin at their beginning.
+pub async fn partitions_without_a_position_begin_at_their_beginning(harness: &dyn Harness) {
+    let topic = topic(harness, 2).await;
+    let member = harness.open().await;
+    let batch = (0..10).map(|n| Message { partition: Some(n % 2), ..message(format!("{n}")) }).collect();
+    let receipts = publish(harness, &member, &topic, batch).await;
+    let position: Position = receipts[7].position.expect("a receipt with a position");
+    let start = Start::Position(vec![position]);
+    let mut inbox =
+        Inbox::open(harness, &member, Subscribe { start, ..wish(harness, &topic, &unique()) }).await;
+    let deliveries = inbox.deliveries(7, "partition 0, and the end of partition 1").await;
+    let expected = ["0", "2", "4", "6", "8", "7", "9"].map(str::to_owned).into();
+    assert_eq!(bodies(&deliveries), expected, "what came from {position}");
+}
+
+/// A group that exists goes on where it was, whatever start the next member asks for.
+pub async fn a_start_applies_once(harness: &dyn Harness) {
+    let topic = topic(harness, 1).await;
+    let group = unique();
+    let member = harness.open().await;
+    publish(harness, &member, &topic, numbered("a", 5)).await;
+    for (start, prefix) in [(Start::Begin, "a"), (Start::End, "b"), (Start::Begin, "c")] {
+        let wish = Subscribe { start: start.clone(), ..wish(harness, &topic, &group) };
+        let mut inbox = Inbox::open(harness, &member, wish).await;
+        let deliveries = inbox.deliveries(5, &format!("what {start:?} finds")).await;
+        assert_eq!(bodies(&deliveries), bodies_of(prefix, 5), "where the group went on, asked for {start:?}");
+        accept(harness, deliveries).await;
+        inbox.close().await;
+        let next = if prefix == "a" { "b" } else { "c" };
+        if prefix != "c" {
+            publish(harness, &member, &topic, numbered(next, 5)).await;
+        }
+    }
+}
+
+/// The start is recorded before `subscribe` returns: what is published while a new group's only
+/// member is away is not lost, even though nothing was ever delivered or acknowledged.
+pub async fn a_start_is_recorded_before_the_first_delivery(harness: &dyn Harness) {
+    let topic = topic(harness, 4).await;
+    let end = Subscribe { start: Start::End, ..wish(harness, &topic, &unique()) };
+    let member = harness.open().await;
+    Inbox::open(harness, &member, end.clone()).await.close().await;
+    publish(harness, &member, &topic, numbered("", 20)).await;
+    harness.close(member).await;
+
+    let member = harness.open().await;
+    let mut inbox = Inbox::open(harness, &member, end).await;
+    let deliveries = inbox.deliveries(20, "what was published in between").await;
+    assert_eq!(bodies(&deliveries), bodies_of("", 20), "what was published in between");
+}
+
+/// What is published between the first attach and the first acknowledgement survives a kill.
+pub async fn what_comes_before_the_first_acknowledgement_survives_a_kill(harness: &dyn Harness) {
+    let topic = topic(harness, 4).await;
+    let end = Subscribe { start: Start::End, ..wish(harness, &topic, &unique()) };
+    let member = harness.open().await;
+    let mut inbox = Inbox::open(harness, &member, end.clone()).await;
+    publish(harness, &member, &topic, numbered("", 20)).await;
+    let held = inbox.delivery("one message, which is never settled").await;
+    harness.kill(member).await;
+    drop((held, inbox));
+
+    let member = harness.open().await;
+    let mut inbox = Inbox::open(harness, &member, end).await;
+    let mut missing = bodies_of("", 20);
+    while !missing.is_empty() {
+        let delivery = inbox.delivery(&format!("what is missing after the kill: {missing:?}")).await;
+        missing.remove(&body(&delivery));
+        drop(delivery.ack.settle(Verdict::Accept));
+    }
+}

@@ -1,0 +1,212 @@
+//! The bridge: an open log, and how it is closed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use sidespan_bridge::{
+    Bridge, Error, Fault, Limits, Pattern, Publisher, Start, Subscribe, Subscription, Topic, TopicInfo,
+    Unsupported,
+};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info, warn};
+
+use crate::committer::{self, Job, resolve, unknown_topic};
+use crate::directory::Directory;
+use crate::fault;
+use crate::group::Saved;
+use crate::index::check_name;
+use crate::log::{self, Log};
+use crate::publisher::EmbeddedPublisher;
+use crate::settings::EmbeddedSettings;
+use crate::store::{RECORDS, Store, read_meta};
+use crate::subscription::Inbox;
+
+/// An open log.
+#[derive(Debug)]
+pub(crate) struct EmbeddedBridge {
+    log: Arc<Log>,
+    publisher: Arc<EmbeddedPublisher>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedBridge {
+    /// Opens the log in its directory, which no other process may have open.
+    pub(crate) fn open(settings: &EmbeddedSettings) -> Result<Self, Error> {
+        let directory = Directory::claim(&settings.dir)?;
+        let dir = directory.path().to_owned();
+        let opened = Store::open(&directory.database());
+        let opened = opened.map_err(|error| fault::opening(&dir, error))?;
+        directory.sync().map_err(|error| fault::directory(&dir, error))?;
+        if opened.repaired {
+            warn!(dir = %dir.display(), "the embedded log was not closed, and its end had to be repaired");
+        } else if directory.unclean {
+            warn!(dir = %dir.display(), "the embedded log was not closed; it goes on from its last commit");
+        }
+        let mut groups = opened.groups;
+        for name in opened.damaged {
+            error!(
+                group = &*name,
+                "a stored cursor is damaged: the subscription begins again at the beginning"
+            );
+            let all = Pattern::parse(">").map_err(|error| Error::new(Fault::Invalid).because(error))?;
+            groups.push(Saved::new(name, all, 0));
+        }
+        info!(
+            dir = %dir.display(),
+            topics = opened.index.rows().len(),
+            subscriptions = groups.len(),
+            bytes = opened.index.bytes(),
+            "opened the embedded log"
+        );
+        let log = Log::new(dir.clone(), log::Limits::new(settings), opened.store, opened.index, groups);
+        let committer = committer::start(Arc::clone(&log), directory);
+        let committer = committer.map_err(|error| fault::directory(&dir, error))?;
+        let publisher = Arc::new(EmbeddedPublisher::new(Arc::clone(&log)));
+        Ok(Self { log, publisher, committer: Mutex::new(Some(committer)) })
+    }
+
+    /// Queues a job and waits until it is done.
+    async fn store(&self, job: impl FnOnce(oneshot::Sender<Result<(), Error>>) -> Job) -> Result<(), Error> {
+        let (answer, outcome) = oneshot::channel();
+        self.log.queue.push(job(answer))?;
+        outcome.await.unwrap_or_else(|_| Err(fault::closed()))
+    }
+
+    async fn create(&self, topic: &Topic) -> Result<(), Error> {
+        check_name(topic)?;
+        if self.log.index().find(topic).is_some() {
+            return Ok(());
+        }
+        if !self.log.limits.create_topics {
+            return Err(unknown_topic(topic));
+        }
+        self.store(|answer| Job::Create { topic: topic.clone(), answer }).await
+    }
+
+    /// Joins a durable group, making it if it is new.
+    async fn join(&self, name: &str, to: &Subscribe) -> Result<Inbox, Error> {
+        let exists = |topic: Topic| self.log.index().find(&topic).is_some();
+        if self.log.group(name).is_none() || !to.pattern.literal().is_none_or(exists) {
+            let (pattern, start) = (to.pattern.clone(), to.start.clone());
+            self.store(|answer| Job::Found { name: name.into(), pattern, start, answer }).await?;
+        }
+        let group = self.log.group(name).ok_or_else(fault::closed)?;
+        Inbox::join(group, self.log.number(), to).await
+    }
+
+    /// Opens a cursor that is stored nowhere.
+    async fn follow(&self, to: &Subscribe) -> Result<Inbox, Error> {
+        if let Some(topic) = to.pattern.literal() {
+            self.create(&topic).await?;
+        }
+        let (log, pattern, start) = (Arc::clone(&self.log), to.pattern.clone(), to.start.clone());
+        let next = self.read(move || begin(&log, &pattern, &start)).await??;
+        let group = self.log.cursor(to.pattern.clone(), next);
+        Inbox::join(group, self.log.number(), to).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let failed =
+            || Error::new(Fault::Unavailable).detail("the embedded log cannot be read at the moment");
+        match tokio::task::spawn_blocking(read).await {
+            Ok(value) => value.map_err(|error| failed().because(error)),
+            Err(error) => Err(failed().because(error)),
+        }
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if *self.log.stopped.borrow() { Err(fault::closed()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Bridge for EmbeddedBridge {
+    fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::clone(&self.publisher) as Arc<dyn Publisher>
+    }
+
+    fn limits(&self, _: &Subscribe) -> Result<Limits, Unsupported> {
+        Ok(Limits { longest_hold: None, releases_to_broker: true })
+    }
+
+    async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {
+        self.check_open()?;
+        if let Some(topic) = to.pattern.literal() {
+            check_name(&topic)?;
+        }
+        let inbox = match &to.group {
+            Some(name) => self.join(name, &to).await?,
+            None => self.follow(&to).await?,
+        };
+        Ok(Box::new(inbox))
+    }
+
+    async fn probe(&self, deadline: Instant) -> Result<(), Error> {
+        self.check_open()?;
+        if let Some(refusal) = self.log.queue.refusal() {
+            return Err(refusal);
+        }
+        let log = Arc::clone(&self.log);
+        let read = self.read(move || log.store.read(read_meta));
+        match timeout_at(deadline, read).await {
+            Ok(read) => read.map(drop),
+            Err(_) => {
+                Err(Error::new(Fault::Timeout).detail("the disk of the embedded log does not answer in time"))
+            }
+        }
+    }
+
+    async fn topics(&self, pattern: &Pattern, _: Instant) -> Result<Vec<TopicInfo>, Error> {
+        self.check_open()?;
+        let index = self.log.index();
+        let matching = index.rows().iter().filter(|row| pattern.matches(&row.topic));
+        let info = |row: &crate::index::Row| TopicInfo {
+            topic: row.topic.clone(),
+            partitions: 1,
+            messages: Some(row.messages),
+        };
+        Ok(matching.map(info).collect())
+    }
+
+    async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
+        self.check_open()?;
+        let late = || Error::new(Fault::Timeout).detail("the embedded log did not store the topic in time");
+        timeout_at(deadline, self.create(topic)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn close(&self, deadline: Instant) {
+        self.log.queue.close();
+        let mut stopped = self.log.stopped.subscribe();
+        if timeout_at(deadline, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+            warn!(dir = %self.log.dir.display(), "the embedded log did not close in time");
+        }
+        let damaged = self.log.damaged();
+        if damaged > 0 {
+            warn!(damaged, "messages of the embedded log were damaged and skipped");
+        }
+    }
+}
+
+impl Drop for EmbeddedBridge {
+    fn drop(&mut self) {
+        self.log.queue.close();
+        // Without this the directory could not be opened again at once.
+        let committer = self.committer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if committer.is_some_and(|committer| committer.join().is_err()) {
+            error!(dir = %self.log.dir.display(), "the writer of the embedded log has panicked");
+        }
+    }
+}
+
+/// Finds where a reader begins that is stored nowhere. Blocks.
+fn begin(log: &Log, pattern: &Pattern, start: &Start) -> Result<Result<u64, Error>, redb::Error> {
+    log.store.read(|txn| {
+        let index = log.index();
+        resolve(&index, index.meta.head, pattern, start, &txn.open_table(RECORDS)?)
+    })
+}

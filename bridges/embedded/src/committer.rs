@@ -1,0 +1,352 @@
+//! The one writer of the log.
+//!
+//! A thread of its own takes everything that waits, puts it into one transaction, and answers once
+//! that is on the disk: the more there is to do, the more goes with one flush, and when there is
+//! little nobody waits for company.
+//!
+//! # When the disk fails
+//!
+//! Then the store is closed and opened anew, again and again until a commit works; publishes are
+//! refused meanwhile. Whether the commit that failed has happened is looked up afterwards: if not,
+//! its publishers are told that nothing was stored; if it has, that nobody knows, since a disk that
+//! failed to flush may have lost what it still shows.
+
+mod draft;
+mod queue;
+mod retention;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sidespan_bridge::{Error, Fault, Receipt, Topic};
+use tokio::sync::oneshot;
+use tracing::{debug, error, info, warn};
+
+use self::draft::{Change, Draft};
+pub(crate) use self::draft::{resolve, unknown_topic};
+pub(crate) use self::queue::{Job, Queue};
+use crate::directory::Directory;
+use crate::fault;
+use crate::group::{Group, Saved};
+use crate::log::Log;
+
+/// Starts the thread, which ends after [`Queue::close`].
+pub(crate) fn start(log: Arc<Log>, directory: Directory) -> std::io::Result<JoinHandle<()>> {
+    let committer = Committer { log, trouble: None, tidy_at: Instant::now() + TIDY };
+    thread::Builder::new().name("embedded-log".to_owned()).spawn(move || committer.run(directory))
+}
+
+struct Committer {
+    log: Arc<Log>,
+    trouble: Option<Trouble>,
+    /// When age is looked at next.
+    tidy_at: Instant,
+}
+
+/// The disk has failed, and no commit has worked since.
+struct Trouble {
+    fault: Fault,
+    /// A commit that may have happened.
+    doubt: Option<(u64, Vec<Answer>)>,
+    pause: Duration,
+}
+
+/// Who waits for a transaction, and what to say once it is committed.
+enum Answer {
+    Done(oneshot::Sender<Result<(), Error>>, Result<(), Error>),
+    Receipts(oneshot::Sender<Vec<Result<Receipt, Error>>>, Vec<Result<Receipt, Error>>),
+}
+
+/// What a transaction has come to.
+struct Committed {
+    change: Change,
+    saved: Vec<(Arc<Group>, u64)>,
+    more: bool,
+}
+
+impl Committer {
+    fn run(mut self, directory: Directory) {
+        loop {
+            if self.trouble.is_some() {
+                if self.recover() {
+                    break;
+                }
+                continue;
+            }
+            let work = self.log.queue.wait(self.tidy_at);
+            if work.broken {
+                self.fall(Fault::Unavailable, None);
+                work.jobs.into_iter().for_each(|job| job.fail(Fault::Unavailable, AWAY));
+                continue;
+            }
+            self.commit(work.jobs, work.flush);
+            if work.closing && self.trouble.is_none() {
+                break;
+            }
+        }
+        self.stop(directory);
+    }
+
+    /// Commits jobs, changed cursors, and what age asks for.
+    fn commit(&mut self, jobs: Vec<Job>, flush: bool) -> bool {
+        let tidy = self.tidy_at <= Instant::now();
+        if tidy {
+            self.tidy_at = Instant::now() + TIDY;
+        }
+        let cursors: Vec<_> = if flush { unsaved(&self.log) } else { Vec::new() };
+        let tidy = tidy && self.log.limits.age.is_some();
+        if jobs.is_empty() && cursors.is_empty() && !tidy {
+            return true;
+        }
+        self.transact(jobs, &cursors, tidy)
+    }
+
+    fn transact(&mut self, jobs: Vec<Job>, cursors: &[Cursor], tidy: bool) -> bool {
+        let log = Arc::clone(&self.log);
+        let mut committing = false;
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        let result = log.store.write(
+            |txn| {
+                let mut draft = Draft::new(&log, txn)?;
+                for job in &jobs {
+                    outcomes.push(carry_out(&mut draft, job)?);
+                }
+                let mut saved = Vec::with_capacity(cursors.len());
+                for (group, version, cursor) in cursors {
+                    draft.save(cursor)?;
+                    saved.push((Arc::clone(group), *version));
+                }
+                draft.forget_ids()?;
+                let more = tidy && draft.expire()?;
+                Ok(Committed { change: draft.finish(txn)?, saved, more })
+            },
+            &mut committing,
+        );
+        match result {
+            Ok(committed) => {
+                if committed.more {
+                    self.tidy_at = Instant::now();
+                }
+                self.take_over(committed);
+                answers(jobs, outcomes).into_iter().for_each(Answer::tell);
+                true
+            }
+            Err(failure) => {
+                error!(error = %failure, dir = %log.dir.display(), "the embedded log cannot be written");
+                let fault = fault::fault(&failure);
+                if committing {
+                    let commits = log.index().meta.commits + 1;
+                    self.fall(fault, Some((commits, answers(jobs, outcomes))));
+                } else {
+                    let detail = self.detail(fault);
+                    jobs.into_iter().for_each(|job| job.fail(fault, &detail));
+                    self.fall(fault, None);
+                }
+                false
+            }
+        }
+    }
+
+    /// Makes a commit known.
+    fn take_over(&self, committed: Committed) {
+        let Committed { change, saved, .. } = committed;
+        let news: Vec<(Topic, u64)> = change
+            .grown
+            .iter()
+            .filter_map(|id| change.rows.get(id))
+            .map(|row| (row.topic.clone(), row.end))
+            .collect();
+        if change.discarded > 0 {
+            warn!(messages = change.discarded, "discarded unsettled messages, as the embedded log is full");
+        }
+        self.log.apply(change.meta, change.rows.into_values());
+        change.founded.into_iter().for_each(|saved| self.log.adopt(saved));
+        saved.into_iter().for_each(|(group, version)| group.saved(version));
+        if !news.is_empty() {
+            self.log.announce(&news);
+        }
+    }
+
+    /// Takes nothing more until a commit works.
+    fn fall(&mut self, fault: Fault, doubt: Option<(u64, Vec<Answer>)>) {
+        self.log.queue.refuse(fault, self.detail(fault));
+        let old = self.trouble.take();
+        let pause = old.as_ref().map_or(FIRST_PAUSE, |old| (old.pause * 2).min(LONGEST_PAUSE));
+        let doubt = doubt.or(old.and_then(|old| old.doubt));
+        self.trouble = Some(Trouble { fault, doubt, pause });
+        // At once, so that reading goes on while nothing can be written.
+        self.reopen();
+    }
+
+    /// Tries to get out of trouble once; tells whether the log is closing.
+    fn recover(&mut self) -> bool {
+        let pause = self.trouble.as_ref().map_or(FIRST_PAUSE, |trouble| trouble.pause);
+        let closing = self.log.queue.pause(Instant::now() + pause);
+        if !self.log.store.is_open() {
+            self.reopen();
+        }
+        if self.log.store.is_open() && self.transact(Vec::new(), &unsaved(&self.log), false) {
+            self.trouble = None;
+            self.log.queue.accept();
+            self.log.resume();
+            info!(dir = %self.log.dir.display(), "the embedded log can be written again");
+            return false;
+        }
+        if closing {
+            self.give_up();
+        }
+        closing
+    }
+
+    fn reopen(&mut self) {
+        match self.log.store.reopen() {
+            Ok(repaired) => {
+                debug!(repaired, "opened the embedded log anew");
+                self.resolve_doubt();
+                self.log.resume();
+            }
+            Err(failure) => {
+                error!(error = %failure, dir = %self.log.dir.display(), "the embedded log cannot be opened anew");
+                let pause = self.trouble.as_ref().map_or(FIRST_PAUSE, |trouble| trouble.pause);
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Looks whether the commit that failed has happened.
+    fn resolve_doubt(&mut self) {
+        let Some(trouble) = &mut self.trouble else { return };
+        let Some((commits, answers)) = trouble.doubt.take() else { return };
+        let fault = trouble.fault;
+        match self.log.store.reload() {
+            Ok((index, groups)) if index.meta.commits >= commits => {
+                warn!(
+                    "a commit that failed is there all the same; its publishers are told that it is unknown"
+                );
+                self.log.replace(index, groups);
+                answers.into_iter().for_each(|answer| answer.fail(Fault::Timeout, UNKNOWN));
+            }
+            Ok(_) => {
+                let detail = self.detail(fault);
+                answers.into_iter().for_each(|answer| answer.fail(fault, &detail));
+            }
+            Err(failure) => {
+                error!(error = %failure, "the embedded log cannot be read after it was opened anew");
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.doubt = Some((commits, answers));
+                }
+                self.log.store.shut();
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        if let Some((_, answers)) = self.trouble.as_mut().and_then(|trouble| trouble.doubt.take()) {
+            answers.into_iter().for_each(|answer| answer.fail(Fault::Timeout, UNKNOWN));
+        }
+        let work = self.log.queue.wait(Instant::now());
+        work.jobs.into_iter().for_each(|job| job.fail(Fault::Unavailable, AWAY));
+    }
+
+    fn stop(self, directory: Directory) {
+        self.log.end();
+        self.log.store.shut();
+        directory.release();
+        self.log.stopped.send_replace(true);
+    }
+
+    fn detail(&self, fault: Fault) -> String {
+        let dir = self.log.dir.display();
+        if fault == Fault::StorageFull {
+            format!(
+                "there is no space left for the embedded log in {dir}: free some; publishing then goes on by itself"
+            )
+        } else {
+            format!(
+                "the embedded log in {dir} cannot be written: check the disk; publishing then goes on by itself"
+            )
+        }
+    }
+}
+
+impl Answer {
+    /// Says how it went.
+    fn tell(self) {
+        // Whoever went away does not want to know.
+        match self {
+            Self::Done(answer, outcome) => drop(answer.send(outcome)),
+            Self::Receipts(answer, outcomes) => drop(answer.send(outcomes)),
+        }
+    }
+
+    /// Says that it failed; what had failed before the commit did has failed for its own reason.
+    fn fail(self, fault: Fault, detail: &str) {
+        let error = || Error::new(fault).detail(detail);
+        match self {
+            Self::Done(answer, outcome) => drop(answer.send(outcome.and_then(|()| Err(error())))),
+            Self::Receipts(answer, outcomes) => {
+                let outcomes = outcomes.into_iter().map(|outcome| outcome.and_then(|_| Err(error())));
+                drop(answer.send(outcomes.collect()));
+            }
+        }
+    }
+}
+
+/// What a job has come to, before the commit.
+enum Outcome {
+    Done(Result<(), Error>),
+    Receipts(Vec<Result<Receipt, Error>>),
+}
+
+fn carry_out(draft: &mut Draft<'_>, job: &Job) -> Result<Outcome, redb::Error> {
+    match job {
+        Job::Create { topic, .. } => Ok(Outcome::Done(draft.create(topic).map(drop))),
+        Job::Found { name, pattern, start, .. } => draft.found(name, pattern, start).map(Outcome::Done),
+        Job::Publish { topic, messages, .. } => {
+            let outcomes = messages.iter().map(|message| match draft.create(topic) {
+                Ok(id) => draft.publish(id, message),
+                Err(error) => Ok(Err(error)),
+            });
+            outcomes.collect::<Result<_, _>>().map(Outcome::Receipts)
+        }
+    }
+}
+
+fn answers(jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Vec<Answer> {
+    let pairs = jobs.into_iter().zip(outcomes);
+    pairs
+        .filter_map(|pair| match pair {
+            (Job::Create { answer, .. } | Job::Found { answer, .. }, Outcome::Done(outcome)) => {
+                Some(Answer::Done(answer, outcome))
+            }
+            (Job::Publish { answer, .. }, Outcome::Receipts(outcomes)) => {
+                Some(Answer::Receipts(answer, outcomes))
+            }
+            // `carry_out` gives each kind of job its kind of outcome.
+            (Job::Create { .. } | Job::Found { .. }, Outcome::Receipts(_))
+            | (Job::Publish { .. }, Outcome::Done(_)) => None,
+        })
+        .collect()
+}
+
+/// A cursor to be stored, its group and its version.
+type Cursor = (Arc<Group>, u64, Saved);
+
+fn unsaved(log: &Log) -> Vec<Cursor> {
+    let groups = log.groups().into_iter();
+    groups.filter_map(|group| group.unsaved().map(|(version, saved)| (group, version, saved))).collect()
+}
+
+/// What those are told who come while the disk has failed.
+const AWAY: &str = "the embedded log is being opened anew after an error of the disk: try again soon";
+/// What those are told whose commit is in doubt for good.
+const UNKNOWN: &str = "the disk failed while the message was stored: it may or may not be there";
+/// How often age is looked at.
+const TIDY: Duration = Duration::from_secs(1);
+/// Wait after the first failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest wait between two attempts to write again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);

@@ -1,0 +1,242 @@
+//! What waits for the committer.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sidespan_bridge::{Error, Fault, Message, Pattern, Receipt, Start, Topic};
+use tokio::sync::oneshot;
+
+/// A bounded queue of jobs, and the reasons to commit without one.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    bell: Condvar,
+}
+
+/// Something to be stored.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Makes a topic.
+    Create {
+        /// Its name.
+        topic: Topic,
+        /// Told once it is stored.
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Makes a durable group.
+    Found {
+        /// Its name.
+        name: Box<str>,
+        /// What it reads.
+        pattern: Pattern,
+        /// Where it begins.
+        start: Start,
+        /// Told once it is stored.
+        answer: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Stores messages.
+    Publish {
+        /// Where.
+        topic: Topic,
+        /// What.
+        messages: Vec<Message>,
+        /// What they weigh.
+        weight: usize,
+        /// Told once they are stored: one outcome a message.
+        answer: oneshot::Sender<Vec<Result<Receipt, Error>>>,
+    },
+}
+
+/// What the committer is to do next.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Jobs in the order in which they came.
+    pub(crate) jobs: Vec<Job>,
+    /// Cursors are to be stored.
+    pub(crate) flush: bool,
+    /// A reader found that the store must be opened anew.
+    pub(crate) broken: bool,
+    /// No more work will come, and none is left.
+    pub(crate) closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    messages: usize,
+    weight: usize,
+    /// Why nothing is taken.
+    refusal: Option<(Fault, Box<str>)>,
+    /// Since when a cursor has changed.
+    stirred: Option<Instant>,
+    urged: bool,
+    broken: bool,
+    closing: bool,
+}
+
+impl Queue {
+    /// Begins empty.
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(State::default()), bell: Condvar::new() }
+    }
+
+    /// Takes a job, or says at once why not.
+    pub(crate) fn push(&self, job: Job) -> Result<(), Error> {
+        let mut state = self.lock();
+        if let Some((fault, detail)) = &state.refusal {
+            return Err(Error::new(*fault).detail(detail.clone()));
+        }
+        let (messages, weight) = job.size();
+        let is_full = state.messages + messages > MESSAGES || state.weight + weight > WEIGHT;
+        if is_full && !state.jobs.is_empty() {
+            return Err(Error::new(Fault::Overloaded)
+                .detail("the embedded log has too much to store: try again soon"));
+        }
+        state.messages += messages;
+        state.weight += weight;
+        state.jobs.push_back(job);
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    /// Asks for cursors to be stored soon.
+    pub(crate) fn stir(&self) {
+        let mut state = self.lock();
+        if state.stirred.is_none() {
+            state.stirred = Some(Instant::now());
+            self.bell.notify_one();
+        }
+    }
+
+    /// Asks for cursors to be stored now.
+    pub(crate) fn urge(&self) {
+        self.lock().urged = true;
+        self.bell.notify_one();
+    }
+
+    /// Tells that the store must be opened anew.
+    pub(crate) fn report_broken(&self) {
+        self.lock().broken = true;
+        self.bell.notify_one();
+    }
+
+    /// Takes nothing more until [`Queue::accept`].
+    pub(crate) fn refuse(&self, fault: Fault, detail: impl Into<Box<str>>) {
+        let mut state = self.lock();
+        if !state.closing {
+            state.refusal = Some((fault, detail.into()));
+        }
+    }
+
+    /// Takes jobs again.
+    pub(crate) fn accept(&self) {
+        let mut state = self.lock();
+        if !state.closing {
+            state.refusal = None;
+        }
+    }
+
+    /// Takes nothing more for ever; what is queued is still done.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closing = true;
+        state.refusal = Some((Fault::Unavailable, CLOSED.into()));
+        self.bell.notify_one();
+    }
+
+    /// Returns why nothing is taken, if so.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.lock().refusal.as_ref().map(|(fault, detail)| Error::new(*fault).detail(detail.clone()))
+    }
+
+    /// Waits until there is something to do, or until then. Blocks; for the committer.
+    pub(crate) fn wait(&self, until: Instant) -> Work {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let flush_at = state.stirred.map(|since| since + FLUSH);
+            let is_due = state.urged || flush_at.is_some_and(|at| at <= now);
+            if !state.jobs.is_empty() || is_due || state.broken || state.closing || until <= now {
+                return state.take(is_due);
+            }
+            let wait = flush_at.map_or(until, |at| at.min(until)).saturating_duration_since(now);
+            state = self.bell.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for a moment in which nothing can be stored; tells whether the log is closing.
+    pub(crate) fn pause(&self, until: Instant) -> bool {
+        let mut state = self.lock();
+        loop {
+            let wait = until.saturating_duration_since(Instant::now());
+            if state.closing || wait.is_zero() {
+                return state.closing;
+            }
+            state = self.bell.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes as much as one transaction should hold.
+    fn take(&mut self, flush: bool) -> Work {
+        let mut work = Work::default();
+        let (mut messages, mut weight) = (0, 0);
+        while messages < BATCH && weight < BATCH_WEIGHT {
+            let Some(job) = self.jobs.pop_front() else { break };
+            let size = job.size();
+            messages += size.0;
+            weight += size.1;
+            work.jobs.push(job);
+        }
+        self.messages -= messages;
+        self.weight -= weight;
+        work.closing = self.closing && self.jobs.is_empty();
+        work.flush = flush || work.closing;
+        if work.flush {
+            self.urged = false;
+            self.stirred = None;
+        }
+        work.broken = std::mem::take(&mut self.broken);
+        work
+    }
+}
+
+impl Job {
+    /// Tells whoever waits that nothing was stored.
+    pub(crate) fn fail(self, fault: Fault, detail: &str) {
+        let error = || Error::new(fault).detail(detail);
+        match self {
+            // Whoever went away does not want to know.
+            Self::Create { answer, .. } | Self::Found { answer, .. } => drop(answer.send(Err(error()))),
+            Self::Publish { messages, answer, .. } => {
+                drop(answer.send(messages.iter().map(|_| Err(error())).collect()));
+            }
+        }
+    }
+
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Create { .. } | Self::Found { .. } => (1, 0),
+            Self::Publish { messages, weight, .. } => (messages.len(), *weight),
+        }
+    }
+}
+
+/// What a closed log says.
+const CLOSED: &str = "the embedded log is closed";
+/// A cursor is stored at the latest this long after it has changed.
+const FLUSH: Duration = Duration::from_millis(100);
+/// Most messages that wait.
+const MESSAGES: usize = 16_384;
+/// Most bytes that wait.
+const WEIGHT: usize = 64 << 20;
+/// Messages after which a transaction takes no further job.
+const BATCH: usize = 4096;
+/// Bytes after which a transaction takes no further job.
+const BATCH_WEIGHT: usize = 8 << 20;

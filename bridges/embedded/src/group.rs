@@ -1,0 +1,481 @@
+//! A group: a cursor over the log, and the members that share what it reads.
+//!
+//! A durable group lives as long as the bridge, with or without members, since retention must know
+//! what it has not settled. A cursor without a name is a group of one member that is stored
+//! nowhere. Messages are read ahead in small batches; what comes back from a member is read again
+//! when it is its turn, so that a group in trouble costs little memory.
+
+mod board;
+mod filling;
+mod saved;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sidespan_bridge::{
+    Delivery, Epoch, Error, Fault, Lag, Message, Order, Pattern, Position, Settlement, Shard, Topic, Window,
+};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::board::{Board, Offer};
+pub(crate) use self::saved::{Open, Saved};
+use crate::index::Matching;
+use crate::log::Log;
+
+/// A group of members, or a private cursor.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// `None` is a private cursor.
+    name: Option<Box<str>>,
+    log: Arc<Log>,
+    state: Mutex<State>,
+    /// Keys are hashed to lanes; what collides only waits for one another.
+    hasher: RandomState,
+    stored: watch::Sender<Stored>,
+}
+
+/// What a member finds when it asks for the next message.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A message, which is now out with the member. Its token is yet to be made.
+    Message(Box<Handed>),
+    /// The membership is over.
+    End,
+    /// Nothing for now: wait for the bell, or until then.
+    Wait(Option<Instant>),
+}
+
+/// A message on its way to a member.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) message: Message,
+    pub(crate) topic: Topic,
+    pub(crate) shard: Shard,
+    pub(crate) sequence: u64,
+    /// How often it was given before.
+    pub(crate) given: u32,
+}
+
+/// How a member is told that something has changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seat {
+    /// There may be something to do.
+    pub(crate) bell: Arc<Notify>,
+    /// The membership is over, and what is out is no longer its.
+    pub(crate) lost: CancellationToken,
+}
+
+#[derive(Debug)]
+struct State {
+    matching: Matching,
+    /// Everything before this was read.
+    next: u64,
+    /// Unsettled from an earlier life, and not read yet in this one.
+    backlog: BTreeMap<u64, Open>,
+    board: Board,
+    /// Messages read and not handed out, as far as they are kept.
+    contents: HashMap<u64, Message>,
+    /// What those weigh.
+    weight: usize,
+    /// Just behind the newest message that concerns this group.
+    heard: u64,
+    seats: HashMap<u64, Seat>,
+    reading: bool,
+    /// Offered to a member, but not in memory.
+    wanted: BTreeSet<u64>,
+    /// Counts the times that everything was put back, which makes a read under way worthless.
+    generation: u64,
+    /// Reading failed: not again before this.
+    rest: Option<Instant>,
+    /// Counts what is to be stored.
+    version: u64,
+    ended: bool,
+}
+
+/// How far a group's cursor is stored.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stored {
+    version: u64,
+    ended: bool,
+}
+
+impl Group {
+    /// Brings a durable group to life.
+    pub(crate) fn durable(log: &Arc<Log>, saved: Saved) -> Arc<Self> {
+        Self::new(log, Some(saved.name), saved.pattern, saved.next, saved.open)
+    }
+
+    /// Makes a private cursor that begins at a sequence.
+    pub(crate) fn private(log: &Arc<Log>, pattern: Pattern, next: u64) -> Arc<Self> {
+        Self::new(log, None, pattern, next, BTreeMap::new())
+    }
+
+    fn new(
+        log: &Arc<Log>,
+        name: Option<Box<str>>,
+        pattern: Pattern,
+        next: u64,
+        backlog: BTreeMap<u64, Open>,
+    ) -> Arc<Self> {
+        let mut matching = Matching::new(pattern);
+        let heard = matching.rows(&log.index()).map(|row| row.end).max().unwrap_or(0);
+        let state = State {
+            matching,
+            next,
+            backlog,
+            board: Board::new(Order::None),
+            contents: HashMap::new(),
+            weight: 0,
+            heard,
+            seats: HashMap::new(),
+            reading: false,
+            wanted: BTreeSet::new(),
+            generation: 0,
+            rest: None,
+            version: 0,
+            ended: false,
+        };
+        Arc::new(Self {
+            name,
+            log: Arc::clone(log),
+            state: Mutex::new(state),
+            hasher: RandomState::new(),
+            stored: watch::Sender::new(Stored::default()),
+        })
+    }
+
+    /// Lets a member take part. A group whose members are all gone takes over a new pattern and a
+    /// new order; while there are members they must agree.
+    ///
+    /// Returns the version of the cursor that must be stored first.
+    pub(crate) fn join(
+        &self,
+        member: u64,
+        pattern: &Pattern,
+        order: Order,
+        window: Window,
+        seat: Seat,
+    ) -> Result<u64, Error> {
+        let mut state = self.lock();
+        if state.ended {
+            return Err(crate::fault::closed());
+        }
+        let (old_pattern, old_order) = (state.matching.pattern().clone(), state.board.order());
+        if !state.board.is_deserted() && (old_pattern != *pattern || old_order != order) {
+            let detail = format!(
+                "the group is in use for {old_pattern} with order {old_order:?}, and cannot be used for \
+                 {pattern} with order {order:?} at the same time"
+            );
+            return Err(Error::new(Fault::Conflict).detail(detail));
+        }
+        if state.board.is_deserted() {
+            state.retire();
+            state.board = Board::new(order);
+        }
+        if old_pattern != *pattern {
+            info!(group = self.name(), from = %old_pattern, to = %pattern, "a group reads another pattern from now on");
+            state.adopt(pattern.clone(), &self.log);
+        }
+        state.board.join(member, window);
+        state.seats.insert(member, seat);
+        let version = state.version;
+        drop(state);
+        self.log.queue.stir();
+        Ok(version)
+    }
+
+    /// Hands the next message to a member, if there is one for it.
+    pub(crate) fn next(self: &Arc<Self>, member: u64) -> Next {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.ended {
+            return Next::End;
+        }
+        let offer = state.board.peek(member, now);
+        let (wants_more, handed) = match offer {
+            Offer::Gone => return Next::End,
+            Offer::Full => (false, None),
+            Offer::Empty => (true, None),
+            Offer::Message(sequence) => {
+                let handed = self.hand(&mut state, member, sequence);
+                (handed.is_none() || state.board.ready() < LOW, handed)
+            }
+        };
+        let missing = !state.wanted.is_empty();
+        let rested = state.rest.is_none_or(|rest| rest <= now);
+        if wants_more && !state.reading && rested && (missing || state.has_more()) {
+            state.reading = true;
+            let group = Arc::clone(self);
+            tokio::task::spawn_blocking(move || group.fill());
+        }
+        match handed {
+            Some(handed) => Next::Message(Box::new(handed)),
+            None => Next::Wait(state.board.next_due().into_iter().chain(state.rest).min()),
+        }
+    }
+
+    /// Settles a message; returns the version of the cursor that says so, `None` if it was not
+    /// with this member.
+    pub(crate) fn accept(&self, member: u64, sequence: u64) -> Option<u64> {
+        let mut state = self.lock();
+        let is_its = !state.ended && state.board.accept(member, sequence);
+        is_its.then(|| self.changed(state))
+    }
+
+    /// Takes a message back, to be given again after a while.
+    pub(crate) fn release(&self, member: u64, sequence: u64, after: Duration) -> Option<u64> {
+        if self.name.is_none() {
+            return self.accept(member, sequence);
+        }
+        let due = (!after.is_zero()).then(|| Instant::now() + after.min(LONGEST_DELAY));
+        let mut state = self.lock();
+        if state.ended || !state.board.release(member, sequence, due) {
+            return None;
+        }
+        if due.is_some() {
+            return Some(self.changed(state));
+        }
+        state.ring();
+        Some(0)
+    }
+
+    /// Gives a member nothing more.
+    pub(crate) fn stop(&self, member: u64) {
+        let mut state = self.lock();
+        state.board.stop(member);
+        state.ring();
+    }
+
+    /// Ends a membership; returns the version of the cursor that holds all it has settled.
+    pub(crate) fn leave(&self, member: u64) -> u64 {
+        let mut state = self.lock();
+        state.board.leave(member);
+        if let Some(seat) = state.seats.remove(&member) {
+            seat.lost.cancel();
+            seat.bell.notify_one();
+        }
+        if state.board.is_deserted() {
+            state.retire();
+        }
+        state.ring();
+        state.version
+    }
+
+    /// Ends all memberships: the bridge closes.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.contents.clear();
+        state.seats.values().for_each(|seat| seat.lost.cancel());
+        state.ring();
+        drop(state);
+        self.stored.send_modify(|stored| stored.ended = true);
+    }
+
+    /// Hears of new messages.
+    pub(crate) fn hear(&self, news: &[(Topic, u64)]) {
+        let mut state = self.lock();
+        let pattern = state.matching.pattern();
+        let matching = news.iter().filter(|(topic, _)| pattern.matches(topic));
+        let Some(end) = matching.map(|(_, end)| *end).max() else { return };
+        state.heard = state.heard.max(end);
+        state.ring();
+    }
+
+    /// Tries again after the store was away.
+    pub(crate) fn resume(&self) {
+        let mut state = self.lock();
+        state.rest = None;
+        state.ring();
+    }
+
+    /// Returns the group's name; a private cursor has none.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("")
+    }
+
+    /// Returns which messages retention must keep: the topics, and from where on.
+    pub(crate) fn floor(&self) -> (Pattern, u64) {
+        let state = self.lock();
+        let firsts =
+            [state.backlog.keys().next().copied(), state.board.unsettled().next().map(|(first, _)| first)];
+        let floor = firsts.into_iter().flatten().min().unwrap_or(state.next).min(state.next);
+        (state.matching.pattern().clone(), floor)
+    }
+
+    /// Returns the cursor if it has changed since it was stored last, and its version.
+    pub(crate) fn unsaved(&self) -> Option<(u64, Saved)> {
+        let name = self.name.clone()?;
+        let state = self.lock();
+        (state.version > self.stored.borrow().version).then(|| (state.version, state.save(name)))
+    }
+
+    /// Notes that a version of the cursor is stored.
+    pub(crate) fn saved(&self, version: u64) {
+        self.stored.send_if_modified(|stored| {
+            let news = version > stored.version;
+            stored.version = stored.version.max(version);
+            news
+        });
+    }
+
+    /// Waits until a version of the cursor is stored.
+    pub(crate) async fn until_saved(&self, version: u64) -> Settlement {
+        let is_saved = |stored: &Stored| stored.version >= version;
+        if self.name.is_none() || is_saved(&self.stored.borrow()) {
+            return Settlement::Confirmed;
+        }
+        self.log.queue.urge();
+        let mut stored = self.stored.subscribe();
+        match stored.wait_for(|stored| is_saved(stored) || stored.ended).await {
+            Ok(stored) if is_saved(&stored) => Settlement::Confirmed,
+            Ok(_) | Err(_) => Settlement::Stale,
+        }
+    }
+
+    /// Counts what is not settled. Blocks.
+    pub(crate) fn lag(&self) -> Result<Lag, redb::Error> {
+        let (known, oldest, unread) = {
+            let mut state = self.lock();
+            let known = state.backlog.len() + state.board.len();
+            let backlog = state.backlog.iter().next().map(|(sequence, open)| (*sequence, open.topic));
+            let board = state.board.unsettled().next().map(|(sequence, entry)| (sequence, entry.topic));
+            let oldest = backlog.into_iter().chain(board).min();
+            (known as u64, oldest, state.unread(&self.log))
+        };
+        let (unread, first) = self.log.count(&unread, oldest)?;
+        let age = |time: u64| {
+            let time = UNIX_EPOCH + Duration::from_nanos(time);
+            SystemTime::now().duration_since(time).unwrap_or_default()
+        };
+        Ok(Lag { messages: known + unread, oldest: first.map(age) })
+    }
+
+    fn hand(&self, state: &mut State, member: u64, sequence: u64) -> Option<Handed> {
+        let (topic, given) = state.board.about(sequence)?;
+        let index = self.log.index();
+        let row = index.row(topic)?;
+        let Some(message) = state.contents.remove(&sequence) else {
+            state.wanted.insert(sequence);
+            return None;
+        };
+        state.weight -= message.weight();
+        state.board.hand(member, sequence);
+        Some(Handed { message, topic: row.topic.clone(), shard: row.shard.clone(), sequence, given })
+    }
+
+    /// Notes a change that is to be stored, and lets members look again.
+    fn changed(&self, mut state: MutexGuard<'_, State>) -> u64 {
+        state.version += 1;
+        let version = state.version;
+        state.ring();
+        drop(state);
+        if self.name.is_some() {
+            self.log.queue.stir();
+        }
+        version
+    }
+
+    fn lane(&self, order: Order, topic: u32, key: Option<&[u8]>) -> Option<u64> {
+        match order {
+            Order::None => None,
+            Order::Key => key.map(|key| self.hasher.hash_one((topic, key))),
+            Order::Topic => Some(topic.into()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing between taking and leaving this lock panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Lets all members look again.
+    fn ring(&self) {
+        self.seats.values().for_each(|seat| seat.bell.notify_one());
+    }
+
+    /// Tells whether there is more to be read, and room for it.
+    fn has_more(&self) -> bool {
+        (!self.backlog.is_empty() || self.heard > self.next) && self.board.len() < MOST_UNSETTLED
+    }
+
+    /// Takes over another pattern: what is read and not settled stays only if it matches.
+    fn adopt(&mut self, pattern: Pattern, log: &Log) {
+        let index = log.index();
+        let keeps = |open: &Open| index.row(open.topic).is_some_and(|row| pattern.matches(&row.topic));
+        let before = self.backlog.len();
+        self.backlog.retain(|_, open| keeps(open));
+        let dropped = before - self.backlog.len();
+        if dropped > 0 {
+            warn!(dropped, "unsettled messages do not match the new pattern and are left behind");
+        }
+        self.matching = Matching::new(pattern);
+        self.heard = self.matching.rows(&index).map(|row| row.end).max().unwrap_or(0);
+        self.version += 1;
+    }
+
+    /// Forgets all messages but that they are not settled: nobody is there to have them.
+    fn retire(&mut self) {
+        self.backlog.append(&mut self.open_on_board());
+        self.board = Board::new(self.board.order());
+        self.contents = HashMap::new();
+        self.weight = 0;
+        self.wanted.clear();
+        self.generation += 1;
+    }
+
+    fn open_on_board(&self) -> BTreeMap<u64, Open> {
+        let (now, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let due = |due: Instant| {
+            u64::try_from((wall + due.saturating_duration_since(now)).as_millis()).unwrap_or(u64::MAX)
+        };
+        self.board
+            .unsettled()
+            .map(|(sequence, entry)| {
+                let open = Open { topic: entry.topic, given: entry.given, due: entry.due.map_or(0, due) };
+                (sequence, open)
+            })
+            .collect()
+    }
+
+    fn save(&self, name: Box<str>) -> Saved {
+        let mut open = self.open_on_board();
+        open.extend(&self.backlog);
+        Saved { name, pattern: self.matching.pattern().clone(), next: self.next, open }
+    }
+}
+
+impl Handed {
+    /// Completes the delivery.
+    pub(crate) fn into_delivery(
+        self,
+        epoch: u64,
+        lost: CancellationToken,
+        ack: sidespan_bridge::AckToken,
+    ) -> Delivery {
+        Delivery {
+            message: self.message,
+            topic: self.topic,
+            shard: self.shard,
+            epoch: Epoch(epoch),
+            position: Some(Position { partition: 0, sequence: self.sequence }),
+            redelivered: Some(self.given),
+            lost,
+            ack,
+        }
+    }
+}
+
+/// Reads ahead when fewer messages than this are ready.
+const LOW: usize = 32;
+/// Reads nothing new while this many messages of a group are not settled.
+const MOST_UNSETTLED: usize = 65_536;
+/// A delay is cut to this, as instants have an end.
+const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -1,0 +1,212 @@
+//! What all parts of one open log share.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::time::Duration;
+
+use sidespan_bridge::{Pattern, Topic};
+use tokio::sync::watch;
+use tracing::error;
+
+use crate::committer::Queue;
+use crate::fault;
+use crate::group::{Group, Saved};
+use crate::index::{Index, Meta, Row};
+use crate::reading::{Stretch, first, pick};
+use crate::record::Stamp;
+use crate::settings::{Discard, EmbeddedSettings};
+use crate::store::{RECORDS, Store};
+
+/// One open log.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) dir: PathBuf,
+    pub(crate) limits: Limits,
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    /// True once the committer has let go of everything.
+    pub(crate) stopped: watch::Sender<bool>,
+    index: RwLock<Index>,
+    /// Durable groups by name, with or without members.
+    groups: Mutex<HashMap<Box<str>, Arc<Group>>>,
+    /// Private cursors, as long as somebody holds them.
+    private: Mutex<Vec<Weak<Group>>>,
+    members: AtomicU64,
+    damaged: AtomicU64,
+}
+
+/// The settings, as numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) create_topics: bool,
+    pub(crate) message: u64,
+    pub(crate) age: Option<Duration>,
+    pub(crate) bytes: u64,
+    pub(crate) discard: Discard,
+    pub(crate) deduplication: Duration,
+}
+
+impl Limits {
+    /// Takes the numbers out of the settings.
+    pub(crate) fn new(settings: &EmbeddedSettings) -> Self {
+        Self {
+            create_topics: settings.create_topics,
+            message: settings.max_message.0,
+            age: settings.retention.age.map(|age| age.0),
+            bytes: settings.retention.size.0,
+            discard: settings.retention.discard,
+            deduplication: settings.deduplication.0,
+        }
+    }
+}
+
+impl Log {
+    /// Collects the parts.
+    pub(crate) fn new(
+        dir: PathBuf,
+        limits: Limits,
+        store: Store,
+        index: Index,
+        groups: Vec<Saved>,
+    ) -> Arc<Self> {
+        let log = Arc::new(Self {
+            dir,
+            limits,
+            store,
+            queue: Queue::new(),
+            stopped: watch::Sender::new(false),
+            index: RwLock::new(index),
+            groups: Mutex::new(HashMap::new()),
+            private: Mutex::new(Vec::new()),
+            members: AtomicU64::new(1),
+            damaged: AtomicU64::new(0),
+        });
+        for saved in groups {
+            log.adopt(saved);
+        }
+        log
+    }
+
+    /// Returns what is known of the log without reading it.
+    pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what a commit has changed. The committer is the only one who does.
+    pub(crate) fn apply(&self, meta: Meta, changed: impl IntoIterator<Item = Row>) {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).apply(meta, changed);
+    }
+
+    /// Takes over what the store holds, after a commit that was in doubt has happened.
+    pub(crate) fn replace(self: &Arc<Self>, index: Index, groups: Vec<Saved>) {
+        let news: Vec<_> = index.rows().iter().map(|row| (row.topic.clone(), row.end)).collect();
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        for saved in groups {
+            if self.group(&saved.name).is_none() {
+                self.adopt(saved);
+            }
+        }
+        self.announce(&news);
+    }
+
+    /// Returns the durable group of this name.
+    pub(crate) fn group(&self, name: &str) -> Option<Arc<Group>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Returns all durable groups.
+    pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Brings a stored group to life.
+    pub(crate) fn adopt(self: &Arc<Self>, saved: Saved) {
+        let group = Group::durable(self, saved);
+        let name = group.name().into();
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(name, group);
+    }
+
+    /// Makes a private cursor.
+    pub(crate) fn cursor(self: &Arc<Self>, pattern: Pattern, next: u64) -> Arc<Group> {
+        let group = Group::private(self, pattern, next);
+        let mut private = self.private.lock().unwrap_or_else(PoisonError::into_inner);
+        private.retain(|group| group.strong_count() > 0);
+        private.push(Arc::downgrade(&group));
+        group
+    }
+
+    /// Tells all groups what has come.
+    pub(crate) fn announce(&self, news: &[(Topic, u64)]) {
+        self.everyone().iter().for_each(|group| group.hear(news));
+    }
+
+    /// Lets all groups read again.
+    pub(crate) fn resume(&self) {
+        self.everyone().iter().for_each(|group| group.resume());
+    }
+
+    /// Ends all subscriptions.
+    pub(crate) fn end(&self) {
+        self.everyone().iter().for_each(|group| group.end());
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Returns a number for a new member.
+    pub(crate) fn number(&self) -> u64 {
+        self.members.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Handles a read that failed: where the store must be opened anew, the committer does that.
+    pub(crate) fn read_failed(&self, failure: &redb::Error) {
+        if matches!(failure, redb::Error::DatabaseClosed) {
+            return;
+        }
+        error!(error = %failure, dir = %self.dir.display(), "the embedded log cannot be read");
+        if !fault::is_corrupted(failure) {
+            self.queue.report_broken();
+        }
+    }
+
+    /// Counts messages that are damaged.
+    pub(crate) fn note_damage(&self, messages: u64) {
+        self.damaged.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Returns how many damaged messages were met since the log was opened.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Counts the messages of stretches that reach to the end of their topics, and returns the
+    /// time of the oldest of them and of one that is known. Blocks.
+    pub(crate) fn count(
+        &self,
+        stretches: &[Stretch],
+        known: Option<(u64, u32)>,
+    ) -> Result<(u64, Option<u64>), redb::Error> {
+        self.store.read(|txn| {
+            let table = txn.open_table(RECORDS)?;
+            let mut messages = 0;
+            let mut oldest: Option<u64> = None;
+            let mut see = |stamp: Stamp| oldest = Some(oldest.map_or(stamp.time, |old| old.min(stamp.time)));
+            for stretch in stretches {
+                let Some((_, stamp)) = first(&table, *stretch)? else { continue };
+                let ordinal = self.index().row(stretch.topic).map_or(0, |row| row.ordinal);
+                messages += ordinal.saturating_sub(stamp.ordinal);
+                see(stamp);
+            }
+            for (.., record) in pick(txn, known.as_slice())?.records {
+                see(record.stamp);
+            }
+            Ok((messages, oldest))
+        })
+    }
+
+    fn everyone(&self) -> Vec<Arc<Group>> {
+        let private = self.private.lock().unwrap_or_else(PoisonError::into_inner);
+        let private: Vec<_> = private.iter().filter_map(Weak::upgrade).collect();
+        self.groups().into_iter().chain(private).collect()
+    }
+}

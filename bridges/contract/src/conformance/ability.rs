@@ -50,7 +50,8 @@ pub enum Ability {
     Storage,
     /// A message without a body that is not an empty message. Else `Unsupported` or `Invalid`.
     Tombstone,
-    /// An address nobody made is a fault. Else publishing there succeeds.
+    /// An address nobody made is a fault, whatever the settings. Else publishing there succeeds (an
+    /// embedded log is made by its first message, unless the settings forbid it).
     UnknownTopic,
 }
 

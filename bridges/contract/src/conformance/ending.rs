@@ -104,20 +104,15 @@ pub async fn tokens_out_at_a_close_are_stale(harness: &dyn Harness) {
     within(harness.patience(), "a second close", control.close(deadline))
         .await
         .expect("closing again is nothing");
-    for delivery in out {
-        within(harness.patience(), "`lost` to be cancelled", delivery.lost.cancelled()).await;
-        let settled = delivery.ack.settle(Verdict::Accept);
-        let settlement = within(harness.patience(), "a settlement", settled).await;
-        assert_eq!(settlement, Settlement::Stale, "accepting after the close");
-    }
+    are_stale(harness, out, "the subscription was closed").await;
     drop(inbox);
     let mut inbox = Inbox::open(harness, &member, wish(harness, &topic, &group)).await;
     let deliveries = inbox.deliveries(3, "what was out at the close").await;
     assert_eq!(bodies(&deliveries), bodies_of("", 3), "what the next member gets");
 }
 
-/// A subscription that is dropped without `close` gives back what it held, sooner or later, and so
-/// does one whose tokens live on a little.
+/// A subscription that is dropped without `close` is a member that was killed, as far as possible:
+/// sooner or later the next member gets what it held, and its tokens are stale from the drop on.
 pub async fn a_dropped_subscription_gives_back_what_it_held(harness: &dyn Harness) {
     let topic = topic(harness, 1).await;
     let group = unique();
@@ -125,14 +120,27 @@ pub async fn a_dropped_subscription_gives_back_what_it_held(harness: &dyn Harnes
     let mut inbox = Inbox::open(harness, &member, wish(harness, &topic, &group)).await;
     publish(harness, &member, &topic, numbered("", 5)).await;
     let out = inbox.deliveries(5, "everything").await;
+
     drop(inbox);
-    drop(out);
+
+    are_stale(harness, out, "the subscription was dropped").await;
     let mut inbox = Inbox::open(harness, &member, wish(harness, &topic, &group)).await;
     let mut missing = bodies_of("", 5);
     while !missing.is_empty() {
         let delivery = inbox.delivery(&format!("what a dropped subscription held: {missing:?}")).await;
         missing.remove(&body(&delivery));
         drop(delivery.ack.settle(Verdict::Accept));
+    }
+}
+
+/// Shows that deliveries are no longer ours.
+async fn are_stale(harness: &dyn Harness, deliveries: Vec<Delivery>, since: &str) {
+    for delivery in deliveries {
+        within(harness.patience(), &format!("`lost` to be cancelled: {since}"), delivery.lost.cancelled())
+            .await;
+        let settled = delivery.ack.settle(Verdict::Accept);
+        let settlement = within(harness.patience(), "a settlement", settled).await;
+        assert_eq!(settlement, Settlement::Stale, "accepting after {since}");
     }
 }
 

@@ -43,6 +43,8 @@ impl Inbox {
     /// Waits, without a deadline, for the next delivery; notes losses on the way. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Delivery> {
         loop {
+            // A bridge that always has something ready must not starve the other cases.
+            tokio::task::coop::consume_budget().await;
             match self.subscription.next().await {
                 Some(Ok(Event::Delivery(delivery))) => return Some(delivery),
                 Some(Ok(Event::Lost { shard, epoch, .. })) => self.losses.push((shard, epoch)),

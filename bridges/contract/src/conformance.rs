@@ -22,6 +22,21 @@
 //! run at the same time on one broker; those that disturb the broker run alone. They never sleep to
 //! wait for something: they wait for a condition with a deadline ([`Harness::patience`]). That
 //! something does *not* come is shown by a message that comes behind it.
+//!
+//! # What the suite decides where types leave it open
+//!
+//! - `subscribe` returns once the start is fixed at the broker: what is published from then on is
+//!   not lost, even if the member goes away before its first delivery.
+//! - `Confirmed` holds over a kill of the member, out of order too. `Control::close` hands over what
+//!   was settled and not awaited.
+//! - After `close`, and after a subscription was dropped, tokens still out are `Stale`, their `lost`
+//!   is cancelled, and the next member gets their messages.
+//! - A window is never exceeded, except by a single message that is larger. A message that comes
+//!   again counts like any other.
+//! - An ordered bridge does not overtake a released message. How many of one key it hands out at a
+//!   time is its own choice.
+//! - Once `probe` has said `Unavailable`, publishing says so too, until the broker is back.
+//! - The tokens of a cursor settle nothing, so dropping one brings nothing back.
 
 #![allow(
     clippy::expect_used,

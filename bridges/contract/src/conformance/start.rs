@@ -21,7 +21,8 @@ pub async fn the_end_is_what_is_published_after_subscribing(harness: &dyn Harnes
     assert_eq!(bodies(&deliveries), bodies_of("new ", 20), "what came after subscribing");
 }
 
-/// Begin, time and position give what is stored from there on; time and position are inclusive.
+/// Begin, time and position give what is stored from there on, to a group and to a cursor; time and
+/// position are inclusive.
 pub async fn a_new_group_begins_where_it_asks(harness: &dyn Harness) {
     let topic = topic(harness, 1).await;
     let member = harness.open().await;
@@ -43,10 +44,13 @@ pub async fn a_new_group_begins_where_it_asks(harness: &dyn Harness) {
         (Start::Position(vec![position.next()]), 8),
     ];
     for (start, first) in starts {
-        let wish = Subscribe { start: start.clone(), ..wish(harness, &topic, &unique()) };
-        let mut inbox = Inbox::open(harness, &member, wish).await;
         let expected: Vec<String> = (first..10).map(|n| n.to_string()).collect();
-        assert_eq!(inbox.bodies_until("last").await, expected, "what a group gets from {start:?}");
+        for group in [Some(unique().into()), None] {
+            let wish = Subscribe { start: start.clone(), group, ..wish(harness, &topic, "") };
+            let who = if wish.group.is_some() { "group" } else { "cursor" };
+            let mut inbox = Inbox::open(harness, &member, wish).await;
+            assert_eq!(inbox.bodies_until("last").await, expected, "what a {who} gets from {start:?}");
+        }
     }
 }
 

@@ -25,3 +25,22 @@ pub fn free_port() -> u16 {
 static FIRST: AtomicU16 = AtomicU16::new(0);
 const FROM: u16 = 12_000;
 const COUNT: u16 = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice_and_none_that_is_taken() {
+        let taken: Vec<TcpListener> =
+            (0..50).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap()).collect();
+        let taken: BTreeSet<u16> =
+            taken.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let free: BTreeSet<u16> = (0..50).map(|_| free_port()).collect();
+        assert_eq!((taken.len(), free.len()), (50, 50));
+        assert!(taken.is_disjoint(&free));
+        assert!(free.iter().all(|port| (FROM..FROM + COUNT).contains(port)));
+    }
+}

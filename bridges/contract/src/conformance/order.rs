@@ -199,7 +199,7 @@ pub async fn a_held_key_does_not_hold_up_others(harness: &dyn Harness) {
 }
 
 async fn finish<T>(harness: &dyn Harness, ledger: &Ledger, all: impl Future<Output = T>) {
-    let patience = harness.patience() * 3;
+    let patience = harness.patience() * 2;
     if tokio::time::timeout(patience, all).await.is_err() {
         panic!("after {patience:?} only {} messages were accepted: {}", ledger.count(), ledger.state());
     }

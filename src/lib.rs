@@ -15,6 +15,7 @@
 //! `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
 //! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
 
+pub mod cloudevents;
 pub mod config;
 pub mod error;
 pub mod listen;

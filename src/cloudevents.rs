@@ -1,0 +1,217 @@
+//! CloudEvents 1.0.2: what an event must have, and its two forms over HTTP.
+//!
+//! Inside Sidespan an event is an ordinary [`Message`]: each context attribute is a header `ce-<name>`
+//! (see [`CE_PREFIX`]) with the attribute's canonical string in UTF-8, the data is the payload, and
+//! `datacontenttype` is the content type. The two forms are made from that, and read into it:
+//!
+//! - binary: attributes are HTTP headers, percent-encoded ([`header_value`], [`header_text`]);
+//! - structured: attributes and data are one JSON object ([`structured`], [`parse`]).
+
+mod header;
+mod json;
+
+use sidespan_bridge::{CE_PREFIX, Header};
+
+pub use header::{header_text, header_value};
+pub use json::{parse, structured};
+
+/// Media type of an event in structured form.
+pub const STRUCTURED: &str = "application/cloudevents+json";
+/// Media type of a batch of events in structured form.
+pub const BATCH: &str = "application/cloudevents-batch+json";
+
+/// The context attributes of one event, checked one by one as they are read.
+#[derive(Debug, Default)]
+pub struct Attributes(Vec<Header>);
+
+impl Attributes {
+    /// Adds an attribute by its bare name (`source`, not `ce-source`).
+    ///
+    /// # Errors
+    ///
+    /// An illegal name, an illegal value, or a name that was there before.
+    pub fn set(&mut self, name: &str, value: String) -> Result<(), EventError> {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        if name.is_empty() || !name.bytes().all(legal) {
+            return Err(EventError::Name(name.chars().take(80).collect()));
+        }
+        if self.find(name).is_some() {
+            return Err(EventError::Twice(name.into()));
+        }
+        check(name, &value)?;
+        self.0.push(Header::new(format!("{CE_PREFIX}{name}"), value.into_bytes()));
+        Ok(())
+    }
+
+    /// Returns the value of an attribute by its bare name.
+    pub fn find(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|header| header.name.strip_prefix(CE_PREFIX) == Some(name))?;
+        std::str::from_utf8(&found.value).ok()
+    }
+
+    /// Returns the attributes as a message's headers, in the order they were set.
+    ///
+    /// # Errors
+    ///
+    /// A required attribute is missing.
+    pub fn finish(self) -> Result<Vec<Header>, EventError> {
+        match REQUIRED.into_iter().find(|name| self.find(name).is_none()) {
+            Some(missing) => Err(EventError::Missing(missing)),
+            None => Ok(self.0),
+        }
+    }
+}
+
+/// Why something is not a CloudEvent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// `data` and `data_base64` are both there.
+    #[error("a CloudEvent has `data` or `data_base64`, not both")]
+    BothData,
+    /// `data` is no string, and `datacontenttype` is not JSON.
+    #[error("`data` must be a string when `datacontenttype` is not JSON")]
+    DataNotText,
+    /// The JSON is broken, or not an object.
+    #[error("this is not a CloudEvent in JSON: {0}")]
+    Json(Box<str>),
+    /// A required attribute is missing.
+    #[error("a CloudEvent needs the attribute `{0}`")]
+    Missing(&'static str),
+    /// An attribute's name is illegal.
+    #[error("{0:?} is no attribute name of a CloudEvent: use lower-case letters and digits")]
+    Name(Box<str>),
+    /// A header `ce-datacontenttype`.
+    #[error("in binary form a CloudEvent's `datacontenttype` is the header Content-Type")]
+    ContentTypeAttribute,
+    /// An attribute is there twice.
+    #[error("the CloudEvent has the attribute `{0}` twice")]
+    Twice(Box<str>),
+    /// An attribute's value is illegal.
+    #[error("the CloudEvent's attribute `{name}` {reason}")]
+    Value {
+        /// Its name.
+        name: Box<str>,
+        /// What it must be.
+        reason: &'static str,
+    },
+}
+
+impl EventError {
+    fn value(name: &str, reason: &'static str) -> Self {
+        Self::Value { name: name.into(), reason }
+    }
+}
+
+fn check(name: &str, value: &str) -> Result<(), EventError> {
+    if value.chars().any(char::is_control) {
+        return Err(EventError::value(name, "must not have control characters"));
+    }
+    let fault = match name {
+        "specversion" => (value != "1.0").then_some("must be \"1.0\""),
+        "id" | "type" | "subject" | "partitionkey" => value.is_empty().then_some("must not be empty"),
+        "source" => (!is_uri_reference(value)).then_some("must be a URI reference"),
+        "dataschema" => url::Url::parse(value).is_err().then_some("must be an absolute URI"),
+        "time" => (!is_rfc3339(value)).then_some("must be a time as in RFC 3339: 2026-11-20T13:42:50Z"),
+        "data" | "data_base64" | "datacontenttype" => Some("is no attribute that can be set like this"),
+        _ => None,
+    };
+    fault.map_or(Ok(()), |reason| Err(EventError::value(name, reason)))
+}
+
+/// Characters that no URI has (RFC 3986); what schemes make of the rest is theirs.
+fn is_uri_reference(text: &str) -> bool {
+    !text.is_empty() && !text.contains([' ', '"', '<', '>', '\\', '^', '`', '{', '|', '}'])
+}
+
+/// The shape is RFC 3339's, which is narrower than ISO 8601; the parser knows the calendar.
+fn is_rfc3339(text: &str) -> bool {
+    let Some((date, rest)) = text.split_at_checked(10) else { return false };
+    let clock = rest.strip_prefix(['T', 't']).unwrap_or("");
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let shaped = date.len() == 10
+        && date.split('-').map(str::len).eq([4, 2, 2])
+        && date.split('-').all(digits)
+        && clock.split_at_checked(8).is_some_and(|(time, zone)| {
+            let zone =
+                zone.strip_prefix('.').map_or(zone, |z| z.trim_start_matches(|c: char| c.is_ascii_digit()));
+            time.split(':').map(str::len).eq([2, 2, 2])
+                && time.split(':').all(digits)
+                && (matches!(zone, "Z" | "z")
+                    || zone.strip_prefix(['+', '-']).is_some_and(|offset| {
+                        offset.split(':').map(str::len).eq([2, 2]) && offset.split(':').all(digits)
+                    }))
+        });
+    shaped && text.to_ascii_uppercase().parse::<jiff::Timestamp>().is_ok()
+}
+
+const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(name: &str, value: &str) -> Result<(), EventError> {
+        Attributes::default().set(name, value.into())
+    }
+
+    #[test]
+    fn times_are_those_of_rfc_3339() {
+        for good in [
+            "2026-11-20T13:42:50Z",
+            "2026-11-20t13:42:50.123456789z",
+            "1996-12-19T16:39:57-08:00",
+            "2026-11-20T13:42:50.5+00:00",
+        ] {
+            assert_eq!(set("time", good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "now",
+            "2026-11-20",
+            "2026-11-20 13:42:50Z",
+            "2026-11-20T13:42:50",
+            "2026-13-20T13:42:50Z",
+            "20261120T134250Z",
+            "2026-11-20T13:42:50Z[UTC]",
+            "2026-11-20T25:42:50Z",
+            "2026-11-20T13:42:50+0100",
+            "2026-11-2éT13:42:50Z",
+        ] {
+            assert!(set("time", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_specification_forbids_is_refused() {
+        for (name, value) in [
+            ("specversion", "0.3"),
+            ("id", ""),
+            ("source", ""),
+            ("source", "not a uri"),
+            ("type", ""),
+            ("subject", ""),
+            ("dataschema", "relative/path"),
+            ("datacontenttype", "text/plain"),
+            ("data", "x"),
+            ("Upper", "x"),
+            ("with_underscore", "x"),
+            ("", "x"),
+            ("comexample", "line\nbreak"),
+        ] {
+            assert!(set(name, value).is_err(), "{name} {value:?}");
+        }
+        for (name, value) in
+            [("source", "/orders"), ("dataschema", "urn:x:y"), ("comexample1", ""), ("a", "ü €")]
+        {
+            assert_eq!(set(name, value), Ok(()), "{name} {value:?}");
+        }
+    }
+
+    #[test]
+    fn required_attributes_are_required_and_none_is_there_twice() {
+        let mut attributes = Attributes::default();
+        attributes.set("id", "1".into()).unwrap();
+        assert_eq!(attributes.set("id", "2".into()), Err(EventError::Twice("id".into())));
+        assert_eq!(attributes.finish(), Err(EventError::Missing("specversion")));
+    }
+}

@@ -51,6 +51,16 @@ impl Routes {
         }
     }
 
+    /// Returns the declared topics, by name.
+    pub fn declared(&self) -> impl Iterator<Item = &Route> {
+        self.declared.values()
+    }
+
+    /// Returns the bridge where undeclared names are addresses.
+    pub fn open(&self) -> Option<&Outlet> {
+        self.open.as_deref()
+    }
+
     /// A declared topic's address is reached by its name only, so that its rules hold.
     fn claimed(&self, address: &str, outlet: &Arc<Outlet>) -> bool {
         let same =

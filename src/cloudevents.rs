@@ -13,7 +13,7 @@ mod json;
 use sidespan_bridge::{CE_PREFIX, Header};
 
 pub use header::{header_text, header_value};
-pub use json::{parse, structured};
+pub use json::{is_json, parse, structured};
 
 /// Media type of an event in structured form.
 pub const STRUCTURED: &str = "application/cloudevents+json";

@@ -54,6 +54,14 @@ pub enum Error {
         /// Its value.
         most: usize,
     },
+    /// The batch has more messages than the door allows.
+    #[error("the batch has more messages than {limit} allows ({most})")]
+    TooMany {
+        /// Name of the limit in the configuration.
+        limit: &'static str,
+        /// Its value.
+        most: usize,
+    },
     /// The body did not come in time.
     #[error("the request did not arrive in time")]
     RequestTimeout,
@@ -119,7 +127,7 @@ impl Error {
             Self::Saturated { .. } => {
                 Class::later("overloaded", "Too much is in flight", StatusCode::SERVICE_UNAVAILABLE)
             }
-            Self::TooLarge { .. } => {
+            Self::TooLarge { .. } | Self::TooMany { .. } => {
                 Class::new("too-large", "The message is too large", StatusCode::PAYLOAD_TOO_LARGE)
             }
             Self::UnknownTopic(_) => {

@@ -20,4 +20,5 @@ pub mod config;
 pub mod error;
 pub mod listen;
 pub mod publish;
+pub mod rest;
 pub mod telemetry;

@@ -109,7 +109,8 @@ fn quoted(text: &str) -> String {
     serde_json::Value::String(text.to_owned()).to_string()
 }
 
-fn is_json(media_type: &str) -> bool {
+/// Tells whether a media type is JSON, by its name or its suffix.
+pub fn is_json(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     essence.ends_with("/json") || essence.ends_with("+json")
 }

@@ -1,0 +1,110 @@
+//! The REST door: HTTP requests in, the use cases of [`crate::publish`], problems and receipts out.
+//!
+//! `openapi/sidespan.yaml` says what there is; the server serves it, and tests hold one to the other.
+//! One thin [`guard`] stands before all of it (who may call, panics, errors in one form); layers of
+//! tower-http would cost a third of the throughput.
+
+mod batch;
+mod body;
+mod describe;
+mod fields;
+mod guard;
+mod head;
+mod message;
+mod problem;
+mod publish;
+mod receipt;
+mod stream;
+mod topics;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Limits;
+use crate::error::Error;
+use crate::publish::Publishing;
+
+pub use guard::Guard;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Door {
+    publishing: Arc<Publishing>,
+    limits: Limits,
+    guard: Guard,
+    drain: CancellationToken,
+    streams: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Door {
+    /// Makes a door; streams end when `drain` is cancelled.
+    pub fn new(publishing: Arc<Publishing>, limits: Limits, guard: Guard, drain: CancellationToken) -> Self {
+        let streams = Arc::new(Semaphore::new(limits.max_streams.min(Semaphore::MAX_PERMITS)));
+        Self { publishing, limits, guard, drain, streams, tasks: TaskTracker::new() }
+    }
+
+    /// Returns the tasks that outlive their requests: publishes answered with 202. Close and await
+    /// it before the bridges are closed.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+}
+
+/// Builds the router of the door.
+pub fn router(door: Arc<Door>) -> Router {
+    Router::new()
+        .route("/openapi.json", get(describe::json))
+        .route("/openapi.yaml", get(describe::yaml))
+        .route("/v1/topics", get(topics::list))
+        .route("/v1/topics/{topic}", get(topics::one))
+        .route("/v1/topics/{topic}/batches", post(batch::publish))
+        .route("/v1/topics/{topic}/messages", post(publish::publish))
+        .route("/v1/topics/{topic}/stream", get(stream::stream))
+        .layer(from_fn_with_state(door.clone(), guard::guard))
+        .with_state(door)
+}
+
+/// Writes a body as JSON.
+fn json(body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(json) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response(),
+        // Our own types have string keys only; if that breaks, callers must not see half a body.
+        Err(error) => {
+            tracing::error!(%error, "cannot write a response");
+            http::StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Checks that the caller takes `media_type`, before anything is done for it.
+fn acceptable(headers: &HeaderMap, media_type: &'static str) -> Result<(), Error> {
+    let mut ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    let takes = |range: &str| {
+        let mut parts = range.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or("");
+        let refused =
+            parts.any(|parameter| parameter.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)));
+        let group = media_type.split_once('/').map_or("", |(group, _)| group);
+        let matches = essence == "*/*"
+            || essence.eq_ignore_ascii_case(media_type)
+            || essence.strip_suffix("/*").is_some_and(|range| range.eq_ignore_ascii_case(group));
+        matches && !refused
+    };
+    if ranges.peek().is_none() || ranges.any(|value| value.split(',').any(takes)) {
+        return Ok(());
+    }
+    Err(Error::NotAcceptable(format!(
+        "the answer is {media_type}: add it to the header Accept, or leave that out"
+    )))
+}

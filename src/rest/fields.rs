@@ -1,0 +1,172 @@
+//! The parts of a message that callers name, checked once for every form of request.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use sidespan_bridge::{Header, Message, is_reserved};
+
+use crate::cloudevents::{Attributes, EventError};
+use crate::error::Error;
+
+/// Gathers the headers of one message.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    headers: Vec<Header>,
+    event: Option<Attributes>,
+}
+
+impl Fields {
+    /// Adds a header of the publisher's own.
+    pub(super) fn header(&mut self, name: &str, value: Bytes) -> Result<(), Error> {
+        check_name(name)?;
+        self.headers.push(Header::new(name, value));
+        Ok(())
+    }
+
+    /// Adds an attribute of a CloudEvent by its bare name.
+    pub(super) fn attribute(&mut self, name: &str, value: String) -> Result<(), Error> {
+        if name == "datacontenttype" {
+            return Err(EventError::ContentTypeAttribute.into());
+        }
+        self.event.get_or_insert_default().set(name, value)?;
+        Ok(())
+    }
+
+    /// Puts the headers into the message: a CloudEvent's attributes first, then what the message
+    /// has, then the others. A `partitionkey` becomes the key.
+    pub(super) fn finish(self, message: &mut Message) -> Result<(), Error> {
+        let had = std::mem::take(&mut message.headers);
+        if let Some(event) = self.event {
+            if let Some(key) = event.find("partitionkey") {
+                set_key(message, Bytes::copy_from_slice(key.as_bytes()))?;
+            }
+            message.headers = event.finish()?;
+        }
+        message.headers.extend(had);
+        message.headers.extend(self.headers);
+        Ok(())
+    }
+}
+
+impl From<EventError> for Error {
+    fn from(error: EventError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+/// Sets the key, which must be the same if it is given in two ways.
+pub(super) fn set_key(message: &mut Message, key: Bytes) -> Result<(), Error> {
+    match &message.key {
+        Some(other) if *other != key => {
+            Err(Error::Invalid("the message has two different keys; `partitionkey` is one too".into()))
+        }
+        Some(_) => Ok(()),
+        None => {
+            message.key = Some(key);
+            Ok(())
+        }
+    }
+}
+
+/// Reads standard base64 with padding.
+pub(super) fn base64(what: &str, text: &[u8]) -> Result<Bytes, Error> {
+    STANDARD
+        .decode(text)
+        .map(Bytes::from)
+        .map_err(|_| Error::Invalid(format!("{what} is not base64 (the standard alphabet, with padding)")))
+}
+
+/// Checks what is to name a message or its repeats.
+pub(super) fn check_id(what: &str, id: &str) -> Result<(), Error> {
+    if id.is_empty() || id.len() > MOST_ID || id.chars().any(char::is_control) {
+        return Err(Error::Invalid(format!(
+            "{what} must be 1 to {MOST_ID} bytes without control characters"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks a media type as far as a header must be able to carry it.
+pub(super) fn check_content_type(text: &str) -> Result<(), Error> {
+    let essence = text.split(';').next().unwrap_or("").trim();
+    let shaped = essence.split_once('/').is_some_and(|(group, name)| is_token(group) && is_token(name));
+    if shaped && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Ok(());
+    }
+    Err(Error::Invalid("the content type is no media type, such as application/json".into()))
+}
+
+/// Names that would steer a broker, a proxy or a consumer's HTTP library are not the publisher's.
+fn check_name(name: &str) -> Result<(), Error> {
+    let lower = name.to_ascii_lowercase();
+    if !is_token(name) || name.len() > MOST_NAME {
+        return Err(Error::Invalid(format!(
+            "{:?} is no header name: use 1 to {MOST_NAME} letters, digits and !#$%&'*+-.^_`|~",
+            name.chars().take(80).collect::<String>()
+        )));
+    }
+    let event = ["ce-", "ce_", "cloudevents_", "cloudevents:"].iter().any(|prefix| lower.starts_with(prefix));
+    if event {
+        return Err(Error::Invalid(format!(
+            "the header {name:?} belongs to a CloudEvent: send it as `ce-` headers"
+        )));
+    }
+    if is_reserved(name) || OF_HTTP.contains(&lower.as_str()) {
+        return Err(Error::Invalid(format!("the header name {name:?} is reserved: choose another")));
+    }
+    Ok(())
+}
+
+fn is_token(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(legal)
+}
+
+const MOST_ID: usize = 255;
+const MOST_NAME: usize = 255;
+
+/// What belongs to one connection or one HTTP message (RFC 9110, 7.6.1), and the content type,
+/// which has a place of its own.
+const OF_HTTP: [&str; 13] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_steer_others_are_refused() {
+        for name in [
+            "Nats-Msg-Id",
+            "sidespan-id",
+            "X-Death",
+            "Connection",
+            "te",
+            "Content-Type",
+            "ce-id",
+            "CE_type",
+            "cloudEvents:id",
+            "with space",
+            "",
+            "ü",
+        ] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        for name in ["trace", "X-Tenant", "kafka_replyTopic", "a.b"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What every request passes: is the caller meant to reach this door, and does every failure leave
+//! in one form.
+//!
+//! A page in a browser can reach loopback. Its requests carry the page's `Origin`, and a name that
+//! was rebound to loopback is in `Host`; both are refused unless listed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
+    CONTENT_TYPE, HOST, ORIGIN, VARY,
+};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+
+use super::Door;
+use crate::error::Error;
+
+/// Who may call: by the names under which the door is addressed, and the pages that may.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    own: Option<SocketAddr>,
+    hosts: Vec<String>,
+    origins: Vec<String>,
+}
+
+impl Guard {
+    /// Guards a listener: its bound TCP address (`None` for a Unix socket, which no page can
+    /// reach), other names it goes by, with or without a port, and the pages that may call.
+    pub fn new(own: Option<SocketAddr>, hosts: Vec<String>, origins: Vec<String>) -> Self {
+        Self { own, hosts, origins }
+    }
+
+    /// Lets a request pass; returns the origin if the request is a listed page's.
+    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
+        self.host(uri, headers)?;
+        let Some(origin) = headers.get(ORIGIN) else { return Ok(None) };
+        let listed = |known: &String| known.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
+        if headers.get_all(ORIGIN).iter().count() == 1 && self.origins.iter().any(listed) {
+            return Ok(Some(origin.clone()));
+        }
+        Err(Error::Forbidden("pages of this origin may not call: list it under `allowed_origins`".into()))
+    }
+
+    fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
+        let Some(own) = self.own else { return Ok(()) };
+        // HTTP/2 has the host in the URI (`:authority`); where both are there, both must be ours.
+        let given = headers.get_all(HOST).iter().map(|value| Authority::try_from(value.as_bytes()).ok());
+        let mut any = false;
+        for host in given.chain(uri.authority().cloned().map(Some)) {
+            let known = host.is_some_and(|host| self.is_listed(&host) || is_own(own, &host));
+            if !known {
+                return Err(Error::Forbidden(
+                    "the header Host is not a name of this listener: list it under `allowed_hosts`".into(),
+                ));
+            }
+            any = true;
+        }
+        if any { Ok(()) } else { Err(Error::Invalid("the header Host is missing".into())) }
+    }
+
+    fn is_listed(&self, host: &Authority) -> bool {
+        let same = |known: &String| {
+            known.eq_ignore_ascii_case(host.as_str()) || known.eq_ignore_ascii_case(host.host())
+        };
+        self.hosts.iter().any(same)
+    }
+}
+
+/// Refuses strangers, turns panics and bare errors into problems, and answers listed pages.
+pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let origin = match door.guard.admit(request.uri(), request.headers()) {
+        Ok(origin) => origin,
+        Err(error) => return error.into_response(),
+    };
+    let preflight = origin.is_some()
+        && request.method() == Method::OPTIONS
+        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if preflight {
+        permission(request.headers())
+    } else {
+        let called = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        called.map_or_else(|_| Error::Internal.into_response(), in_one_form)
+    };
+    if let Some(origin) = origin {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+        headers.append(VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+/// The router answers with bare statuses where it finds no handler.
+fn in_one_form(response: Response) -> Response {
+    let error = match response.status() {
+        _ if response.headers().contains_key(CONTENT_TYPE) => return response,
+        StatusCode::NOT_FOUND => Error::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed,
+        StatusCode::INTERNAL_SERVER_ERROR => Error::Internal,
+        _ => return response,
+    };
+    let mut problem = error.into_response();
+    if let Some(allow) = response.headers().get(ALLOW) {
+        problem.headers_mut().insert(ALLOW, allow.clone());
+    }
+    problem
+}
+
+/// Answers the question that a browser asks before it lets a page call.
+fn permission(asked: &HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    if let Some(names) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    response
+}
+
+/// An address or `localhost` cannot be rebound, so it is ours where it can lead to the listener.
+fn is_own(own: SocketAddr, host: &Authority) -> bool {
+    let name = host.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let leads_here = match address {
+        Ok(address) => {
+            own.ip().is_unspecified()
+                || address == own.ip()
+                || (own.ip().is_loopback() && address.is_loopback())
+        }
+        Err(_) => {
+            name.eq_ignore_ascii_case("localhost") && (own.ip().is_loopback() || own.ip().is_unspecified())
+        }
+    };
+    leads_here && !host.as_str().contains('@') && host.port_u16().unwrap_or(80) == own.port()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(own: &str, host: &str) -> bool {
+        let guard = Guard::new(
+            Some(own.parse().unwrap()),
+            vec!["shop.example".into(), "a.example:81".into()],
+            vec![],
+        );
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+        guard.admit(&Uri::from_static("/"), &headers).is_ok()
+    }
+
+    #[test]
+    fn a_host_is_the_listeners_own_or_listed() {
+        for host in ["localhost:7400", "LOCALHOST:7400", "127.0.0.1:7400", "[::1]:7400", "127.0.0.2:7400"] {
+            assert!(passes("127.0.0.1:7400", host), "{host}");
+        }
+        for host in ["shop.example", "shop.example:7400", "Shop.Example:1", "a.example:81"] {
+            assert!(passes("127.0.0.1:7400", host), "{host}");
+        }
+        for host in [
+            "evil.example:7400",
+            "localhost",
+            "localhost:7401",
+            "localhost.evil.example:7400",
+            "127.0.0.1.evil.example:7400",
+            "10.0.0.1:7400",
+            "a.example:82",
+            "u@localhost:7400",
+            "",
+        ] {
+            assert!(!passes("127.0.0.1:7400", host), "{host}");
+        }
+        assert!(passes("0.0.0.0:7400", "10.0.0.1:7400"));
+        assert!(passes("10.0.0.1:80", "10.0.0.1"));
+        assert!(!passes("10.0.0.1:7400", "127.0.0.1:7400"));
+    }
+
+    #[test]
+    fn both_the_host_and_the_authority_must_be_known() {
+        let guard = Guard::new(Some("127.0.0.1:7400".parse().unwrap()), vec![], vec![]);
+        let mut headers = HeaderMap::new();
+        assert!(guard.admit(&Uri::from_static("/"), &headers).is_err());
+        assert!(guard.admit(&Uri::from_static("http://localhost:7400/"), &headers).is_ok());
+        headers.insert(HOST, HeaderValue::from_static("evil.example"));
+        assert!(guard.admit(&Uri::from_static("http://localhost:7400/"), &headers).is_err());
+    }
+}

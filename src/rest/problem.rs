@@ -1,0 +1,126 @@
+//! Failures as `application/problem+json` (RFC 9457).
+//!
+//! `openapi/problems.md` lists every type. `instance` names this one occurrence and stands in the
+//! log too.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::batch::Tally;
+use crate::error::{Class, Error};
+use crate::publish::new_id;
+
+/// Begins the `type` of every problem; the class's slug follows.
+pub(super) const TYPE: &str = "urn:sidespan:problem:";
+/// The media type of problems.
+pub(super) const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// A failed request, as its caller is told.
+#[derive(Debug)]
+pub(super) struct Problem {
+    class: Class,
+    detail: String,
+    retryable: bool,
+    outcome: Outcome,
+    batch: Option<Tally>,
+}
+
+/// What became of the messages of a request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    /// None is stored, and none will be.
+    NotStored,
+    /// Some are stored.
+    Partial,
+    /// Some may be stored.
+    Unknown,
+}
+
+impl Outcome {
+    /// Returns what a failure means for one message.
+    pub(super) fn of(class: &Class) -> Self {
+        if class.unknown { Self::Unknown } else { Self::NotStored }
+    }
+}
+
+impl Problem {
+    /// A batch that is not wholly stored, told by its worst message.
+    pub(super) fn of_batch(class: Class, detail: String, tally: Tally) -> Self {
+        let (outcome, retryable) = (tally.outcome(), tally.retryable());
+        Self { class, detail, retryable, outcome, batch: Some(tally) }
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        let class = error.class();
+        Self {
+            class,
+            detail: error.to_string(),
+            retryable: class.retryable,
+            outcome: Outcome::of(&class),
+            batch: None,
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (response, instance) = render(&Problem::from(&self));
+        let class = self.class();
+        let source = std::error::Error::source(&self).map(tracing::field::display);
+        if matches!(class.status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY) {
+            tracing::warn!(%instance, code = class.code(), error = %self, source, "request failed");
+        } else {
+            // Overload and bad requests come by the thousand; a gone broker is told by its bridge.
+            tracing::debug!(%instance, code = class.code(), error = %self, source, "request refused");
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (response, instance) = render(&self);
+        tracing::debug!(%instance, code = self.class.code(), detail = %self.detail, "batch not wholly stored");
+        response
+    }
+}
+
+fn render(problem: &Problem) -> (Response, String) {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        r#type: String,
+        title: &'a str,
+        status: u16,
+        detail: &'a str,
+        instance: &'a str,
+        code: String,
+        retryable: bool,
+        outcome: Outcome,
+        #[serde(flatten)]
+        batch: Option<&'a Tally>,
+    }
+    let class = &problem.class;
+    let instance = format!("urn:uuid:{}", new_id());
+    let body = Body {
+        r#type: format!("{TYPE}{}", class.slug),
+        title: class.title,
+        status: class.status.as_u16(),
+        detail: &problem.detail,
+        instance: &instance,
+        code: class.code(),
+        retryable: problem.retryable,
+        outcome: problem.outcome,
+        batch: problem.batch.as_ref(),
+    };
+    let mut response = (class.status, super::json(&body)).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE);
+    if let Some(wait) = class.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    (response, instance)
+}

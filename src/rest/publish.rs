@@ -1,0 +1,118 @@
+//! `POST /v1/topics/{topic}/messages`: one message.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use sidespan_bridge::Message;
+
+use super::body::{Incoming, Limit};
+use super::fields::set_key;
+use super::head::{Head, Terms};
+use super::receipt::{AT_MOST_ONCE, StoredBody};
+use super::{Door, acceptable, json};
+use crate::cloudevents;
+use crate::error::Error;
+use crate::publish::{Admission, new_id};
+
+/// Publishes one message: room is reserved before the body is read, and the answer is the broker's.
+pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
+    let (parts, body) = request.into_parts();
+    acceptable(&parts.headers, "application/json")?;
+    let route = door.publishing.route(&topic(&parts.uri)?)?;
+    let terms = Terms::read(&parts.headers, &door.limits)?;
+    let head = Head::read(&parts.headers)?;
+    let limit = Limit { name: "limits.max_message", most: door.limits.max_message };
+    let mut body = Incoming::new(&parts.headers, body, limit, door.limits.read_timeout, terms.deadline)?;
+    let mut admission = door.publishing.admit(&route, 1, body.expected())?;
+    let payload = whole(&mut body, &mut admission).await?;
+    let mut message = complete(head, payload)?;
+    if terms.respond_async {
+        let id = message.id.get_or_insert_with(new_id).clone();
+        let outcome = door.publishing.publish(&route, admission, vec![message], terms.deadline);
+        let topic = route.name().to_owned();
+        door.tasks.spawn(async move {
+            if let Some(Err(error)) = outcome.await.pop() {
+                tracing::warn!(topic, %error, "a message answered with 202 was not stored");
+            }
+        });
+        return Ok(admitted(&id, route.name()));
+    }
+    let outcome = door.publishing.publish(&route, admission, vec![message], terms.deadline);
+    let stored = outcome.await.pop().unwrap_or(Err(Error::Internal))?;
+    Ok(json(&Receipt { topic: route.name(), stored: stored.into() }))
+}
+
+/// Reads the topic's name from a path under `/v1/topics/`. A slash within it is `%2F`.
+pub(super) fn topic(uri: &Uri) -> Result<Cow<'_, str>, Error> {
+    let segment = uri.path().split('/').nth(3).unwrap_or("");
+    let decoded = percent_decode_str(segment).decode_utf8();
+    decoded.map_err(|_| Error::Invalid("the topic's name in the path is not UTF-8, percent-encoded".into()))
+}
+
+/// Reads a body to its end. A body that came in one piece, as most do, is not copied.
+async fn whole(body: &mut Incoming, admission: &mut Admission) -> Result<Bytes, Error> {
+    let reserved = body.expected();
+    let Some(first) = body.chunk().await? else { return Ok(Bytes::new()) };
+    admission.grow(0, first.len().saturating_sub(reserved))?;
+    let Some(second) = body.chunk().await? else { return Ok(first) };
+    let mut all = BytesMut::with_capacity(reserved.max(first.len() + second.len()));
+    all.extend_from_slice(&first);
+    let mut next = Some(second);
+    while let Some(chunk) = next {
+        let room = reserved.max(all.len());
+        all.extend_from_slice(&chunk);
+        admission.grow(0, all.len().saturating_sub(room))?;
+        next = body.chunk().await?;
+    }
+    Ok(all.freeze())
+}
+
+fn complete(head: Head, payload: Bytes) -> Result<Message, Error> {
+    let Head { mut message, tombstone, structured } = head;
+    if tombstone {
+        if structured || !payload.is_empty() {
+            return Err(Error::Invalid(
+                "a tombstone has no body: leave out the body or Sidespan-Tombstone".into(),
+            ));
+        }
+        message.payload = None;
+    } else if structured {
+        let mut event = cloudevents::parse(&payload)?;
+        if let Some(key) = message.key {
+            set_key(&mut event, key)?;
+        }
+        event.headers.append(&mut message.headers);
+        event.partition = message.partition;
+        event.deduplication = message.deduplication;
+        message = event;
+    } else {
+        message.payload = Some(payload);
+    }
+    Ok(message)
+}
+
+fn admitted(id: &str, topic: &str) -> Response {
+    #[derive(Serialize)]
+    struct Admitted<'a> {
+        topic: &'a str,
+        id: &'a str,
+        guarantee: &'static str,
+    }
+    let mut response =
+        (StatusCode::ACCEPTED, json(&Admitted { topic, id, guarantee: AT_MOST_ONCE })).into_response();
+    response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
+    response
+}
+
+#[derive(Serialize)]
+struct Receipt<'a> {
+    topic: &'a str,
+    #[serde(flatten)]
+    stored: StoredBody,
+}

@@ -1,0 +1,111 @@
+//! Puts together what brokers have with what the configuration names.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde::Serialize;
+use sidespan_bridge::{Pattern, Topic, TopicInfo};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::publish::{Outlet, Route, Routes};
+
+/// A topic, as callers see it.
+#[derive(Debug, Serialize)]
+pub(super) struct Described {
+    /// What to call it.
+    pub(super) name: String,
+    address: String,
+    bridge: String,
+    /// The configuration names it.
+    declared: bool,
+    /// The broker has it; nobody knows while the broker is silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exists: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<u64>,
+}
+
+/// A bridge that could not be asked.
+#[derive(Debug, Serialize)]
+pub(super) struct Silent {
+    bridge: String,
+    detail: String,
+}
+
+/// Gathers all topics by name. Each bridge is asked once, all at the same time.
+pub(super) async fn gather(routes: &Routes, deadline: Instant) -> (BTreeMap<String, Described>, Vec<Silent>) {
+    let mut outlets: BTreeMap<&str, &Outlet> = BTreeMap::new();
+    for outlet in routes.declared().map(Route::outlet).chain(routes.open()) {
+        outlets.insert(outlet.name().as_str(), outlet);
+    }
+    let asked = outlets.values().map(|outlet| ask(outlet, None, deadline));
+    let mut known: BTreeMap<(&str, String), TopicInfo> = BTreeMap::new();
+    let mut silent = Vec::new();
+    for (name, answer) in outlets.keys().copied().zip(join_all(asked).await) {
+        match answer {
+            Ok(infos) => {
+                known.extend(infos.into_iter().map(|info| ((name, info.topic.as_str().to_owned()), info)));
+            }
+            Err(error) => silent.push(Silent { bridge: name.to_owned(), detail: error.to_string() }),
+        }
+    }
+    let mut topics = BTreeMap::new();
+    for route in routes.declared() {
+        let bridge = route.outlet().name().as_str();
+        let info = known.remove(&(bridge, route.address().as_str().to_owned()));
+        let heard = !silent.iter().any(|silent| silent.bridge == bridge);
+        topics.insert(route.name().to_owned(), Described::new(route, true, heard, info.as_ref()));
+    }
+    // What is left has no name of its own: its address is its name, on the open bridge.
+    for ((_, address), info) in known {
+        if let Ok(route) = routes.find(&address)
+            && !topics.contains_key(route.name())
+        {
+            topics.insert(address, Described::new(&route, false, true, Some(&info)));
+        }
+    }
+    (topics, silent)
+}
+
+/// Describes one topic.
+///
+/// # Errors
+///
+/// `UnknownTopic`, if nobody declared it and the broker doesn't have it; the broker's own fault.
+pub(super) async fn describe(routes: &Routes, route: &Route, deadline: Instant) -> Result<Described, Error> {
+    let declared = routes.declared().any(|declared| declared.name() == route.name());
+    match ask(route.outlet(), Some(route.address()), deadline).await {
+        Ok(infos) => match infos.first() {
+            None if !declared => Err(Error::UnknownTopic(route.name().to_owned())),
+            info => Ok(Described::new(route, declared, true, info)),
+        },
+        Err(_) if declared => Ok(Described::new(route, declared, false, None)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Described {
+    fn new(route: &Route, declared: bool, heard: bool, info: Option<&TopicInfo>) -> Self {
+        Self {
+            name: route.name().to_owned(),
+            address: route.address().as_str().to_owned(),
+            bridge: route.outlet().name().to_string(),
+            declared,
+            exists: heard.then_some(info.is_some()),
+            partitions: info.map(|info| info.partitions),
+            messages: info.and_then(|info| info.messages),
+        }
+    }
+}
+
+async fn ask(
+    outlet: &Outlet,
+    address: Option<&Topic>,
+    deadline: Instant,
+) -> Result<Vec<TopicInfo>, sidespan_bridge::Error> {
+    let all = || Pattern::exactly(&Topic::new(">"));
+    outlet.bridge().topics(&address.map_or_else(all, Pattern::exactly), deadline).await
+}

@@ -21,4 +21,5 @@ pub mod error;
 pub mod listen;
 pub mod publish;
 pub mod rest;
+pub mod security;
 pub mod telemetry;

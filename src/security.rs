@@ -1,0 +1,4 @@
+//! How we sign, and how we name things so that nobody can guess or mix them up.
+
+pub mod fingerprint;
+pub mod signature;

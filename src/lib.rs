@@ -17,6 +17,7 @@
 
 pub mod cloudevents;
 pub mod config;
+pub mod delivery;
 pub mod error;
 pub mod listen;
 pub mod publish;

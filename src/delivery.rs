@@ -1,0 +1,265 @@
+//! Delivers subscriptions: one pump for each, for ever.
+//!
+//! [`start`] reads one subscription of a broker and posts its messages to its target. The pump takes
+//! deliveries from the broker and spreads them over lanes: with `order: key` a lane is a queue of
+//! messages of one key, so that one slow order holds up its own customer and nobody else. A courier
+//! carries each message until the target accepts it, its dead letter is stored, or it is told to
+//! stop. Only then is the message settled.
+//!
+//! A subscription never gives up: one that cannot start, or loses its broker, tries again with
+//! growing waits, and its [`Status`] says why.
+//!
+//! # Why retries wait here and not at the broker
+//!
+//! Kafka cannot take back a single record and plain AMQP cannot delay one. Waiting here is what all
+//! brokers share; it keeps a key in order, and attempts are counted where they are made: a release
+//! to the broker would forget them. What waits is bounded by `max_held`.
+
+mod breaker;
+mod courier;
+mod dead_letters;
+mod lanes;
+mod letter;
+mod pump;
+mod retry;
+mod status;
+mod target;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sidespan_bridge::{Bridge, Fault, Subscribe};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use courier::Desk;
+use dead_letters::DeadLetters;
+use pump::{Broken, Orders};
+use status::Board;
+use target::{Webhook, WebhookError};
+
+pub use dead_letters::DeadLetterPlace;
+pub use status::{State, Status, Trouble};
+
+use crate::config::{Name, Subscription};
+
+/// Starts to deliver a subscription to its webhook.
+pub fn start(
+    subscription: Subscription,
+    bridge: Arc<dyn Bridge>,
+    dead_letters: Option<DeadLetterPlace>,
+) -> Running {
+    let board = Arc::new(Board::new());
+    let drain = CancellationToken::new();
+    let (close, closed) = watch::channel(None);
+    let name = subscription.name.clone();
+    let office = Office {
+        dead_letters,
+        bridge,
+        board: board.clone(),
+        orders: Orders { drain: drain.clone(), close: closed },
+        subscription,
+        desk: None,
+    };
+    Running { name, board, drain, close, task: tokio::spawn(office.run()) }
+}
+
+/// A subscription that is being delivered. Dropped without [`Running::close`], it ends as it would
+/// with a deadline that has passed.
+#[derive(Debug)]
+pub struct Running {
+    name: Name,
+    board: Arc<Board>,
+    drain: CancellationToken,
+    close: watch::Sender<Option<Instant>>,
+    task: JoinHandle<()>,
+}
+
+/// What a subscription left with the broker when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Messages that were held, and come again: after a restart, or to another member.
+    pub held: usize,
+    /// Attempts among them that were cut off: the receiver may see those messages twice.
+    pub in_flight: usize,
+}
+
+impl Running {
+    /// Returns the subscription's name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Returns how it is doing.
+    pub fn status(&self) -> Status {
+        self.board.status()
+    }
+
+    /// Takes nothing new and begins no more attempts; those that run may finish. What waits stays
+    /// with the broker.
+    pub fn stop_intake(&self) {
+        self.drain.cancel();
+    }
+
+    /// After [`Running::stop_intake`]: waits until nothing is in flight, and tells whether that
+    /// was so by the deadline.
+    pub async fn finish(&self, deadline: Instant) -> bool {
+        let mut state = self.board.watch();
+        let is_idle = |state: &State| matches!(state, State::Drained | State::Stopped);
+        matches!(timeout_at(deadline, state.wait_for(is_idle)).await, Ok(Ok(_)))
+    }
+
+    /// Leaves the group by the deadline: what was settled is handed over, the rest comes again.
+    pub async fn close(self, deadline: Instant) -> Left {
+        let Status { held, in_flight, .. } = self.status();
+        self.drain.cancel();
+        self.close.send_replace(Some(deadline));
+        let mut task = self.task;
+        match timeout_at(deadline + GRACE, &mut task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(subscription = %self.name, %error, "the delivery task failed"),
+            Err(_) => {
+                task.abort();
+                tracing::warn!(subscription = %self.name, "leaving the group took too long; it was cut off");
+            }
+        }
+        Left { held, in_flight }
+    }
+}
+
+/// Why a subscription does not run.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error("the dead-letter place: {0}")]
+    DeadLetters(#[source] sidespan_bridge::Error),
+    #[error("the broker did not answer within {} seconds", SUBSCRIBE.as_secs())]
+    Slow,
+    #[error(transparent)]
+    Subscribe(sidespan_bridge::Error),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+}
+
+impl Failure {
+    /// Whether somebody must do something about it first.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::Broken(Broken::Bridge(error)) | Self::DeadLetters(error) | Self::Subscribe(error) => {
+                match error.fault {
+                    Fault::Conflict
+                    | Fault::Denied
+                    | Fault::Invalid
+                    | Fault::UnknownTopic
+                    | Fault::Unsupported => true,
+                    Fault::Overloaded
+                    | Fault::Rejected
+                    | Fault::StorageFull
+                    | Fault::Timeout
+                    | Fault::TooLarge
+                    | Fault::Unavailable
+                    | Fault::Unroutable => false,
+                }
+            }
+            Self::Broken(Broken::Courier | Broken::Ended) | Self::Slow => false,
+            Self::Webhook(_) => true,
+        }
+    }
+}
+
+/// The task of one subscription.
+struct Office {
+    subscription: Subscription,
+    bridge: Arc<dyn Bridge>,
+    dead_letters: Option<DeadLetterPlace>,
+    board: Arc<Board>,
+    orders: Orders,
+    /// Made when its secrets can be read; what it knows of the endpoint outlives the broker.
+    desk: Option<Arc<Desk>>,
+}
+
+impl Office {
+    async fn run(mut self) {
+        let mut failures = 0_u32;
+        loop {
+            let began = Instant::now();
+            let drain = self.orders.drain.clone();
+            let failure = match self.session().await {
+                Ok(()) => break,
+                Err(failure) => failure,
+            };
+            failures = if began.elapsed() > BACKOFF_CAP { 1 } else { failures.saturating_add(1) };
+            if drain.is_cancelled() {
+                break;
+            }
+            let wait = if failure.is_lasting() {
+                BACKOFF_CAP.mul_f64(1.0 - retry::roll() / 2.0)
+            } else {
+                retry::backoff(BACKOFF_BASE, BACKOFF_CAP, failures, 1.0 - retry::roll() / 2.0)
+            };
+            if self.board.retrying(failure.to_string()) {
+                let source = std::error::Error::source(&failure);
+                tracing::warn!(subscription = %self.subscription.name, error = %failure, source, "the subscription does not run; trying again");
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = drain.cancelled() => break,
+            }
+        }
+        self.board.held.set(0);
+        self.board.set(State::Stopped);
+    }
+
+    /// Subscribes and delivers until something breaks, or we are told to close.
+    async fn session(&mut self) -> Result<(), Failure> {
+        let drain = self.orders.drain.clone();
+        let (desk, subscription) = tokio::select! {
+            begun = self.begin() => begun?,
+            () = drain.cancelled() => return Ok(()),
+        };
+        tracing::info!(subscription = %self.subscription.name, topic = %self.subscription.topic, "delivering");
+        self.board.set(State::Running);
+        Ok(pump::run(&desk, subscription, self.orders.clone()).await?)
+    }
+
+    async fn begin(&mut self) -> Result<(Arc<Desk>, Box<dyn sidespan_bridge::Subscription>), Failure> {
+        let desk = match &self.desk {
+            Some(desk) => desk.clone(),
+            None => self.desk.insert(Arc::new(self.open()?)).clone(),
+        };
+        if let Some(place) = &desk.dead_letters {
+            place.ensure().await.map_err(Failure::DeadLetters)?;
+        }
+        let Subscription { pattern, group, start, order, max_held, .. } = &self.subscription;
+        let wish = Subscribe {
+            pattern: pattern.clone(),
+            group: Some(group.clone()),
+            start: start.clone(),
+            order: *order,
+            window: *max_held,
+        };
+        match timeout(SUBSCRIBE, self.bridge.subscribe(wish)).await {
+            Ok(Ok(subscription)) => Ok((desk, subscription)),
+            Ok(Err(error)) => Err(Failure::Subscribe(error)),
+            Err(_) => Err(Failure::Slow),
+        }
+    }
+
+    fn open(&self) -> Result<Desk, WebhookError> {
+        let subscription = &self.subscription;
+        let webhook = Webhook::new(subscription)?;
+        let place = self.dead_letters.clone().map(|place| DeadLetters::new(place, subscription));
+        Ok(Desk::new(subscription.clone(), Box::new(webhook), place, self.board.clone()))
+    }
+}
+
+/// The first and the longest wait before subscribing again.
+const BACKOFF_BASE: Duration = Duration::from_millis(200);
+const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// Joining a group.
+const SUBSCRIBE: Duration = Duration::from_secs(60);
+/// What a task may take beyond the deadline that it was given.
+const GRACE: Duration = Duration::from_secs(1);

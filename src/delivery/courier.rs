@@ -1,0 +1,276 @@
+//! One delivery: attempt, wait, settle.
+//!
+//! A courier carries one message until its target accepts it, its dead letter is stored, or it is
+//! told to stop. Attempts take one of the subscription's slots; waits don't, so messages that fail
+//! never stop those that would be accepted.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sidespan_bridge::{Guarantee, Settlement, Verdict};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use super::breaker::{Breaker, Change, Pass};
+use super::dead_letters::{DeadLetters, History};
+use super::letter::{Letter, Parcel};
+use super::retry::{self, Meaning, Reason, Step, Tally};
+use super::status::{Board, Trouble};
+use super::target::{Reply, Target};
+use crate::config::Subscription;
+
+/// What the couriers of one subscription share.
+pub(super) struct Desk {
+    pub(super) subscription: Subscription,
+    pub(super) target: Box<dyn Target>,
+    pub(super) dead_letters: Option<DeadLetters>,
+    pub(super) breaker: Breaker,
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) board: Arc<Board>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        subscription: Subscription,
+        target: Box<dyn Target>,
+        dead_letters: Option<DeadLetters>,
+        board: Arc<Board>,
+    ) -> Self {
+        Self {
+            target,
+            dead_letters,
+            breaker: Breaker::new(subscription.retry.base),
+            slots: Arc::new(Semaphore::new(subscription.max_in_flight)),
+            board,
+            subscription,
+        }
+    }
+}
+
+/// Delivers a parcel and settles it. A parcel that comes back was stopped on its way.
+pub(super) async fn deliver(desk: Arc<Desk>, parcel: Parcel, slot: OwnedSemaphorePermit) -> Option<Parcel> {
+    let courier = Courier { desk: &desk, letter: &parcel.letter };
+    let ended = match desk.subscription.guarantee {
+        Guarantee::AtLeastOnce => courier.carry(slot).await,
+        Guarantee::AtMostOnce => match courier.unless_stopped(desk.breaker.pass()).await {
+            Ok(pass) => return settle_first(&desk, parcel, pass).await,
+            Err(halt) => Err(halt),
+        },
+    };
+    match ended {
+        Ok(()) => drop(parcel.ack.settle(Verdict::Accept)),
+        Err(Halt::Lost) => {}
+        Err(Halt::Stopped) => return Some(parcel),
+    }
+    None
+}
+
+/// Settles, and delivers only what the broker has confirmed: it never comes again. Whatever comes
+/// of the one attempt, the message is done with.
+async fn settle_first(desk: &Desk, parcel: Parcel, pass: Pass<'_>) -> Option<Parcel> {
+    let Parcel { letter, ack } = parcel;
+    if ack.settle(Verdict::Accept).await == Settlement::Stale {
+        return None;
+    }
+    let courier = Courier { desk, letter: &letter };
+    let mut history = History::default();
+    let (reply, meaning) = courier.attempt(1, &mut history).await;
+    courier.learn(pass.report(meaning, asked(&reply)), &reply);
+    if meaning != Meaning::Accepted {
+        desk.board.dropped.count();
+        tracing::debug!(subscription = %desk.subscription.name, id = %letter.id, %reply, "given up, as at-most-once asks");
+    }
+    None
+}
+
+/// Why a courier stopped before the end.
+#[derive(Clone, Copy, Debug)]
+enum Halt {
+    /// Nothing may be done with the message any more.
+    Lost,
+    /// No new attempt may begin.
+    Stopped,
+}
+
+struct Courier<'a> {
+    desk: &'a Desk,
+    letter: &'a Letter,
+}
+
+impl Courier<'_> {
+    /// Makes attempts until the message is delivered or its dead letter stored.
+    async fn carry(&self, slot: OwnedSemaphorePermit) -> Result<(), Halt> {
+        let mut slot = Some(slot);
+        let mut tally = Tally::default();
+        let mut history = History::default();
+        let mut undeliverable = None;
+        loop {
+            let taken = match slot.take() {
+                Some(slot) => slot,
+                None => self.unless_stopped(self.slot()).await??,
+            };
+            let pass = self.unless_stopped(self.desk.breaker.pass()).await?;
+            let attempt = self.attempt(tally.counted + 1, &mut history);
+            let (reply, meaning) = self.unless_lost(attempt).await?;
+            self.learn(pass.report(meaning, asked(&reply)), &reply);
+            tally.add(meaning);
+            history.attempts = tally.counted;
+            drop(taken);
+            match retry::step(meaning, &reply, tally, &self.desk.subscription.retry, retry::roll()) {
+                Step::Accept => return Ok(()),
+                Step::Again { after } => self.wait(after, meaning, &reply).await?,
+                Step::Bury(reason) => {
+                    history.reply = Some(reply);
+                    match &self.desk.dead_letters {
+                        Some(place) => return self.bury(place, reason, &history).await,
+                        None => {
+                            if undeliverable.is_none() {
+                                undeliverable = Some(self.desk.board.undeliverable.mark());
+                                self.alert(reason, &history);
+                            }
+                            self.hold(&history).await?;
+                        }
+                    }
+                }
+                // The breaker lets nobody pass any more.
+                Step::Pause => {}
+            }
+        }
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Halt> {
+        // The semaphore is never closed.
+        self.desk.slots.clone().acquire_owned().await.map_err(|_| Halt::Stopped)
+    }
+
+    async fn attempt(&self, number: u32, history: &mut History) -> (Reply, Meaning) {
+        let now = Timestamp::now();
+        history.first.get_or_insert(now);
+        history.last = Some(now);
+        let running = self.desk.board.in_flight.mark();
+        let reply = self.desk.target.post(self.letter, number).await;
+        drop(running);
+        let meaning = retry::meaning(&reply, &self.desk.subscription.retry);
+        match meaning {
+            Meaning::Accepted => self.desk.board.delivered.count(),
+            Meaning::Failed | Meaning::Gone | Meaning::Refused | Meaning::Unavailable => {
+                self.desk.board.failed_attempts.count();
+            }
+        }
+        (reply, meaning)
+    }
+
+    /// Waits for the next attempt. One that the endpoint kept waiting is not left waiting when the
+    /// endpoint is back.
+    async fn wait(&self, after: Duration, meaning: Meaning, reply: &Reply) -> Result<(), Halt> {
+        let Desk { subscription, breaker, .. } = self.desk;
+        tracing::debug!(subscription = %subscription.name, id = %self.letter.id, %reply, ?after, "will try again");
+        let recovery = async {
+            match meaning {
+                Meaning::Unavailable => breaker.recovery().await,
+                Meaning::Accepted | Meaning::Failed | Meaning::Gone | Meaning::Refused => {
+                    std::future::pending().await
+                }
+            }
+        };
+        self.unless_stopped(async {
+            tokio::select! {
+                () = sleep(after) => {}
+                () = recovery => {}
+            }
+        })
+        .await
+    }
+
+    /// Stores the dead letter, however often that takes.
+    async fn bury(&self, place: &DeadLetters, reason: Reason, history: &History) -> Result<(), Halt> {
+        let Desk { subscription, board, .. } = self.desk;
+        let reply = history.reply.as_ref().map(ToString::to_string).unwrap_or_default();
+        for count in 1.. {
+            match place.store(self.letter, reason, history).await {
+                Ok(()) => break,
+                Err(error) => {
+                    if board.dead_letters(Some(error.to_string())) {
+                        let source = std::error::Error::source(&error);
+                        tracing::error!(subscription = %subscription.name, %error, source, "a dead letter cannot be stored; it is kept");
+                    }
+                }
+            }
+            let after = retry::backoff(STORE_BASE, STORE_CAP, count, retry::roll());
+            self.unless_stopped(sleep(after)).await?;
+        }
+        board.dead_letters(None);
+        board.dead_lettered.count();
+        tracing::warn!(
+            subscription = %subscription.name, id = %self.letter.id, reason = reason.as_str(),
+            attempts = history.attempts, reply, "stored a dead letter"
+        );
+        Ok(())
+    }
+
+    /// Says that a message should be a dead letter and has no place to go.
+    fn alert(&self, reason: Reason, history: &History) {
+        let reply = history.reply.as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(
+            subscription = %self.desk.subscription.name, id = %self.letter.id, reason = reason.as_str(),
+            attempts = history.attempts, reply,
+            "nobody accepts a message and there is no dead-letter place; it is held and tried again"
+        );
+    }
+
+    /// Keeps such a message until its next attempt.
+    async fn hold(&self, history: &History) -> Result<(), Halt> {
+        let retry = &self.desk.subscription.retry;
+        let after = retry::backoff(retry.base, retry.cap, history.attempts, retry::roll());
+        self.unless_stopped(sleep(after)).await
+    }
+
+    /// Says what a reply changed about the endpoint.
+    fn learn(&self, change: Option<Change>, reply: &Reply) {
+        let Desk { subscription, board, .. } = self.desk;
+        match change {
+            None => {}
+            Some(Change::Closed) => {
+                board.endpoint(Some(Trouble::new(reply)));
+                tracing::warn!(subscription = %subscription.name, %reply, "the endpoint is unavailable; probing it");
+            }
+            Some(Change::Gone) => {
+                board.pause(reply);
+                tracing::error!(subscription = %subscription.name, %reply, "the receiver is gone for good; the subscription is paused");
+            }
+            Some(Change::Opened) => {
+                board.endpoint(None);
+                tracing::info!(subscription = %subscription.name, "the endpoint is available again");
+            }
+        }
+    }
+
+    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {
+        tokio::select! {
+            biased;
+            () = self.letter.lost.cancelled() => Err(Halt::Lost),
+            () = self.letter.stop.cancelled() => Err(Halt::Stopped),
+            done = work => Ok(done),
+        }
+    }
+
+    async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {
+        tokio::select! {
+            biased;
+            () = self.letter.lost.cancelled() => Err(Halt::Lost),
+            done = work => Ok(done),
+        }
+    }
+}
+
+fn asked(reply: &Reply) -> Option<Duration> {
+    match reply {
+        Reply::Answered(answer) => answer.retry_after,
+        Reply::Unanswered(_) | Reply::Unreachable(_) => None,
+    }
+}
+
+const STORE_BASE: Duration = Duration::from_millis(200);
+const STORE_CAP: Duration = Duration::from_secs(30);

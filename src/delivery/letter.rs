@@ -1,0 +1,136 @@
+//! A message on its way to a target.
+
+use sidespan_bridge::{AckToken, Delivery, Epoch, Message, Position, Shard, Topic};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::security::fingerprint::fingerprint;
+
+/// What a target gets to see of a delivery.
+#[derive(Debug)]
+pub(super) struct Letter {
+    /// Names the message to its receiver: the same in every attempt, letters, digits, `-` and `_`.
+    pub(super) id: Box<str>,
+    /// The message.
+    pub(super) message: Message,
+    /// The address it was found at.
+    pub(super) topic: Topic,
+    /// Where it stands there, if the broker has positions.
+    pub(super) position: Option<Position>,
+    pub(super) shard: Shard,
+    pub(super) epoch: Epoch,
+    /// Cancelled by the bridge: nothing may be done with this delivery any more.
+    pub(super) lost: CancellationToken,
+    /// Cancelled by the pump: what runs may finish, nothing new may begin.
+    pub(super) stop: CancellationToken,
+}
+
+/// A letter and the duty to settle it.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) letter: Letter,
+    pub(super) ack: AckToken,
+}
+
+impl Parcel {
+    pub(super) fn new(bridge: &str, delivery: Delivery, stop: CancellationToken) -> Self {
+        let id = id(bridge, &delivery);
+        let Delivery { message, topic, shard, epoch, position, redelivered: _, lost, ack } = delivery;
+        Self { letter: Letter { id, message, topic, position, shard, epoch, lost, stop }, ack }
+    }
+}
+
+/// A message's own id where the receiver's libraries take it; else a hash of what names the message
+/// at its origin, partition included. What the broker gives no name at all gets one that lasts as
+/// long as we hold it.
+fn id(bridge: &str, delivery: &Delivery) -> Box<str> {
+    let Delivery { message, topic, position, .. } = delivery;
+    if message.is_cloud_event() {
+        let attribute = |name| message.header(name).map_or(&b""[..], |value| value);
+        return fingerprint([b"event", attribute("ce-source"), attribute("ce-id")]);
+    }
+    match (&message.id, position) {
+        (Some(id), _) if is_plain(id) => id.clone(),
+        (Some(id), _) => fingerprint([b"id", bridge.as_bytes(), topic.as_str().as_bytes(), id.as_bytes()]),
+        (None, Some(position)) => fingerprint([
+            b"position",
+            bridge.as_bytes(),
+            topic.as_str().as_bytes(),
+            &position.partition.to_be_bytes(),
+            &position.sequence.to_be_bytes(),
+        ]),
+        (None, None) => Uuid::now_v7().to_string().into(),
+    }
+}
+
+fn is_plain(id: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(legal)
+}
+
+const LONGEST_ID: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use sidespan_bridge::{Header, Settle, Settled, Settlement, Verdict};
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Settle for Nobody {
+        fn settle(self: Box<Self>, _: Verdict) -> Settled {
+            Settled::ready(Settlement::Confirmed)
+        }
+    }
+
+    fn id_of(message: Message, partition: u32) -> Box<str> {
+        let delivery = Delivery {
+            message,
+            topic: Topic::new("orders"),
+            shard: Shard::new("0"),
+            epoch: Epoch(1),
+            position: Some(Position { partition, sequence: 7 }),
+            redelivered: None,
+            lost: CancellationToken::new(),
+            ack: AckToken::new(Nobody),
+        };
+        id("main", &delivery)
+    }
+
+    fn named(id: &str) -> Message {
+        Message { id: Some(id.into()), ..Message::default() }
+    }
+
+    fn event(source: &'static str) -> Message {
+        let header = |name, value: &'static str| Header::new(name, value);
+        let headers = vec![
+            header("ce-specversion", "1.0"),
+            header("ce-id", "1"),
+            header("ce-source", source),
+            header("ce-type", "t"),
+        ];
+        Message { headers, ..named("same") }
+    }
+
+    #[test]
+    fn a_plain_id_is_kept_and_any_other_is_hashed() {
+        assert_eq!(&*id_of(named("a-b_C9"), 0), "a-b_C9");
+        for odd in ["a.b", "", "ü", "a b", &"x".repeat(300)] {
+            let id = id_of(named(odd), 0);
+            assert!(is_plain(&id) && *id != *odd, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_same_place_has_the_same_id_and_another_partition_another() {
+        assert_eq!(id_of(Message::default(), 1), id_of(Message::default(), 1));
+        assert_ne!(id_of(Message::default(), 1), id_of(Message::default(), 2));
+    }
+
+    #[test]
+    fn events_of_the_same_id_and_another_source_are_other_events() {
+        assert_eq!(id_of(event("/a"), 0), id_of(event("/a"), 1));
+        assert_ne!(id_of(event("/a"), 0), id_of(event("/b"), 0));
+    }
+}

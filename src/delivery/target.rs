@@ -1,0 +1,52 @@
+//! Where messages go: a target is posted one message and gives one reply.
+
+mod webhook;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::letter::Letter;
+
+pub(in crate::delivery) use webhook::{Webhook, WebhookError};
+
+/// Somewhere to deliver to. An attempt ends within a time of the target's own.
+#[async_trait]
+pub(super) trait Target: Send + Sync {
+    /// Makes one attempt. `attempt` counts from 1; an endpoint that was unavailable does not count.
+    async fn post(&self, letter: &Letter, attempt: u32) -> Reply;
+}
+
+/// What came of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The target answered, and all of its answer was read.
+    Answered(Answer),
+    /// The message was sent, and no whole answer came: it may have been handled.
+    Unanswered(String),
+    /// Nothing was sent.
+    Unreachable(String),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The status, as HTTP counts.
+    pub(super) status: u16,
+    /// How long the target asks to be left alone.
+    pub(super) retry_after: Option<Duration>,
+    /// The beginning of the answer's body.
+    pub(super) excerpt: Bytes,
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(answer) => write!(f, "answered {}", answer.status),
+            Self::Unanswered(reason) => write!(f, "no answer: {reason}"),
+            Self::Unreachable(reason) => write!(f, "cannot be reached: {reason}"),
+        }
+    }
+}

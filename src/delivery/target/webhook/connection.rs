@@ -1,0 +1,152 @@
+//! Connections to an endpoint, pooled.
+
+use std::future::Future;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::Full;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tower::Service;
+
+use super::WebhookError;
+use crate::config::{Push, PushProtocol};
+
+/// Connects by TCP, and TLS where the address says so.
+pub(super) type Connector = HttpsConnector<Marked>;
+
+/// Makes a client with a pool of its own.
+pub(super) fn client(push: &Push, most_idle: usize) -> Result<Client<Connector, Full<Bytes>>, WebhookError> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(push.timeout));
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls(push.url.scheme() == "https")?)
+        .https_or_http();
+    let connector = match push.protocol {
+        PushProtocol::H2 => connector.enable_http2().wrap_connector(Marked(tcp)),
+        PushProtocol::Http1 => connector.enable_http1().wrap_connector(Marked(tcp)),
+    };
+    Ok(Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(most_idle)
+        .http2_only(push.protocol == PushProtocol::H2)
+        .build(connector))
+}
+
+/// Reads the machine's certificate authorities only where they are needed: they take megabytes.
+fn tls(needed: bool) -> Result<ClientConfig, WebhookError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(WebhookError::Tls)?;
+    let config = if needed {
+        config.with_native_roots().map_err(WebhookError::Certificates)?
+    } else {
+        config.with_root_certificates(RootCertStore::empty())
+    };
+    Ok(config.with_no_client_auth())
+}
+
+/// Tells whether a connection has carried an answer before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Used(Arc<AtomicBool>);
+
+impl Used {
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes TCP connections that carry a [`Used`] mark.
+#[derive(Clone, Debug)]
+pub(super) struct Marked(HttpConnector);
+
+impl Service<Uri> for Marked {
+    type Response = MarkedStream;
+    type Error = <HttpConnector as Service<Uri>>::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<MarkedStream, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
+        Box::pin(async move { Ok(MarkedStream { stream: connecting.await?, used: Used::default() }) })
+    }
+}
+
+/// A TCP connection with a mark.
+#[derive(Debug)]
+pub(super) struct MarkedStream {
+    stream: TokioIo<TcpStream>,
+    used: Used,
+}
+
+impl Connection for MarkedStream {
+    fn connected(&self) -> Connected {
+        self.stream.connected().extra(self.used.clone())
+    }
+}
+
+impl Read for MarkedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl Write for MarkedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}
+
+/// Shorter than what common servers keep (Node: 5 s), so that we close before they do.
+const IDLE: Duration = Duration::from_secs(4);

@@ -1,0 +1,222 @@
+//! Writes a message as an HTTP request.
+//!
+//! Content type and body are as published; what else a message has is told in headers:
+//!
+//! | header | holds |
+//! |---|---|
+//! | `webhook-id` | the message, the same in every attempt |
+//! | `webhook-timestamp` | the attempt, in seconds since 1970 |
+//! | `webhook-signature` | Standard Webhooks `v1`, one for each secret |
+//! | `Sidespan-Topic`, `-Subscription`, `-Attempt` | where it comes from, and the attempt from 1 |
+//! | `Sidespan-Key` | the key, percent-encoded |
+//! | `Sidespan-Tombstone: true` | there is no body, which is not the same as an empty one |
+//! | `Sidespan-Header-<name>` | a header of the message, name and value percent-encoded |
+//! | `traceparent`, `tracestate`, `baggage` | the message's trace context |
+//! | `ce-<attribute>` | a CloudEvent's attribute, percent-encoded as the HTTP binding says |
+//!
+//! Percent-encoded means: everything but printable ASCII, and blanks, `"` and `%`. HTTP has no case
+//! in header names, so those of the message arrive in lower case.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use sidespan_bridge::{CE_PREFIX, Header, Message};
+
+use super::WebhookError;
+use crate::cloudevents;
+use crate::config::{CloudEventsMode, Subscription};
+use crate::delivery::letter::Letter;
+use crate::security::signature::Signer;
+
+/// Writes the requests of one subscription.
+pub(super) struct Writer {
+    uri: Uri,
+    signer: Signer,
+    subscription: HeaderValue,
+    /// The topic's name, where the subscription reads one topic only.
+    topic: Option<HeaderValue>,
+    raw: Vec<HeaderName>,
+    cloudevents: CloudEventsMode,
+}
+
+impl Writer {
+    pub(super) fn new(subscription: &Subscription) -> Result<Self, WebhookError> {
+        let push = &subscription.push;
+        let topic = (!subscription.pattern.is_wildcard()).then(|| encoded(subscription.topic.as_bytes()));
+        Ok(Self {
+            uri: push.url.as_str().parse().map_err(WebhookError::Url)?,
+            signer: Signer::new(push.secrets.clone())?,
+            subscription: encoded(subscription.name.as_str().as_bytes()),
+            topic,
+            raw: push.headers.iter().filter(|name| !is_ours(name)).cloned().collect(),
+            cloudevents: push.cloudevents,
+        })
+    }
+
+    /// Writes one attempt.
+    pub(super) fn write(&self, letter: &Letter, attempt: u32, now: Timestamp) -> Request<Full<Bytes>> {
+        let message = &letter.message;
+        let mut headers = HeaderMap::with_capacity(12 + message.headers.len());
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let is_event = message.is_cloud_event();
+        let body = if is_event && self.cloudevents == CloudEventsMode::Structured {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(cloudevents::STRUCTURED));
+            cloudevents::structured(message)
+        } else {
+            if let Some(value) = content_type(message) {
+                headers.insert(CONTENT_TYPE, value);
+            }
+            message.payload.clone().unwrap_or_default()
+        };
+        if message.payload.is_none() {
+            headers.insert(TOMBSTONE, HeaderValue::from_static("true"));
+        }
+        self.sign(&mut headers, &letter.id, now, &body);
+        headers.insert(ATTEMPT, attempt.into());
+        headers.insert(SUBSCRIPTION, self.subscription.clone());
+        let topic = self.topic.clone().unwrap_or_else(|| encoded(letter.topic.as_str().as_bytes()));
+        headers.insert(TOPIC, topic);
+        if let Some(key) = &message.key {
+            headers.insert(KEY, shared(key));
+        }
+        for header in &message.headers {
+            self.append(&mut headers, header, is_event);
+        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    fn sign(&self, headers: &mut HeaderMap, id: &str, now: Timestamp, body: &[u8]) {
+        let timestamp = u64::try_from(now.as_second()).unwrap_or_default();
+        headers.insert(WEBHOOK_ID, encoded(id.as_bytes()));
+        headers.insert(WEBHOOK_TIMESTAMP, timestamp.into());
+        if let Some(signature) = self.signer.sign(id, timestamp, body) {
+            headers.insert(WEBHOOK_SIGNATURE, encoded(signature.as_bytes()));
+        }
+    }
+
+    /// Adds a header of the message, under the name that it goes by.
+    fn append(&self, headers: &mut HeaderMap, header: &Header, is_event: bool) {
+        let name = &header.name;
+        if let Some(attribute) = attribute(name).filter(|_| is_event) {
+            let written = HeaderName::try_from(format!("{CE_PREFIX}{attribute}"));
+            match (self.cloudevents, written) {
+                (CloudEventsMode::Binary, Ok(name)) => drop(headers.append(name, shared(&header.value))),
+                // Within the body, or no attribute's name.
+                (CloudEventsMode::Structured, _) | (CloudEventsMode::Binary, Err(_)) => {}
+            }
+            return;
+        }
+        if let (Some(name), Ok(value)) =
+            (self.raw_name(name), HeaderValue::from_maybe_shared(header.value.clone()))
+        {
+            headers.append(name, value);
+            return;
+        }
+        let name = format!("{HEADER_PREFIX}{}", percent_encode(name.as_bytes(), NAME));
+        // Longer than 64 KiB: no server would take it.
+        if let Ok(name) = HeaderName::try_from(name) {
+            headers.append(name, shared(&header.value));
+        }
+    }
+
+    fn raw_name(&self, name: &str) -> Option<HeaderName> {
+        let is_named = |raw: &&HeaderName| raw.as_str().eq_ignore_ascii_case(name);
+        let trace = TRACE.iter().find(is_named).cloned();
+        trace.or_else(|| self.raw.iter().find(is_named).cloned())
+    }
+}
+
+/// A content type that no header may have is none.
+fn content_type(message: &Message) -> Option<HeaderValue> {
+    HeaderValue::from_str(message.content_type.as_deref()?).ok()
+}
+
+/// Headers that the request itself needs, or that say what only we may say.
+fn is_ours(name: &HeaderName) -> bool {
+    const HOP_BY_HOP: [&str; 8] = [
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let text = name.as_str();
+    [CONTENT_LENGTH, CONTENT_TYPE, HOST].contains(name)
+        || HOP_BY_HOP.contains(&text)
+        || ["sidespan-", "webhook-", CE_PREFIX].iter().any(|prefix| text.starts_with(prefix))
+}
+
+fn attribute(name: &str) -> Option<&str> {
+    let (prefix, attribute) = name.split_at_checked(CE_PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(CE_PREFIX).then_some(attribute)
+}
+
+/// Percent-encodes where that is needed; what is plain is not copied.
+fn shared(value: &Bytes) -> HeaderValue {
+    if value.iter().all(|byte| is_plain(*byte))
+        && let Ok(value) = HeaderValue::from_maybe_shared(value.clone())
+    {
+        return value;
+    }
+    encoded(value)
+}
+
+fn encoded(value: &[u8]) -> HeaderValue {
+    let text = percent_encode(value, VALUE).to_string();
+    #[expect(
+        clippy::expect_used,
+        reason = "what is percent-encoded is printable ASCII, which every header may have"
+    )]
+    HeaderValue::try_from(text).expect("printable ASCII")
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'"' && byte != b'%'
+}
+
+/// As the CloudEvents HTTP binding says; what is not ASCII is always encoded.
+const VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+/// What no header name may have (RFC 9110, 5.6.2).
+const NAME: &AsciiSet = &VALUE
+    .add(b'(')
+    .add(b')')
+    .add(b',')
+    .add(b'/')
+    .add(b':')
+    .add(b';')
+    .add(b'<')
+    .add(b'=')
+    .add(b'>')
+    .add(b'?')
+    .add(b'@')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'{')
+    .add(b'}');
+
+const AGENT: &str = concat!("sidespan/", env!("CARGO_PKG_VERSION"));
+const HEADER_PREFIX: &str = "sidespan-header-";
+const ATTEMPT: HeaderName = HeaderName::from_static("sidespan-attempt");
+const KEY: HeaderName = HeaderName::from_static("sidespan-key");
+const SUBSCRIPTION: HeaderName = HeaderName::from_static("sidespan-subscription");
+const TOMBSTONE: HeaderName = HeaderName::from_static("sidespan-tombstone");
+const TOPIC: HeaderName = HeaderName::from_static("sidespan-topic");
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+static TRACE: [HeaderName; 3] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+];

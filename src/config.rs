@@ -3,10 +3,16 @@
 //! [`file`] is what a person types; [`Config`] is what it means: names are resolved, defaults
 //! filled in, contradictions refused. Nothing beyond this module sees raw input.
 
+mod development;
+mod environment;
+mod explain;
 mod file;
 mod load;
 mod names;
 mod resolve;
+mod schema;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use std::collections::BTreeMap;
@@ -19,8 +25,8 @@ use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Start, Topic, Wi
 use url::Url;
 
 pub use file::File;
-pub use load::schema;
 pub use names::{Name, NameError, TopicName};
+pub use schema::schema;
 pub use units::{Size, Span};
 
 /// Everything the server needs to know, checked.

@@ -1,7 +1,6 @@
 //! The configuration as a person types it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,9 +21,9 @@ pub struct File {
     /// Where services speak to Sidespan: `host:port`, or `unix:/path`. Default `127.0.0.1:7400`.
     pub listen: Option<String>,
     /// Where operators speak to Sidespan. Default `127.0.0.1:7401`.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<String>,
     /// Where the kubelet and Prometheus look, without payloads. Off by default.
-    pub health: Option<SocketAddr>,
+    pub health: Option<String>,
     /// Allows a listener off loopback without authentication.
     #[serde(default)]
     pub insecure: bool,
@@ -119,7 +118,7 @@ pub struct DrainFile {
 pub struct BridgeFile {
     /// The kind of broker.
     pub kind: String,
-    /// Takes undeclared topic names as addresses, if this is the default bridge.
+    /// Takes undeclared topic names as addresses; only the default bridge can.
     #[serde(default)]
     pub open: bool,
     /// The kind's own keys.

@@ -1,20 +1,18 @@
 //! Reading the configuration: one file, and the environment over it.
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::{env, fs};
 
 use figment::Figment;
-use figment::error::Kind;
-use figment::providers::{Env, Format, Toml};
-use schemars::{Schema, schema_for};
+use figment::providers::{Format, Toml};
+use figment::value::Dict;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 use sidespan_bridge::Driver;
 
+use super::environment::Overrides;
+use super::explain::{explain, is_environment};
 use super::{Config, ConfigError, ConfigErrors, File, resolve};
-
-/// Two underscores after the prefix, since a Kubernetes Service named `sidespan` sets
-/// `SIDESPAN_PORT` and its like in every pod.
-const PREFIX: &str = "SIDESPAN__";
 
 impl Config {
     /// Reads a YAML or TOML file (by its ending) and the environment over it, and checks both.
@@ -24,50 +22,48 @@ impl Config {
     ///
     /// Everything that is wrong, each by file, key, what was expected and the nearest known key.
     pub fn load(path: &Path, drivers: &[&'static dyn Driver]) -> Result<Self, ConfigErrors> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| whole(path, format!("cannot read the configuration: {error}")))?;
+        Self::read(path, &text, env::vars_os(), drivers)
+    }
+
+    /// As [`Config::load`], of a text that was read and variables that are given.
+    pub(super) fn read(
+        path: &Path,
+        text: &str,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+        drivers: &[&'static dyn Driver],
+    ) -> Result<Self, ConfigErrors> {
         let figment = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("toml") => Figment::from(Toml::file_exact(path)),
-            Some("yaml" | "yml" | "json") => Figment::from(Yaml::file_exact(path)),
-            _ => return Err(one(path, "", "the file's name must end in .yaml, .yml, .json or .toml")),
+            Some("toml") => Figment::from(Toml::string(text)),
+            Some("yaml" | "yml" | "json") => Figment::from(Yaml::string(text)),
+            _ => return Err(whole(path, "the file's name must end in .yaml, .yml, .json or .toml")),
         };
-        if let Err(error) = std::fs::File::open(path) {
-            return Err(one(path, "", &format!("cannot read the configuration: {error}")));
+        finish(figment, Figment::new(), &path.display().to_string(), variables, drivers)
+    }
+}
+
+/// Puts the environment over `base`, and `options` over that, and resolves what comes out.
+pub(super) fn finish(
+    base: Figment,
+    options: Figment,
+    origin: &str,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    drivers: &[&'static dyn Driver],
+) -> Result<Config, ConfigErrors> {
+    let said = |overrides: &Overrides, error| ConfigErrors(explain(origin, overrides, error));
+    let typed: Dict = base.extract().map_err(|error| said(&Overrides::default(), error))?;
+    let overrides = Overrides::read(variables, &typed).map_err(ConfigErrors)?;
+    let figment = base.merge(&overrides).merge(options);
+    let file: File = figment.extract().map_err(|error| said(&overrides, error))?;
+    resolve::resolve(file, drivers).map_err(|mut errors| {
+        for error in &mut errors.0 {
+            let set = figment.find_metadata(&error.key).is_none_or(is_environment);
+            let variable = overrides.origin_of(&error.key).filter(|_| set);
+            error.origin = variable.unwrap_or_else(|| origin.to_owned());
         }
-        let figment = figment.merge(Env::prefixed(PREFIX).split("__"));
-        let file: File = figment.extract().map_err(|error| describe(path, error))?;
-        resolve::resolve(file, drivers).map_err(|mut errors| {
-            for error in &mut errors.0 {
-                error.origin = path.display().to_string();
-            }
-            errors
-        })
-    }
-}
-
-/// Returns the JSON Schema of the configuration, the settings of every kind of bridge included.
-pub fn schema(drivers: &[&'static dyn Driver]) -> Value {
-    let mut root = schema_for!(File).to_value();
-    let mut kinds = Vec::new();
-    for driver in drivers {
-        kinds.push(kind_schema(*driver));
-    }
-    if let Some(bridge) = root.pointer_mut("/$defs/BridgeFile") {
-        *bridge = json!({"description": "A broker.", "oneOf": kinds});
-    }
-    root
-}
-
-fn kind_schema(driver: &dyn Driver) -> Value {
-    let schema: Schema = driver.schema();
-    let mut schema = schema.to_value();
-    if let Some(object) = schema.as_object_mut() {
-        object.remove("$schema");
-    }
-    if let Some(properties) = schema.pointer_mut("/properties").and_then(Value::as_object_mut) {
-        properties.insert("kind".into(), json!({"const": driver.name()}));
-        let open = "Takes undeclared topic names as addresses, if this is the default bridge.";
-        properties.insert("open".into(), json!({"type": "boolean", "default": false, "description": open}));
-    }
-    schema
+        errors
+    })
 }
 
 /// YAML for figment, by a parser that is kept up; figment's own is not.
@@ -86,61 +82,10 @@ impl Format for Yaml {
     }
 }
 
-fn one(path: &Path, key: &str, reason: &str) -> ConfigErrors {
+fn whole(path: &Path, reason: impl Into<String>) -> ConfigErrors {
     ConfigErrors(vec![ConfigError {
         origin: path.display().to_string(),
-        key: key.into(),
+        key: String::new(),
         reason: reason.into(),
     }])
-}
-
-fn describe(path: &Path, error: figment::Error) -> ConfigErrors {
-    let errors = error.into_iter().map(|error| {
-        let mut key = error.path.join(".");
-        let from_environment = error.metadata.as_ref().is_some_and(|m| m.name.contains("environment"));
-        let origin = if from_environment {
-            format!("environment {PREFIX}{}", error.path.join("__").to_uppercase())
-        } else {
-            path.display().to_string()
-        };
-        let reason = match &error.kind {
-            Kind::UnknownField(field, known) => {
-                if error.path.last() != Some(field) {
-                    key = if key.is_empty() { field.clone() } else { format!("{key}.{field}") };
-                }
-                format!("unknown key{}", suggestion(field, known.iter().copied()))
-            }
-            Kind::InvalidType(found, expected) => format!("expected {expected}, found {found}"),
-            Kind::InvalidValue(found, expected) => format!("expected {expected}, found {found}"),
-            Kind::MissingField(field) => format!("the key `{field}` is missing"),
-            Kind::UnknownVariant(found, known) => {
-                let near = suggestion(found, known.iter().copied());
-                format!("{found:?} is not one of {}{near}", known.join(", "))
-            }
-            Kind::Message(_)
-            | Kind::InvalidLength(..)
-            | Kind::DuplicateField(_)
-            | Kind::ISizeOutOfRange(_)
-            | Kind::USizeOutOfRange(_)
-            | Kind::Unsupported(_)
-            | Kind::UnsupportedKey(..) => error.kind.to_string(),
-        };
-        ConfigError { origin, key, reason }
-    });
-    ConfigErrors(errors.collect())
-}
-
-/// Names the nearest known key, or all of them where none is near.
-pub(super) fn suggestion<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.collect();
-    let nearest = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(found, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 3);
-    match nearest {
-        Some((_, name)) => format!("; did you mean `{name}`?"),
-        None if known.is_empty() => String::new(),
-        None => format!("; known here: {}", known.join(", ")),
-    }
 }

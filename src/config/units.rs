@@ -102,7 +102,8 @@ impl<'de> Deserialize<'de> for Size {
             }
 
             fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
-                usize::try_from(bytes).map(Size).map_err(E::custom)
+                let negative = |_| E::invalid_value(de::Unexpected::Signed(bytes), &self);
+                usize::try_from(bytes).map(Size).map_err(negative)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {

@@ -1,0 +1,187 @@
+//! Subscriptions: what each reads, how, where it goes, and where what nobody accepts goes.
+
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use sidespan_bridge::{Guarantee, Order, Pattern, PositionError, Start, Window};
+
+use super::Errors;
+use super::brokers::{Brokers, address};
+use super::server::size;
+use crate::config::explain::suggestion;
+use crate::config::file::{DeadLetterFile, GuaranteeFile, HeldFile, OrderFile, StartFile, SubscriptionFile};
+use crate::config::{Name, Subscription, TopicConfig, TopicName};
+
+/// Reads the subscriptions.
+pub(super) fn resolve(
+    files: BTreeMap<String, SubscriptionFile>,
+    service: &str,
+    brokers: &Brokers,
+    errors: &mut Errors,
+) -> Vec<Subscription> {
+    let scope = Scope { brokers, service };
+    let mut subscriptions: Vec<Subscription> = Vec::new();
+    for (name, file) in files {
+        let Some(subscription) = scope.subscription(&name, file, errors) else { continue };
+        let same =
+            |other: &&Subscription| other.bridge == subscription.bridge && other.group == subscription.group;
+        if let Some(other) = subscriptions.iter().find(same) {
+            let reason = format!(
+                "subscription {} has the same group {:?}: each would get a part of the messages only",
+                other.name, other.group
+            );
+            errors.add(format!("subscriptions.{name}.group"), reason);
+        }
+        subscriptions.push(subscription);
+    }
+    subscriptions
+}
+
+struct Scope<'a> {
+    brokers: &'a Brokers,
+    service: &'a str,
+}
+
+impl Scope<'_> {
+    fn subscription(&self, name: &str, file: SubscriptionFile, errors: &mut Errors) -> Option<Subscription> {
+        let key = format!("subscriptions.{name}");
+        let parsed = errors.keep(&key, Name::parse(name));
+        let source = self.source(&key, &file, errors);
+        let start = errors.keep(format!("{key}.start"), file.start.as_ref().map_or(Ok(Start::End), start));
+        let max_in_flight = file.max_in_flight.unwrap_or(64);
+        let max_held = held(&format!("{key}.max_held"), &file.max_held, max_in_flight, errors);
+        if max_in_flight == 0 {
+            errors.add(format!("{key}.max_in_flight"), "must be at least 1");
+        }
+        let group = match file.group {
+            Some(group) => errors.keep(format!("{key}.group"), group_name(group)),
+            None => Some(format!("{}.{name}", self.service)),
+        };
+        let push = webhook::push(&format!("{key}.push"), file.push, errors);
+        let retry = webhook::retry(&format!("{key}.retry"), &file.retry, errors);
+        let (bridge, pattern) = source?;
+        let dead_letter = self.dead_letter(name, &bridge, &pattern, file.dead_letter.as_ref());
+        let dead_letter = errors.keep(format!("{key}.dead_letter"), dead_letter);
+        Some(Subscription {
+            name: parsed?,
+            bridge,
+            topic: file.topic,
+            pattern,
+            group: group?.into(),
+            start: start?,
+            order: match file.order {
+                OrderFile::Key => Order::Key,
+                OrderFile::None => Order::None,
+                OrderFile::Topic => Order::Topic,
+            },
+            guarantee: match file.guarantee {
+                GuaranteeFile::AtLeastOnce => Guarantee::AtLeastOnce,
+                GuaranteeFile::AtMostOnce => Guarantee::AtMostOnce,
+            },
+            max_in_flight,
+            max_held,
+            push: push?,
+            retry,
+            dead_letter: dead_letter?,
+        })
+    }
+
+    /// Finds what a subscription reads: a declared topic, an address or pattern on the bridge it
+    /// names, or one on the default bridge if that is open.
+    fn source(&self, key: &str, file: &SubscriptionFile, errors: &mut Errors) -> Option<(Name, Pattern)> {
+        let brokers = self.brokers;
+        let below = format!("{key}.topic");
+        if let Some(topic) = brokers.topics.get(file.topic.as_str()) {
+            if file.bridge.as_deref().is_some_and(|bridge| bridge != topic.bridge.as_str()) {
+                let reason = format!("the topic {:?} is declared on bridge {}", file.topic, topic.bridge);
+                errors.add(format!("{key}.bridge"), reason);
+                return None;
+            }
+            return Some((topic.bridge.clone(), Pattern::exactly(&topic.address)));
+        }
+        let bridge = brokers.bridge(&format!("{key}.bridge"), file.bridge.as_deref(), errors)?;
+        let open = brokers.bridges.get(&bridge).is_some_and(|bridge| bridge.open);
+        if !open && file.bridge.is_none() {
+            let near = suggestion(&file.topic, brokers.topics.keys().map(TopicName::as_str));
+            let reason = format!(
+                "there is no topic named {:?}{near}; declare it under `topics`, name its `bridge`, or set \
+                 `open: true` on bridge {bridge}",
+                file.topic
+            );
+            errors.add(below, reason);
+            return None;
+        }
+        errors.keep(&below, TopicName::parse(&file.topic))?;
+        let pattern = errors.keep(below, Pattern::parse(&file.topic))?;
+        Some((bridge, pattern))
+    }
+
+    fn dead_letter(
+        &self,
+        name: &str,
+        bridge: &Name,
+        pattern: &Pattern,
+        file: Option<&DeadLetterFile>,
+    ) -> Result<Option<TopicConfig>, String> {
+        let named = match file {
+            Some(DeadLetterFile::Switch(false)) => return Ok(None),
+            Some(DeadLetterFile::Switch(true)) | None => format!("dead.{}.{name}", self.service),
+            Some(DeadLetterFile::Topic(topic)) => topic.clone(),
+        };
+        let place = match self.brokers.topics.get(named.as_str()) {
+            Some(declared) => declared.clone(),
+            None => TopicConfig { bridge: bridge.clone(), address: address(&named)? },
+        };
+        if place.bridge == *bridge && pattern.matches(&place.address) {
+            return Err(format!(
+                "{} is within the subscription's own topic {pattern}, so that dead letters would come back: \
+                 name another place, or `false` to hold messages and go on trying",
+                place.address
+            ));
+        }
+        Ok(Some(place))
+    }
+}
+
+fn group_name(group: String) -> Result<String, String> {
+    if group.is_empty() || group.len() > 255 || group.chars().any(char::is_control) {
+        return Err("must be 1 to 255 bytes without control characters".into());
+    }
+    Ok(group)
+}
+
+fn start(file: &StartFile) -> Result<Start, String> {
+    Ok(match file {
+        StartFile::Begin => Start::Begin,
+        StartFile::End => Start::End,
+        StartFile::Position(text) => {
+            let positions: Result<Vec<_>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+            Start::Position(positions.map_err(|error: PositionError| format!("{text:?}: {error}"))?)
+        }
+        StartFile::Time(text) => {
+            let time: jiff::Timestamp = text.parse().map_err(|_| {
+                format!("{text:?} is no time: write it as RFC 3339 says, such as 2026-01-31T12:00:00Z")
+            })?;
+            Start::Time(SystemTime::from(time))
+        }
+    })
+}
+
+fn held(key: &str, file: &HeldFile, max_in_flight: usize, errors: &mut Errors) -> Window {
+    let default = Window::default();
+    // More in flight than the default holds is clear enough: what is asked for is held.
+    let messages = file.messages.unwrap_or(default.messages.max(max_in_flight));
+    let held = Window { messages, bytes: size(file.bytes, default.bytes) };
+    if held.messages < max_in_flight {
+        errors.add(
+            format!("{key}.messages"),
+            format!("must be at least `max_in_flight`, which is {max_in_flight}"),
+        );
+    }
+    if held.bytes == 0 {
+        errors.add(format!("{key}.bytes"), "must be at least 1");
+    }
+    held
+}

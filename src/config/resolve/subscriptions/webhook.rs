@@ -1,0 +1,77 @@
+//! Webhooks, and what happens when they do not accept.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::super::Errors;
+use super::super::server::span;
+use crate::config::file::{PushFile, RetryFile};
+use crate::config::{Push, Retry};
+
+/// Reads a webhook.
+pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Push> {
+    let url = errors.keep(format!("{key}.url"), webhook_url(&file.url));
+    let timeout = span(file.timeout, Duration::from_secs(10));
+    if timeout.is_zero() {
+        errors.add(format!("{key}.timeout"), "must be more than nothing");
+    }
+    let mut headers = Vec::new();
+    for name in file.headers {
+        let parsed = name.parse().map_err(|_| format!("{name:?} is no header name"));
+        headers.extend(errors.keep(format!("{key}.headers"), parsed));
+    }
+    Some(Push {
+        url: url?,
+        timeout,
+        secrets: file.secrets,
+        headers,
+        protocol: file.protocol,
+        cloudevents: file.cloudevents,
+    })
+}
+
+/// Reads what happens when a webhook does not accept.
+pub(super) fn retry(key: &str, file: &RetryFile, errors: &mut Errors) -> Retry {
+    let retry = Retry {
+        max_attempts: file.max_attempts.unwrap_or(20),
+        base: span(file.backoff.base, Duration::from_millis(200)),
+        cap: span(file.backoff.cap, Duration::from_secs(300)),
+        unavailable: file.on.unavailable.clone(),
+        failed: file.on.failed.clone(),
+        refused: file.on.refused.clone(),
+    };
+    if retry.max_attempts == 0 {
+        errors.add(format!("{key}.max_attempts"), "must be at least 1");
+    }
+    if retry.base.is_zero() || retry.base > retry.cap {
+        let reason = "must be more than nothing and at most `cap`, which is 5m unless it is set";
+        errors.add(format!("{key}.backoff.base"), reason);
+    }
+    let lists = [("unavailable", &retry.unavailable), ("failed", &retry.failed), ("refused", &retry.refused)];
+    for (index, (name, list)) in lists.iter().enumerate() {
+        let key = format!("{key}.on.{name}");
+        for status in *list {
+            if !(300..=599).contains(status) {
+                errors.add(&key, format!("{status} is no status of a failure: use 300 to 599"));
+            }
+            if let Some((other, _)) = lists.iter().take(index).find(|(_, list)| list.contains(status)) {
+                errors.add(&key, format!("{status} stands in `{other}` as well"));
+            }
+        }
+    }
+    retry
+}
+
+/// The text itself is not repeated in errors: it may hold a password.
+fn webhook_url(text: &str) -> Result<Url, String> {
+    let advice = "write it as http://host:port/path or https://host/path";
+    let url = Url::parse(text).map_err(|error| format!("this is no URL ({error}): {advice}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(format!("this is no webhook: {advice}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a name or password within a URL ends up in logs: leave it out".into());
+    }
+    Ok(url)
+}

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sidespan_bridge::{Bridge, Fault, Subscribe};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +63,7 @@ pub fn start(
         subscription,
         desk: None,
     };
-    Running { name, board, drain, close, task: tokio::spawn(office.run()) }
+    Running { name, board, drain, close, task: Mutex::new(Some(tokio::spawn(office.run()))) }
 }
 
 /// A subscription that is being delivered. Dropped without [`Running::close`], it ends as it would
@@ -74,11 +74,12 @@ pub struct Running {
     board: Arc<Board>,
     drain: CancellationToken,
     close: watch::Sender<Option<Instant>>,
-    task: JoinHandle<()>,
+    /// Gone once somebody waits for its end.
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What a subscription left with the broker when it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Left {
     /// Messages that were held, and come again: after a restart, or to another member.
     pub held: usize,
@@ -112,11 +113,12 @@ impl Running {
     }
 
     /// Leaves the group by the deadline: what was settled is handed over, the rest comes again.
-    pub async fn close(self, deadline: Instant) -> Left {
+    /// A second call leaves nothing more.
+    pub async fn close(&self, deadline: Instant) -> Left {
         let Status { held, in_flight, .. } = self.status();
         self.drain.cancel();
         self.close.send_replace(Some(deadline));
-        let mut task = self.task;
+        let Some(mut task) = self.task.lock().await.take() else { return Left::default() };
         match timeout_at(deadline + GRACE, &mut task).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(subscription = %self.name, %error, "the delivery task failed"),

@@ -15,10 +15,15 @@
 //! `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
 //! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
 
+pub mod admin;
+pub mod app;
+pub mod bridges;
 pub mod cloudevents;
 pub mod config;
 pub mod delivery;
+pub mod drain;
 pub mod error;
+pub mod health;
 pub mod listen;
 pub mod publish;
 pub mod rest;

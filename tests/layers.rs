@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["cloudevents", "schema", "security", "telemetry"],
     &["publish", "delivery"],
-    &["pull", "streams"],
+    &["pull", "streams", "drain", "health"],
     &["listen", "rest", "grpc", "admin"],
     &["bridges", "app", "cli"],
 ];

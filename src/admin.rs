@@ -1,0 +1,56 @@
+//! The doors for operators and for the kubelet.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::drain::Drain;
+use crate::health::Health;
+
+/// What these doors can see and do.
+#[derive(Clone)]
+pub struct Admin {
+    /// How everything stands.
+    pub health: Arc<Health>,
+    /// How to stop.
+    pub drain: Arc<Drain>,
+}
+
+/// Returns the operators' door: health, and what changes the server.
+pub fn router(admin: Admin) -> Router {
+    health_routes().route("/drain", post(drain)).with_state(admin)
+}
+
+/// Returns the kubelet's door: health alone.
+pub fn health_router(admin: Admin) -> Router {
+    health_routes().with_state(admin)
+}
+
+fn health_routes() -> Router<Admin> {
+    // Serving at all means that the listeners are bound: that is all that a start is.
+    Router::new().route("/livez", get(alive)).route("/startupz", get(alive)).route("/readyz", get(ready))
+}
+
+async fn alive() -> Response {
+    Json(json!({"ok": true})).into_response()
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let report = admin.health.report();
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report)).into_response()
+}
+
+async fn drain(State(admin): State<Admin>) -> Response {
+    // A caller that hangs up does not call it off.
+    let drained = tokio::spawn(async move { admin.drain.deliveries().await });
+    match drained.await {
+        Ok(unfinished) => Json(unfinished).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

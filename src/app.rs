@@ -1,0 +1,243 @@
+//! The whole server: built from a configuration in one function, run, and drained.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::config::{Address, Config, Name};
+use crate::delivery::{self, DeadLetterPlace, Running};
+use crate::drain::Drain;
+use crate::health::Health;
+use crate::listen::{self, Bounds, Listener};
+use crate::publish::{Budget, Outlet, Publishing, Routes};
+use crate::rest::{self, Door, Guard};
+
+/// A server whose sockets are bound, and which is not serving yet.
+pub struct App {
+    listeners: Listeners,
+    config: Config,
+    outlets: BTreeMap<Name, Arc<Outlet>>,
+}
+
+/// The sockets of a server. Tests bring their own.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For services.
+    pub services: Listener,
+    /// For operators.
+    pub admin: Listener,
+    /// For the kubelet, where configured.
+    pub health: Option<Listener>,
+}
+
+/// Where a server listens, with the ports that it really got.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// For services.
+    pub services: Address,
+    /// For operators.
+    pub admin: Address,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Attempts still running when deliveries had to end.
+    pub attempts_left: usize,
+    /// Messages that were held; they stay with their brokers and come again.
+    pub held: usize,
+    /// Connections that had to be cut.
+    pub connections_cut: usize,
+}
+
+impl Ended {
+    /// Tells whether everything that had begun was finished.
+    pub fn is_clean(&self) -> bool {
+        self.attempts_left == 0 && self.connections_cut == 0
+    }
+}
+
+/// Why a server did not serve to a proper end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A second signal came while it was draining.
+    #[error("stopped at once by a second signal; what was not settled stays with its broker")]
+    Interrupted,
+    /// The system refuses what every process needs.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// It does not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// Which.
+        address: Address,
+        /// Why.
+        error: io::Error,
+    },
+    /// A bridge cannot be opened.
+    #[error("bridge {bridge}: {error}")]
+    Bridge {
+        /// Which.
+        bridge: Name,
+        /// Why.
+        error: sidespan_bridge::Error,
+    },
+}
+
+/// Serves until SIGTERM or SIGINT and then drains; a second signal ends it at once. `say` is told
+/// where it listens.
+///
+/// # Errors
+///
+/// It cannot start, or was ended before it was drained.
+pub async fn run(config: Config, say: impl FnOnce(&Config, &Bound)) -> Result<Ended, RunError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut told = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let app = App::bind(config).await?;
+    let bound = app.bound()?;
+    tracing::info!(services = %bound.services, admin = %bound.admin, "listening");
+    say(&app.config, &bound);
+    let stop = CancellationToken::new();
+    let mut running = pin!(app.run(stop.clone().cancelled_owned()));
+    tokio::select! {
+        ended = &mut running => return Ok(ended),
+        () = told() => stop.cancel(),
+    }
+    tokio::select! {
+        ended = running => {
+            tracing::info!(?ended, "stopped");
+            Ok(ended)
+        }
+        () = told() => Err(RunError::Interrupted),
+    }
+}
+
+impl App {
+    /// Binds the sockets and opens the bridges. Waits for no broker.
+    ///
+    /// # Errors
+    ///
+    /// A socket or a bridge's local resources cannot be had.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let admin = Address::Tcp(config.admin);
+        let listeners = Listeners {
+            services: bind(config.listen.clone()).await?,
+            admin: bind(admin).await?,
+            health: match config.health {
+                Some(health) => Some(bind(Address::Tcp(health)).await?),
+                None => None,
+            },
+        };
+        Self::with(config, listeners)
+    }
+
+    /// Opens the bridges behind sockets that are bound already.
+    ///
+    /// # Errors
+    ///
+    /// A bridge's local resources cannot be had.
+    pub fn with(config: Config, listeners: Listeners) -> Result<Self, StartError> {
+        let mut outlets = BTreeMap::new();
+        for (name, bridge) in &config.bridges {
+            let opened = bridge
+                .driver
+                .open(&bridge.settings)
+                .map_err(|error| StartError::Bridge { bridge: name.clone(), error })?;
+            let budget = Budget::new(config.limits.max_in_flight, config.limits.max_in_flight_bytes);
+            outlets.insert(name.clone(), Arc::new(Outlet::new(name.clone(), opened, budget)));
+        }
+        Ok(Self { listeners, config, outlets })
+    }
+
+    /// Returns where the server listens.
+    ///
+    /// # Errors
+    ///
+    /// A socket is gone.
+    pub fn bound(&self) -> io::Result<Bound> {
+        Ok(Bound { services: self.listeners.services.address()?, admin: self.listeners.admin.address()? })
+    }
+
+    /// Serves until `stop`, then drains in two phases. What is left stays with the brokers.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
+        let Self { listeners, config, outlets } = self;
+        let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
+        let subscriptions = subscriptions(&config, &outlets);
+        let drain = Arc::new(Drain::new(subscriptions.clone(), config.drain));
+        let health = Arc::new(Health::watch(outlets.values().cloned(), subscriptions, drain.started()));
+        let closing = CancellationToken::new();
+
+        let own = match listeners.services.address() {
+            Ok(Address::Tcp(address)) => Some(address),
+            Ok(Address::Unix(_)) | Err(_) => None,
+        };
+        let guard = Guard::new(own, config.allowed_hosts.clone(), config.allowed_origins.clone());
+        let door = Arc::new(Door::new(publishing, config.limits.clone(), guard, closing.clone()));
+        let operators = Admin { health: health.clone(), drain: drain.clone() };
+        let bounds = Bounds { connections: config.limits.max_connections, idle: config.limits.idle_timeout };
+        let mut doors = JoinSet::new();
+        let mut open = |listener: Listener, router: axum::Router| {
+            doors.spawn(listen::serve(listener, router, bounds, closing.clone(), drain.shutdown()));
+        };
+        open(listeners.services, rest::router(door.clone()));
+        open(listeners.admin, admin::router(operators.clone()));
+        if let Some(listener) = listeners.health {
+            open(listener, admin::health_router(operators));
+        }
+
+        stop.await;
+        let unfinished = drain.deliveries().await;
+        closing.cancel();
+        let connections_cut = doors.join_all().await.iter().sum();
+        door.tasks().close();
+        let held = drain.close().await;
+        let _ = timeout(drain.shutdown(), door.tasks().wait()).await;
+        let deadline = Instant::now() + drain.shutdown();
+        for outlet in outlets.values() {
+            let closed = timeout(drain.shutdown() + Duration::from_secs(1), outlet.bridge().close(deadline));
+            if closed.await.is_err() {
+                tracing::warn!(bridge = %outlet.name(), "the bridge did not close in time");
+            }
+        }
+        Ended { attempts_left: unfinished.attempts, held, connections_cut }
+    }
+}
+
+async fn bind(address: Address) -> Result<Listener, StartError> {
+    Listener::bind(&address).await.map_err(|error| StartError::Bind { address, error })
+}
+
+fn subscriptions(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<[Running]> {
+    let start = |subscription: &crate::config::Subscription| {
+        let bridge = outlets.get(&subscription.bridge)?.bridge().clone();
+        let dead_letters = subscription.dead_letter.as_ref().and_then(|place| {
+            let bridge = outlets.get(&place.bridge)?.bridge().clone();
+            Some(DeadLetterPlace { bridge, topic: place.address.clone() })
+        });
+        Some(delivery::start(subscription.clone(), bridge, dead_letters))
+    };
+    config.subscriptions.iter().filter_map(start).collect()
+}

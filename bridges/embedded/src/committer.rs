@@ -33,7 +33,7 @@ use crate::log::Log;
 
 /// Starts the thread, which ends after [`Queue::close`].
 pub(crate) fn start(log: Arc<Log>, directory: Directory) -> std::io::Result<JoinHandle<()>> {
-    let committer = Committer { log, trouble: None, tidy_at: Instant::now() + TIDY };
+    let committer = Committer { log, trouble: None, tidy_at: Instant::now() + TIDY, discarded: 0 };
     thread::Builder::new().name("embedded-log".to_owned()).spawn(move || committer.run(directory))
 }
 
@@ -42,6 +42,8 @@ struct Committer {
     trouble: Option<Trouble>,
     /// When age is looked at next.
     tidy_at: Instant,
+    /// Unsettled messages given up since the start.
+    discarded: u64,
 }
 
 /// The disk has failed, and no commit has worked since.
@@ -50,6 +52,8 @@ struct Trouble {
     /// A commit that may have happened.
     doubt: Option<(u64, Vec<Answer>)>,
     pause: Duration,
+    /// That the store cannot be opened anew was said.
+    said: bool,
 }
 
 /// Who waits for a transaction, and what to say once it is committed.
@@ -133,7 +137,12 @@ impl Committer {
                 true
             }
             Err(failure) => {
-                error!(error = %failure, dir = %log.dir.display(), "the embedded log cannot be written");
+                match self.trouble {
+                    None => {
+                        error!(error = %failure, dir = %log.dir.display(), "the embedded log cannot be written")
+                    }
+                    Some(_) => debug!(error = %failure, "the embedded log still cannot be written"),
+                }
                 let fault = fault::fault(&failure);
                 if committing {
                     let commits = log.index().meta.commits + 1;
@@ -149,7 +158,7 @@ impl Committer {
     }
 
     /// Makes a commit known.
-    fn take_over(&self, committed: Committed) {
+    fn take_over(&mut self, committed: Committed) {
         let Committed { change, saved, .. } = committed;
         let news: Vec<(Topic, u64)> = change
             .grown
@@ -158,7 +167,12 @@ impl Committer {
             .map(|row| (row.topic.clone(), row.end))
             .collect();
         if change.discarded > 0 {
-            warn!(messages = change.discarded, "discarded unsettled messages, as the embedded log is full");
+            self.discarded += change.discarded;
+            warn!(
+                messages = change.discarded,
+                since_start = self.discarded,
+                "retention discarded messages that were not settled"
+            );
         }
         self.log.apply(change.meta, change.rows.into_values());
         change.founded.into_iter().for_each(|saved| self.log.adopt(saved));
@@ -170,11 +184,12 @@ impl Committer {
 
     /// Takes nothing more until a commit works.
     fn fall(&mut self, fault: Fault, doubt: Option<(u64, Vec<Answer>)>) {
-        self.log.queue.refuse(fault, self.detail(fault));
+        self.log.queue.refuse(fault, &self.detail(fault));
         let old = self.trouble.take();
         let pause = old.as_ref().map_or(FIRST_PAUSE, |old| (old.pause * 2).min(LONGEST_PAUSE));
+        let said = old.as_ref().is_some_and(|old| old.said);
         let doubt = doubt.or(old.and_then(|old| old.doubt));
-        self.trouble = Some(Trouble { fault, doubt, pause });
+        self.trouble = Some(Trouble { fault, doubt, pause, said });
         // At once, so that reading goes on while nothing can be written.
         self.reopen();
     }
@@ -207,11 +222,11 @@ impl Committer {
                 self.log.resume();
             }
             Err(failure) => {
-                error!(error = %failure, dir = %self.log.dir.display(), "the embedded log cannot be opened anew");
-                let pause = self.trouble.as_ref().map_or(FIRST_PAUSE, |trouble| trouble.pause);
-                if let Some(trouble) = &mut self.trouble {
-                    trouble.pause = (pause * 2).min(LONGEST_PAUSE);
+                let Some(trouble) = &mut self.trouble else { return };
+                if !std::mem::replace(&mut trouble.said, true) {
+                    error!(error = %failure, dir = %self.log.dir.display(), "the embedded log cannot be opened anew");
                 }
+                trouble.pause = (trouble.pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
@@ -247,8 +262,7 @@ impl Committer {
         if let Some((_, answers)) = self.trouble.as_mut().and_then(|trouble| trouble.doubt.take()) {
             answers.into_iter().for_each(|answer| answer.fail(Fault::Timeout, UNKNOWN));
         }
-        let work = self.log.queue.wait(Instant::now());
-        work.jobs.into_iter().for_each(|job| job.fail(Fault::Unavailable, AWAY));
+        self.log.queue.refuse(Fault::Unavailable, AWAY);
     }
 
     fn stop(self, directory: Directory) {

@@ -29,7 +29,7 @@ impl Directory {
     pub(crate) fn claim(path: &Path) -> Result<Self, Error> {
         check_format(path)?;
         let wrong = |error| fault::directory(path, error);
-        fs::create_dir_all(path).map_err(wrong)?;
+        make(path).map_err(wrong)?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -82,6 +82,15 @@ impl Directory {
         fs::rename(&fresh, &file)?;
         self.sync()
     }
+}
+
+/// Makes a directory that only its owner can look into: messages are nobody else's business.
+fn make(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 /// Refuses a directory that another version wrote, before anything in it is touched.

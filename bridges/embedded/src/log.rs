@@ -159,14 +159,17 @@ impl Log {
     }
 
     /// Handles a read that failed: where the store must be opened anew, the committer does that.
-    pub(crate) fn read_failed(&self, failure: &redb::Error) {
+    /// Returns how long to wait before the next attempt.
+    pub(crate) fn read_failed(&self, failure: &redb::Error) -> Duration {
         if matches!(failure, redb::Error::DatabaseClosed) {
-            return;
+            return REST;
         }
         error!(error = %failure, dir = %self.dir.display(), "the embedded log cannot be read");
-        if !fault::is_corrupted(failure) {
-            self.queue.report_broken();
+        if fault::is_corrupted(failure) {
+            return REST_DAMAGED;
         }
+        self.queue.report_broken();
+        REST
     }
 
     /// Counts messages that are damaged.
@@ -210,3 +213,8 @@ impl Log {
         self.groups().into_iter().chain(private).collect()
     }
 }
+
+/// Wait after a read that failed; readers are told when the store is back.
+const REST: Duration = Duration::from_millis(200);
+/// Wait after a read that met damage which it could not get past. Time does not mend that.
+const REST_DAMAGED: Duration = Duration::from_secs(30);

@@ -14,6 +14,8 @@ use redb::{
     WriteTransaction,
 };
 
+use tracing::{info, warn};
+
 use crate::fault;
 use crate::group::Saved;
 use crate::index::{Index, Meta, Row};
@@ -54,18 +56,24 @@ impl Store {
     /// Opens a database, making it if need be, and reads all but the messages.
     pub(crate) fn open(file: &Path) -> Result<Opened, redb::Error> {
         let (mut database, repaired) = open(file)?;
-        let txn = database.begin_write()?;
-        make_tables(&txn)?;
-        txn.commit()?;
+        if lacks_tables(&database)? {
+            let txn = database.begin_write()?;
+            make_tables(&txn)?;
+            txn.commit()?;
+        }
         let txn = database.begin_read()?;
         let index = read_index(&txn)?;
         let (groups, damaged) = read_groups(&txn)?;
         drop(txn);
         let length = std::fs::metadata(file).map_or(0, |meta| meta.len());
         if length > COMPACT_FROM && length / COMPACT_RATIO > index.bytes() {
-            database.compact().map_err(redb::Error::from)?;
+            if let Err(error) = database.compact() {
+                warn!(%error, "the embedded log could not be compacted and goes on as it is");
+                drop(database);
+                (database, _) = open(file)?;
+            }
             let now = std::fs::metadata(file).map_or(0, |meta| meta.len());
-            tracing::info!(before = length, now, "compacted the embedded log");
+            info!(before = length, now, "compacted the embedded log");
         }
         let store = Self { file: file.to_owned(), database: RwLock::new(Some(database)) };
         Ok(Opened { store, index, groups, damaged, repaired })
@@ -139,7 +147,7 @@ pub(crate) fn read_meta(txn: &ReadTransaction) -> Result<Meta, redb::Error> {
 
 /// Opens the file; tells whether it had to be repaired.
 fn open(file: &Path) -> Result<(Database, bool), redb::Error> {
-    let repaired = Arc::new(AtomicBool::new(false));
+    let repaired = Arc::new(AtomicBool::new(mend_tail(file)?));
     let flag = Arc::clone(&repaired);
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let mut builder = Builder::new();
@@ -149,6 +157,38 @@ fn open(file: &Path) -> Result<(Database, bool), redb::Error> {
     }));
     let database = opened.map_err(|_| fault::corrupted("the library gave up on the file"))??;
     Ok((database, repaired.load(Ordering::Relaxed)))
+}
+
+/// Fills up a page that was torn at the end of the file, which the library would refuse; tells
+/// whether there was one.
+fn mend_tail(file: &Path) -> std::io::Result<bool> {
+    let length = match std::fs::metadata(file) {
+        Ok(meta) => meta.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let is_log = length > PAGE && {
+        let mut magic = [0; MAGIC.len()];
+        let mut log = std::fs::File::open(file)?;
+        std::io::Read::read_exact(&mut log, &mut magic)?;
+        magic == *MAGIC
+    };
+    if !is_log || length.is_multiple_of(PAGE) {
+        return Ok(false);
+    }
+    let log = std::fs::OpenOptions::new().write(true).open(file)?;
+    log.set_len(length.next_multiple_of(PAGE))?;
+    Ok(true)
+}
+
+/// Tells whether the file is new. Where it is not, opening it writes nothing, so that a log can be
+/// read on a disk without space.
+fn lacks_tables(database: &Database) -> Result<bool, redb::Error> {
+    match database.begin_read()?.open_table(SEEN_ORDER) {
+        Ok(_) => Ok(false),
+        Err(TableError::TableDoesNotExist(_)) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes tables that do not exist yet, so that readers find them.
@@ -187,6 +227,10 @@ fn read_groups(txn: &ReadTransaction) -> Result<(Vec<Saved>, Vec<Box<str>>), red
 
 /// Bytes of pages kept in memory. The library's own default is 1 GiB.
 const CACHE: usize = 4 << 20;
+/// Size of a page of the library's files.
+const PAGE: u64 = 4096;
+/// What the library's files begin with.
+const MAGIC: &[u8; 4] = b"redb";
 /// A file smaller than this is never compacted.
 const COMPACT_FROM: u64 = 64 << 20;
 /// A file is compacted when it is this many times larger than what it holds.

@@ -38,6 +38,18 @@ fn open(dir: &Path) -> Arc<dyn Bridge> {
     Embedded.open(&Settings::new("conformance", keys)).unwrap()
 }
 
+/// Returns what a process that dies now would leave in a file: read again if it changed meanwhile.
+fn at_one_instant(file: &Path) -> Vec<u8> {
+    let mut before = std::fs::read(file).unwrap();
+    loop {
+        let after = std::fs::read(file).unwrap();
+        if after == before {
+            return after;
+        }
+        before = after;
+    }
+}
+
 #[async_trait]
 impl Harness for Log {
     fn kind(&self) -> Kind {
@@ -62,12 +74,10 @@ impl Harness for Log {
 
     async fn kill(&self, _: Arc<dyn Bridge>) {
         let mut current = self.current.lock().await;
-        // What a process that dies now would leave behind. The copy is taken between two commits:
-        // cases do not kill while they publish.
         let left = TempDir::new().unwrap();
         for file in std::fs::read_dir(current.0.path()).unwrap() {
             let file = file.unwrap();
-            std::fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
+            std::fs::write(left.path().join(file.file_name()), at_one_instant(&file.path())).unwrap();
         }
         *current = (left, None);
     }

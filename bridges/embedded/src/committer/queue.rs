@@ -121,12 +121,16 @@ impl Queue {
         self.bell.notify_one();
     }
 
-    /// Takes nothing more until [`Queue::accept`].
-    pub(crate) fn refuse(&self, fault: Fault, detail: impl Into<Box<str>>) {
+    /// Takes nothing more until [`Queue::accept`], and gives up what waits.
+    pub(crate) fn refuse(&self, fault: Fault, detail: &str) {
         let mut state = self.lock();
         if !state.closing {
             state.refusal = Some((fault, detail.into()));
         }
+        (state.messages, state.weight) = (0, 0);
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        jobs.into_iter().for_each(|job| job.fail(fault, detail));
     }
 
     /// Takes jobs again.

@@ -371,3 +371,6 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,8 +44,7 @@ impl Group {
                 state.rest = None;
             }
             Err(failure) => {
-                state.rest = Some(Instant::now() + REST);
-                self.log.read_failed(&failure);
+                state.rest = Some(Instant::now() + self.log.read_failed(&failure));
             }
         }
         state.ring();
@@ -169,8 +168,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const PICK: usize = 128;
 /// Bytes of messages that are kept until they are handed out.
 const KEPT: usize = 4 << 20;
-/// Wait after a failed read.
-const REST: Duration = Duration::from_millis(200);
 
 // A batch must fit where new messages are only read while there is room.
 const _: () = assert!(BATCH < MOST_UNSETTLED);

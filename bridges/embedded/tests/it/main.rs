@@ -1,0 +1,11 @@
+//! The embedded log through crashes, damage, and a disk that is full.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "this is test code")]
+
+mod damage;
+mod directory;
+mod disk;
+mod kill;
+mod publish;
+mod retention;
+mod support;

@@ -25,18 +25,23 @@ impl Inbox {
     /// Subscribes; tries again, as callers do, while the broker cannot be reached.
     pub(super) async fn open(harness: &dyn Harness, member: &Arc<dyn Bridge>, wish: Subscribe) -> Self {
         let patience = harness.patience();
+        let mut refusal = None;
         let attach = async {
             loop {
                 match member.subscribe(wish.clone()).await {
                     Ok(subscription) => return subscription,
-                    Err(error) if error.fault == Fault::Unavailable => {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
+                    Err(error) if error.fault == Fault::Unavailable => refusal = Some(error),
                     Err(error) => panic!("subscribing to {wish:?} failed: {error:?}"),
                 }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let subscription = within(patience, &format!("a subscription to {}", wish.pattern), attach).await;
+        let Ok(subscription) = timeout(patience, attach).await else {
+            panic!(
+                "expected a subscription to {} within {patience:?}; last refusal: {refusal:?}",
+                wish.pattern
+            );
+        };
         Self { subscription, patience, losses: Vec::new() }
     }
 

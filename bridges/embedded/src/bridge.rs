@@ -205,8 +205,8 @@ impl Drop for EmbeddedBridge {
 
 /// Finds where a reader begins that is stored nowhere. Blocks.
 fn begin(log: &Log, pattern: &Pattern, start: &Start) -> Result<Result<u64, Error>, redb::Error> {
-    log.store.read(|txn| {
-        let index = log.index();
-        resolve(&index, index.meta.head, pattern, start, &txn.open_table(RECORDS)?)
-    })
+    // The index first: what it knows, the snapshot that is taken afterwards holds.
+    let index = log.index();
+    let head = index.meta.head;
+    log.store.read(|txn| resolve(index.rows().iter(), head, pattern, start, &txn.open_table(RECORDS)?))
 }

@@ -11,18 +11,19 @@
 //! its publishers are told that nothing was stored; if it has, that nobody knows, since a disk that
 //! failed to flush may have lost what it still shows.
 
+mod answer;
 mod draft;
 mod queue;
 mod retention;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sidespan_bridge::{Error, Fault, Receipt, Topic};
-use tokio::sync::oneshot;
+use sidespan_bridge::{Fault, Topic};
 use tracing::{debug, error, info, warn};
 
+use self::answer::{Answer, answers, carry_out};
 use self::draft::{Change, Draft};
 pub(crate) use self::draft::{resolve, unknown_topic};
 pub(crate) use self::queue::{Job, Queue};
@@ -30,10 +31,12 @@ use crate::directory::Directory;
 use crate::fault;
 use crate::group::{Group, Saved};
 use crate::log::Log;
+use crate::reading::{Stretch, first};
+use crate::store::RECORDS;
 
 /// Starts the thread, which ends after [`Queue::close`].
 pub(crate) fn start(log: Arc<Log>, directory: Directory) -> std::io::Result<JoinHandle<()>> {
-    let committer = Committer { log, trouble: None, tidy_at: Instant::now() + TIDY, discarded: 0 };
+    let committer = Committer { log, trouble: None, tidy_at: Instant::now(), discarded: 0 };
     thread::Builder::new().name("embedded-log".to_owned()).spawn(move || committer.run(directory))
 }
 
@@ -54,12 +57,6 @@ struct Trouble {
     pause: Duration,
     /// That the store cannot be opened anew was said.
     said: bool,
-}
-
-/// Who waits for a transaction, and what to say once it is committed.
-enum Answer {
-    Done(oneshot::Sender<Result<(), Error>>, Result<(), Error>),
-    Receipts(oneshot::Sender<Vec<Result<Receipt, Error>>>, Vec<Result<Receipt, Error>>),
 }
 
 /// What a transaction has come to.
@@ -96,14 +93,35 @@ impl Committer {
     fn commit(&mut self, jobs: Vec<Job>, flush: bool) -> bool {
         let tidy = self.tidy_at <= Instant::now();
         if tidy {
-            self.tidy_at = Instant::now() + TIDY;
+            self.tidy_at = Instant::now() + tidy_after(self.log.limits.age);
         }
         let cursors: Vec<_> = if flush { unsaved(&self.log) } else { Vec::new() };
-        let tidy = tidy && self.log.limits.age.is_some();
+        let tidy = tidy && self.is_anything_old();
         if jobs.is_empty() && cursors.is_empty() && !tidy {
             return true;
         }
         self.transact(jobs, &cursors, tidy)
+    }
+
+    /// Looks, without writing, whether age asks for anything.
+    fn is_anything_old(&self) -> bool {
+        let Some(limit) = self.log.limits.age.and_then(|age| SystemTime::now().checked_sub(age)) else {
+            return false;
+        };
+        let limit = limit.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let index = self.log.index();
+        let stretches = index.rows().iter().filter(|row| row.messages > 0).map(Stretch::of);
+        let found = self.log.store.read(|txn| {
+            let table = txn.open_table(RECORDS)?;
+            for stretch in stretches {
+                if first(&table, stretch)?.is_some_and(|(_, stamp)| u128::from(stamp.time) < limit) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        });
+        // Where looking fails, the transaction finds out why.
+        found.unwrap_or(true)
     }
 
     fn transact(&mut self, jobs: Vec<Job>, cursors: &[Cursor], tidy: bool) -> bool {
@@ -286,66 +304,6 @@ impl Committer {
     }
 }
 
-impl Answer {
-    /// Says how it went.
-    fn tell(self) {
-        // Whoever went away does not want to know.
-        match self {
-            Self::Done(answer, outcome) => drop(answer.send(outcome)),
-            Self::Receipts(answer, outcomes) => drop(answer.send(outcomes)),
-        }
-    }
-
-    /// Says that it failed; what had failed before the commit did has failed for its own reason.
-    fn fail(self, fault: Fault, detail: &str) {
-        let error = || Error::new(fault).detail(detail);
-        match self {
-            Self::Done(answer, outcome) => drop(answer.send(outcome.and_then(|()| Err(error())))),
-            Self::Receipts(answer, outcomes) => {
-                let outcomes = outcomes.into_iter().map(|outcome| outcome.and_then(|_| Err(error())));
-                drop(answer.send(outcomes.collect()));
-            }
-        }
-    }
-}
-
-/// What a job has come to, before the commit.
-enum Outcome {
-    Done(Result<(), Error>),
-    Receipts(Vec<Result<Receipt, Error>>),
-}
-
-fn carry_out(draft: &mut Draft<'_>, job: &Job) -> Result<Outcome, redb::Error> {
-    match job {
-        Job::Create { topic, .. } => Ok(Outcome::Done(draft.create(topic).map(drop))),
-        Job::Found { name, pattern, start, .. } => draft.found(name, pattern, start).map(Outcome::Done),
-        Job::Publish { topic, messages, .. } => {
-            let outcomes = messages.iter().map(|message| match draft.create(topic) {
-                Ok(id) => draft.publish(id, message),
-                Err(error) => Ok(Err(error)),
-            });
-            outcomes.collect::<Result<_, _>>().map(Outcome::Receipts)
-        }
-    }
-}
-
-fn answers(jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Vec<Answer> {
-    let pairs = jobs.into_iter().zip(outcomes);
-    pairs
-        .filter_map(|pair| match pair {
-            (Job::Create { answer, .. } | Job::Found { answer, .. }, Outcome::Done(outcome)) => {
-                Some(Answer::Done(answer, outcome))
-            }
-            (Job::Publish { answer, .. }, Outcome::Receipts(outcomes)) => {
-                Some(Answer::Receipts(answer, outcomes))
-            }
-            // `carry_out` gives each kind of job its kind of outcome.
-            (Job::Create { .. } | Job::Found { .. }, Outcome::Receipts(_))
-            | (Job::Publish { .. }, Outcome::Done(_)) => None,
-        })
-        .collect()
-}
-
 /// A cursor to be stored, its group and its version.
 type Cursor = (Arc<Group>, u64, Saved);
 
@@ -358,8 +316,15 @@ fn unsaved(log: &Log) -> Vec<Cursor> {
 const AWAY: &str = "the embedded log is being opened anew after an error of the disk: try again soon";
 /// What those are told whose commit is in doubt for good.
 const UNKNOWN: &str = "the disk failed while the message was stored: it may or may not be there";
-/// How often age is looked at.
-const TIDY: Duration = Duration::from_secs(1);
+/// Returns how often age is looked at: a small part of what is asked for.
+fn tidy_after(age: Option<Duration>) -> Duration {
+    age.map_or(LEAST_OFTEN, |age| age / 20).clamp(MOST_OFTEN, LEAST_OFTEN)
+}
+
+/// Age is looked at no more often than this.
+const MOST_OFTEN: Duration = Duration::from_secs(1);
+/// Age is looked at at least this often.
+const LEAST_OFTEN: Duration = Duration::from_secs(60);
 /// Wait after the first failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait between two attempts to write again.

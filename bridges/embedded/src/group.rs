@@ -8,6 +8,7 @@
 mod board;
 mod filling;
 mod saved;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -20,10 +21,13 @@ use sidespan_bridge::{
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use self::board::{Board, Offer};
-pub(crate) use self::saved::{Open, Saved};
+use self::saved::Open;
+pub(crate) use self::saved::Saved;
+use self::state::State;
+use crate::fault;
 use crate::index::Matching;
 use crate::log::Log;
 
@@ -70,33 +74,6 @@ pub(crate) struct Seat {
     pub(crate) lost: CancellationToken,
 }
 
-#[derive(Debug)]
-struct State {
-    matching: Matching,
-    /// Everything before this was read.
-    next: u64,
-    /// Unsettled from an earlier life, and not read yet in this one.
-    backlog: BTreeMap<u64, Open>,
-    board: Board,
-    /// Messages read and not handed out, as far as they are kept.
-    contents: HashMap<u64, Message>,
-    /// What those weigh.
-    weight: usize,
-    /// Just behind the newest message that concerns this group.
-    heard: u64,
-    seats: HashMap<u64, Seat>,
-    reading: bool,
-    /// Offered to a member, but not in memory.
-    wanted: BTreeSet<u64>,
-    /// Counts the times that everything was put back, which makes a read under way worthless.
-    generation: u64,
-    /// Reading failed: not again before this.
-    rest: Option<Instant>,
-    /// Counts what is to be stored.
-    version: u64,
-    ended: bool,
-}
-
 /// How far a group's cursor is stored.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stored {
@@ -122,16 +99,14 @@ impl Group {
         next: u64,
         backlog: BTreeMap<u64, Open>,
     ) -> Arc<Self> {
-        let mut matching = Matching::new(pattern);
-        let heard = matching.rows(&log.index()).map(|row| row.end).max().unwrap_or(0);
         let state = State {
-            matching,
+            matching: Matching::new(pattern),
             next,
             backlog,
             board: Board::new(Order::None),
             contents: HashMap::new(),
             weight: 0,
-            heard,
+            heard: 0,
             seats: HashMap::new(),
             reading: false,
             wanted: BTreeSet::new(),
@@ -162,8 +137,9 @@ impl Group {
         seat: Seat,
     ) -> Result<u64, Error> {
         let mut state = self.lock();
-        if state.ended {
-            return Err(crate::fault::closed());
+        // By now the log knows this group: it is told of what comes, and of the end, from here on.
+        if state.ended || self.log.queue.is_closing() {
+            return Err(fault::closed());
         }
         let (old_pattern, old_order) = (state.matching.pattern().clone(), state.board.order());
         if !state.board.is_deserted() && (old_pattern != *pattern || old_order != order) {
@@ -181,6 +157,7 @@ impl Group {
             info!(group = self.name(), from = %old_pattern, to = %pattern, "a group reads another pattern from now on");
             state.adopt(pattern.clone(), &self.log);
         }
+        state.catch_up(&self.log);
         state.board.join(member, window);
         state.seats.insert(member, seat);
         let version = state.version;
@@ -392,63 +369,6 @@ impl Group {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing between taking and leaving this lock panics half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Lets all members look again.
-    fn ring(&self) {
-        self.seats.values().for_each(|seat| seat.bell.notify_one());
-    }
-
-    /// Tells whether there is more to be read, and room for it.
-    fn has_more(&self) -> bool {
-        (!self.backlog.is_empty() || self.heard > self.next) && self.board.len() < MOST_UNSETTLED
-    }
-
-    /// Takes over another pattern: what is read and not settled stays only if it matches.
-    fn adopt(&mut self, pattern: Pattern, log: &Log) {
-        let index = log.index();
-        let keeps = |open: &Open| index.row(open.topic).is_some_and(|row| pattern.matches(&row.topic));
-        let before = self.backlog.len();
-        self.backlog.retain(|_, open| keeps(open));
-        let dropped = before - self.backlog.len();
-        if dropped > 0 {
-            warn!(dropped, "unsettled messages do not match the new pattern and are left behind");
-        }
-        self.matching = Matching::new(pattern);
-        self.heard = self.matching.rows(&index).map(|row| row.end).max().unwrap_or(0);
-        self.version += 1;
-    }
-
-    /// Forgets all messages but that they are not settled: nobody is there to have them.
-    fn retire(&mut self) {
-        self.backlog.append(&mut self.open_on_board());
-        self.board = Board::new(self.board.order());
-        self.contents = HashMap::new();
-        self.weight = 0;
-        self.wanted.clear();
-        self.generation += 1;
-    }
-
-    fn open_on_board(&self) -> BTreeMap<u64, Open> {
-        let (now, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        let due = |due: Instant| {
-            u64::try_from((wall + due.saturating_duration_since(now)).as_millis()).unwrap_or(u64::MAX)
-        };
-        self.board
-            .unsettled()
-            .map(|(sequence, entry)| {
-                let open = Open { topic: entry.topic, given: entry.given, due: entry.due.map_or(0, due) };
-                (sequence, open)
-            })
-            .collect()
-    }
-
-    fn save(&self, name: Box<str>) -> Saved {
-        let mut open = self.open_on_board();
-        open.extend(&self.backlog);
-        Saved { name, pattern: self.matching.pattern().clone(), next: self.next, open }
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use redb::{Range, ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use crate::fault;
+use crate::index::Row;
 use crate::record::{Record, Stamp};
 use crate::store::RECORDS;
 
@@ -19,6 +20,13 @@ pub(crate) struct Stretch {
     pub(crate) topic: u32,
     pub(crate) from: u64,
     pub(crate) end: u64,
+}
+
+impl Stretch {
+    /// Covers the whole of a topic.
+    pub(crate) fn of(row: &Row) -> Self {
+        Self { topic: row.id, from: row.first, end: row.end }
+    }
 }
 
 /// What was read.

@@ -104,7 +104,7 @@ impl<'t> Draft<'t> {
         if is_known {
             return Ok(Ok(()));
         }
-        let next = match resolve(&self.index, self.change.meta.head, pattern, start, &self.records)? {
+        let next = match resolve(self.rows(), self.change.meta.head, pattern, start, &self.records)? {
             Ok(next) => next,
             Err(error) => return Ok(Err(error)),
         };
@@ -197,6 +197,13 @@ impl<'t> Draft<'t> {
         Ok(self.change)
     }
 
+    /// Returns all topics as this transaction leaves them.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Row> {
+        let changed = &self.change.rows;
+        let fresh = changed.range(self.index.rows().len() as u32..).map(|(_, row)| row);
+        self.index.rows().iter().map(|row| changed.get(&row.id).unwrap_or(row)).chain(fresh)
+    }
+
     /// Returns the row of a topic, to be changed.
     pub(super) fn row(&mut self, id: u32) -> Result<&mut Row, redb::Error> {
         match self.change.rows.entry(id) {
@@ -235,14 +242,14 @@ impl<'t> Draft<'t> {
 }
 
 /// Returns the sequence at which a new reader begins.
-pub(crate) fn resolve(
-    index: &Index,
+pub(crate) fn resolve<'a>(
+    rows: impl Iterator<Item = &'a Row>,
     head: u64,
     pattern: &Pattern,
     start: &Start,
     records: &impl ReadableTable<(u32, u64), &'static [u8]>,
 ) -> Result<Result<u64, Error>, redb::Error> {
-    let rows = || index.rows().iter().filter(|row| row.messages > 0 && pattern.matches(&row.topic));
+    let mut rows = rows.filter(|row| pattern.matches(&row.topic));
     match start {
         Start::Begin => Ok(Ok(0)),
         Start::End => Ok(Ok(head)),
@@ -250,9 +257,8 @@ pub(crate) fn resolve(
             let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
             let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
             let mut next = head;
-            for row in rows() {
-                let stretch = Stretch { topic: row.id, from: row.first, end: row.end };
-                let at = first_at(records, stretch, nanos)?;
+            for row in rows.filter(|row| row.messages > 0) {
+                let at = first_at(records, Stretch::of(row), nanos)?;
                 next = if at < row.end { next.min(at) } else { next };
             }
             Ok(Ok(next))
@@ -263,12 +269,11 @@ pub(crate) fn resolve(
                 return Ok(Err(Error::new(Fault::Invalid).detail(detail)));
             }
             let Some(Position { sequence, .. }) = positions.first().copied() else { return Ok(Ok(0)) };
-            let mut all = index.rows().iter().filter(|row| pattern.matches(&row.topic));
             if sequence > head {
                 warn!(%pattern, position = sequence, end = head, "the log does not reach to this position: reading from its beginning");
                 return Ok(Ok(0));
             }
-            if all.any(|row| row.trimmed > sequence) {
+            if rows.any(|row| row.trimmed > sequence) {
                 warn!(%pattern, position = sequence, "retention has removed messages behind this position: they are lost to this reader");
             }
             Ok(Ok(sequence))

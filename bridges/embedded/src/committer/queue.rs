@@ -149,6 +149,11 @@ impl Queue {
         self.bell.notify_one();
     }
 
+    /// Tells whether the log is closing, or closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
     /// Returns why nothing is taken, if so.
     pub(crate) fn refusal(&self) -> Option<Error> {
         self.lock().refusal.as_ref().map(|(fault, detail)| Error::new(*fault).detail(detail.clone()))

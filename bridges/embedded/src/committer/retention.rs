@@ -69,11 +69,8 @@ impl Draft<'_> {
 
     /// Removes messages from the topic with the oldest one; tells whether any could go.
     fn remove_oldest(&mut self, target: u64) -> Result<bool, redb::Error> {
-        let changed = &self.change.rows;
-        let fresh = changed.range(self.index.rows().len() as u32..).map(|(_, row)| row);
-        let known = self.index.rows().iter().map(|row| changed.get(&row.id).unwrap_or(row));
         let mut firsts: Vec<(u64, u32)> =
-            known.chain(fresh).filter(|row| row.messages > 0).map(|row| (row.first, row.id)).collect();
+            self.rows().filter(|row| row.messages > 0).map(|row| (row.first, row.id)).collect();
         firsts.sort_unstable();
         for (at, (_, topic)) in firsts.iter().enumerate() {
             let floor = self.floor(*topic);
@@ -96,7 +93,7 @@ impl Draft<'_> {
         Ok(false)
     }
 
-    /// Reads the oldest messages of a topic.
+    /// Reads the oldest messages of a topic, and one more.
     fn fronts(&self, topic: u32, most: usize) -> Result<Vec<Front>, redb::Error> {
         let mut fronts = Vec::new();
         for row in self.records.range((topic, 0)..=(topic, u64::MAX))?.take(most + 1) {

@@ -1,0 +1,75 @@
+//! What becomes of jobs, and how those who wait for them are told.
+
+use sidespan_bridge::{Error, Fault, Receipt};
+use tokio::sync::oneshot;
+
+use super::draft::Draft;
+use super::queue::Job;
+
+/// Who waits for a transaction, and what to say once it is committed.
+pub(super) enum Answer {
+    Done(oneshot::Sender<Result<(), Error>>, Result<(), Error>),
+    Receipts(oneshot::Sender<Vec<Result<Receipt, Error>>>, Vec<Result<Receipt, Error>>),
+}
+
+impl Answer {
+    /// Says how it went.
+    pub(super) fn tell(self) {
+        // Whoever went away does not want to know.
+        match self {
+            Self::Done(answer, outcome) => drop(answer.send(outcome)),
+            Self::Receipts(answer, outcomes) => drop(answer.send(outcomes)),
+        }
+    }
+
+    /// Says that it failed; what had failed before the commit did has failed for its own reason.
+    pub(super) fn fail(self, fault: Fault, detail: &str) {
+        let error = || Error::new(fault).detail(detail);
+        match self {
+            Self::Done(answer, outcome) => drop(answer.send(outcome.and_then(|()| Err(error())))),
+            Self::Receipts(answer, outcomes) => {
+                let outcomes = outcomes.into_iter().map(|outcome| outcome.and_then(|_| Err(error())));
+                drop(answer.send(outcomes.collect()));
+            }
+        }
+    }
+}
+
+/// What a job has come to, before the commit.
+pub(super) enum Outcome {
+    Done(Result<(), Error>),
+    Receipts(Vec<Result<Receipt, Error>>),
+}
+
+/// Puts a job into a transaction.
+pub(super) fn carry_out(draft: &mut Draft<'_>, job: &Job) -> Result<Outcome, redb::Error> {
+    match job {
+        Job::Create { topic, .. } => Ok(Outcome::Done(draft.create(topic).map(drop))),
+        Job::Found { name, pattern, start, .. } => draft.found(name, pattern, start).map(Outcome::Done),
+        Job::Publish { topic, messages, .. } => {
+            let outcomes = messages.iter().map(|message| match draft.create(topic) {
+                Ok(id) => draft.publish(id, message),
+                Err(error) => Ok(Err(error)),
+            });
+            outcomes.collect::<Result<_, _>>().map(Outcome::Receipts)
+        }
+    }
+}
+
+/// Brings jobs and their outcomes together.
+pub(super) fn answers(jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Vec<Answer> {
+    let pairs = jobs.into_iter().zip(outcomes);
+    pairs
+        .filter_map(|pair| match pair {
+            (Job::Create { answer, .. } | Job::Found { answer, .. }, Outcome::Done(outcome)) => {
+                Some(Answer::Done(answer, outcome))
+            }
+            (Job::Publish { answer, .. }, Outcome::Receipts(outcomes)) => {
+                Some(Answer::Receipts(answer, outcomes))
+            }
+            // `carry_out` gives each kind of job its kind of outcome.
+            (Job::Create { .. } | Job::Found { .. }, Outcome::Receipts(_))
+            | (Job::Publish { .. }, Outcome::Done(_)) => None,
+        })
+        .collect()
+}

@@ -1,1 +1,78 @@
-//! x
+//! Kafka as a Sidespan bridge.
+//!
+//! # How Kafka maps onto the contract
+//!
+//! | contract | Kafka |
+//! |---|---|
+//! | topic | topic |
+//! | wildcard pattern | regular expression; topics made later are found within seconds |
+//! | group | consumer group, cooperative-sticky |
+//! | no group | a cursor of its own: partitions are assigned by hand, nothing is committed |
+//! | shard, epoch | partition, from one assignment to its loss |
+//! | position | partition and offset |
+//! | key | record key, placed as the Java client places it |
+//! | tombstone | record without a value |
+//! | receipt | `acks=all` from an idempotent producer |
+//! | `Accept` | the contiguous prefix is committed, what is settled beyond it goes into the offset's metadata |
+//! | `Release` | held here and handed out again; other members never see it |
+//! | lag | end of the log less what is settled |
+//!
+//! # Publishing
+//!
+//! One idempotent producer is shared by all ([`publisher`]). Topics are looked up before the first
+//! message goes to them, so that a missing one is said at once and nothing is created by asking.
+//! The client goes on trying for `max_deadline`: a message whose caller has given up may still
+//! be stored. What is known not to have left is `Unavailable`; all other silence is `Timeout`.
+//!
+//! # Receiving
+//!
+//! Each subscription has a consumer of its own ([`subscription`]). Records wait in one queue a
+//! partition, inside the client. A full window leaves them there: to pause a partition would throw
+//! its fetch buffer away. Commits follow settlements within 100 ms, at once when somebody waits.
+//!
+//! A new group's start is recorded for every partition before the first delivery. A partition or
+//! topic that appears later begins at its beginning, and so does one whose position the log no
+//! longer has. A wildcard subscription that matched nothing has nothing to record: its group is new
+//! until a topic appears while it runs. Kafka forgets a group that had no members for a week
+//! (`offsets.retention.minutes`): then it is new, too.
+
+mod blocking;
+mod bridge;
+mod catalogue;
+mod fault;
+mod link;
+mod message;
+mod offsets;
+mod properties;
+mod publisher;
+mod settings;
+mod subscription;
+
+use std::sync::Arc;
+
+use sidespan_bridge::{Bridge, Driver, Error, Settings, SettingsError};
+
+use bridge::KafkaBridge;
+use settings::KafkaSettings;
+
+/// Opens bridges to Kafka (`kind: kafka`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kafka;
+
+impl Driver for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
+        KafkaSettings::read(settings).map(drop)
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schemars::schema_for!(KafkaSettings)
+    }
+
+    fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {
+        Ok(Arc::new(KafkaBridge::open(settings)?))
+    }
+}

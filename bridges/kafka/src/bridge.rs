@@ -1,0 +1,231 @@
+//! One cluster, shared by everyone in the process.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use sidespan_bridge::{
+    Bridge, Error, Fault, Limits, Pattern, Publisher, Settings, Subscribe, Subscription, Topic, TopicInfo,
+    Unsupported,
+};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::catalogue::{self, Found, Partition, check_name};
+use crate::link::Link;
+use crate::publisher::{self, Engine, KafkaPublisher, Producer};
+use crate::settings::{CreateTopics, KafkaSettings};
+use crate::subscription::{self, Plan};
+use crate::{blocking, fault};
+
+/// A connection to one Kafka cluster.
+pub(crate) struct KafkaBridge {
+    settings: KafkaSettings,
+    service: Box<str>,
+    link: Arc<Link>,
+    publisher: Arc<KafkaPublisher>,
+    producer: Arc<Producer>,
+    engine: Mutex<Option<Engine>>,
+    /// Set when the bridge is dropped: subscriptions that still stand say nothing more.
+    mute: Arc<AtomicBool>,
+    cursors: AtomicU64,
+}
+
+impl KafkaBridge {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+        let service = settings.service.clone();
+        let settings = KafkaSettings::read(settings)
+            .map_err(|error| Error::new(Fault::Invalid).detail(error.to_string()))?;
+        let link = Arc::new(Link::default());
+        let (publisher, engine) = publisher::open(&settings, &service, &link).map_err(|error| {
+            Error::new(Fault::Invalid).detail(format!("no kafka client can be made: {error}")).because(error)
+        })?;
+        Ok(Self {
+            settings,
+            service,
+            link,
+            publisher,
+            producer: Arc::clone(&engine.producer),
+            engine: Mutex::new(Some(engine)),
+            mute: Arc::default(),
+            cursors: AtomicU64::new(0),
+        })
+    }
+
+    /// Names a cursor of its own: the client wants a group's name, and never joins the group.
+    fn cursor(&self) -> String {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let count = self.cursors.fetch_add(1, Ordering::Relaxed);
+        format!("{}.cursor.{:x}.{since:x}.{count}", self.service, process::id())
+    }
+
+    /// Says what is wrong in the words of whoever runs the cluster.
+    fn explain(&self, error: Error) -> Error {
+        match error.fault {
+            Fault::Unavailable | Fault::Timeout => self.link.explain(&self.settings.brokers).because(error),
+            Fault::Conflict
+            | Fault::Denied
+            | Fault::Invalid
+            | Fault::Overloaded
+            | Fault::Rejected
+            | Fault::StorageFull
+            | Fault::TooLarge
+            | Fault::UnknownTopic
+            | Fault::Unroutable
+            | Fault::Unsupported => error,
+        }
+    }
+
+    async fn create(&self, topic: &Topic, how: CreateTopics, deadline: Instant) -> Result<(), Error> {
+        let config = self.settings.admin(&self.service);
+        let admin: AdminClient<DefaultClientContext> =
+            blocking::call(move || config.create().map_err(fault::of_call)).await?;
+        let replication = TopicReplication::Fixed(i32::from(how.replication_factor));
+        let new = NewTopic::new(topic.as_str(), i32::from(how.partitions), replication);
+        let options = AdminOptions::new().request_timeout(Some(left(deadline)));
+        let created = timeout_at(deadline, admin.create_topics([&new], &options)).await;
+        blocking::drop_apart(admin, || {});
+        let results = match created {
+            Ok(results) => results.map_err(fault::of_call)?,
+            Err(_) => return Err(Fault::Timeout.into()),
+        };
+        match results.into_iter().next() {
+            Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
+            Some(Err((_, code))) => {
+                let error = fault::of_call(rdkafka::error::KafkaError::Global(code));
+                let detail = format!("kafka did not create the topic: {code}");
+                Err(Error::new(error.fault).detail(detail).because(error))
+            }
+            None => Err(Fault::Rejected.into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Bridge for KafkaBridge {
+    fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::clone(&self.publisher) as Arc<dyn Publisher>
+    }
+
+    fn limits(&self, _: &Subscribe) -> Result<Limits, Unsupported> {
+        Ok(Limits { longest_hold: None, releases_to_broker: false })
+    }
+
+    async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {
+        if let Some(topic) = to.pattern.literal() {
+            check_name(topic.as_str())?;
+        }
+        let group = to.group.as_deref().map_or_else(|| self.cursor(), str::to_owned);
+        let mut config = self.settings.consumer(&self.service, &group);
+        if to.pattern.is_wildcard() {
+            config.set("topic.blacklist", format!("^{}.*", catalogue::INTERNAL_PREFIX));
+        }
+        let plan = Plan { config, to, link: Arc::clone(&self.link), mute: Arc::clone(&self.mute) };
+        match subscription::join(plan).await {
+            Ok(subscription) => Ok(Box::new(subscription)),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    async fn probe(&self, deadline: Instant) -> Result<(), Error> {
+        let begin = Instant::now();
+        let error = match timeout_at(deadline, self.producer.reach(left(deadline))).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => Fault::Timeout.into(),
+        };
+        let silent = matches!(error.fault, Fault::Timeout | Fault::Unavailable);
+        if silent && begin.elapsed() >= SILENCE {
+            self.link.is_lost();
+        }
+        Err(self.explain(error))
+    }
+
+    async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {
+        let config = self.settings.consumer(&self.service, &self.cursor());
+        let (pattern, timeout) = (pattern.clone(), left(deadline));
+        let asking = blocking::call(move || {
+            let consumer: BaseConsumer = config.create().map_err(fault::of_call)?;
+            let infos = infos(&consumer, &pattern, timeout);
+            blocking::drop_apart(consumer, || {});
+            infos
+        });
+        match timeout_at(deadline, asking).await {
+            Ok(infos) => infos.map_err(|error| self.explain(error)),
+            Err(_) => Err(self.explain(Fault::Timeout.into())),
+        }
+    }
+
+    async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
+        check_name(topic.as_str())?;
+        let mut created = false;
+        loop {
+            let found = timeout_at(deadline, self.producer.find(topic.clone(), left(deadline))).await;
+            let error = match found {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(self.explain(Fault::Timeout.into())),
+            };
+            match (error.fault, self.settings.create_topics) {
+                (Fault::UnknownTopic, Some(how)) if !created => {
+                    self.create(topic, how, deadline).await.map_err(|error| self.explain(error))?;
+                    created = true;
+                }
+                // Brokers learn of a new topic one after the other.
+                (Fault::UnknownTopic | Fault::Unavailable, Some(_))
+                    if created && Instant::now() < deadline =>
+                {
+                    sleep(PAUSE).await;
+                }
+                _ => return Err(self.explain(error)),
+            }
+        }
+    }
+
+    async fn close(&self, deadline: Instant) {
+        self.publisher.drain(deadline).await;
+        self.engine.lock().await.take();
+    }
+}
+
+impl Drop for KafkaBridge {
+    fn drop(&mut self) {
+        let closed = self.engine.get_mut().is_none();
+        if !closed {
+            self.mute.store(true, Ordering::Release);
+        }
+    }
+}
+
+fn infos(consumer: &BaseConsumer, pattern: &Pattern, timeout: Duration) -> Result<Vec<TopicInfo>, Error> {
+    use rdkafka::consumer::Consumer;
+
+    let found = catalogue::list(consumer.client(), pattern, timeout)?;
+    let partitions: Vec<Partition> = found.iter().flat_map(Found::each).collect();
+    // A topic is listed though its partitions can't be asked.
+    let bounds = catalogue::bounds(consumer, &partitions, timeout).ok();
+    let stored = |topic: &Topic| {
+        let each = partitions.iter().zip(bounds.as_ref()?);
+        Some(each.filter(|(partition, _)| partition.topic == *topic).map(|(_, b)| b.high - b.low).sum())
+    };
+    let info = |found: &Found| TopicInfo {
+        topic: found.topic.clone(),
+        partitions: found.partitions,
+        messages: stored(&found.topic),
+    };
+    Ok(found.iter().map(info).collect())
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
+/// A cluster that says nothing for so long is away.
+const SILENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,143 @@
+//! The one producer that all publishes share.
+//!
+//! A call checks, admits and queues its batch, in call order. One task ([`sender`]) takes all that
+//! is queued and hands it to librdkafka in one go: a hand-over wakes the client's threads, and one
+//! wake for many messages doubles the rate without making anybody wait. The client's own thread
+//! notes what became of each message ([`outcome`]), whether or not the caller still waits.
+//!
+//! Nothing is handed over while the cluster is known to be away, or for a topic that does not
+//! exist: once handed over, a message can't be taken back.
+
+mod outcome;
+mod producer;
+mod sender;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rdkafka::error::KafkaError;
+use sidespan_bridge::{Error, Fault, Message, Publisher, Receipt, Topic};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::catalogue::check_name;
+use crate::link::Link;
+use crate::settings::KafkaSettings;
+
+use outcome::{Batch, Budget};
+pub(crate) use producer::Producer;
+use sender::{Sender, Submission};
+
+/// Publishes to one cluster.
+pub(crate) struct KafkaPublisher {
+    queue: mpsc::UnboundedSender<Submission>,
+    budget: Arc<Budget>,
+    link: Arc<Link>,
+    largest: usize,
+    closing: AtomicBool,
+}
+
+/// What a publisher runs on; ends with the bridge.
+pub(crate) struct Engine {
+    pub(crate) producer: Arc<Producer>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Makes the publisher. Waits for nobody.
+pub(crate) fn open(
+    settings: &KafkaSettings,
+    service: &str,
+    link: &Arc<Link>,
+) -> Result<(Arc<KafkaPublisher>, Engine), KafkaError> {
+    let producer = Arc::new(Producer::new(settings.producer(service), Arc::clone(link))?);
+    let budget = Arc::new(Budget::default());
+    // Bounded by the budget: what is in the queue has been admitted.
+    let (queue, inbox) = mpsc::unbounded_channel();
+    let sender = Sender::new(Arc::clone(&producer), inbox);
+    let tasks = vec![
+        tokio::spawn(sender.run()),
+        tokio::spawn(producer::watch(Arc::clone(&producer), Arc::clone(&budget))),
+    ];
+    let publisher = KafkaPublisher {
+        queue,
+        budget,
+        link: Arc::clone(link),
+        largest: settings.max_message,
+        closing: AtomicBool::new(false),
+    };
+    Ok((Arc::new(publisher), Engine { producer, tasks }))
+}
+
+impl KafkaPublisher {
+    /// Takes no more, and waits until all that was taken has an outcome.
+    pub(crate) async fn drain(&self, deadline: Instant) {
+        self.closing.store(true, Ordering::Release);
+        let _ = timeout_at(deadline, self.budget.until_empty()).await;
+    }
+
+    fn refusal(&self, topic: &Topic) -> Option<Fault> {
+        if self.closing.load(Ordering::Acquire) || self.link.is_down() {
+            return Some(Fault::Unavailable);
+        }
+        check_name(topic.as_str()).err().map(|error| error.fault)
+    }
+}
+
+impl Publisher for KafkaPublisher {
+    fn publish(
+        &self,
+        topic: &Topic,
+        messages: Vec<Message>,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
+        if let Some(fault) = self.refusal(topic) {
+            let error = || match check_name(topic.as_str()) {
+                Err(error) if fault == Fault::Invalid => error,
+                _ => fault.into(),
+            };
+            let outcomes = messages.iter().map(|_| Err(error())).collect();
+            return futures_util::future::ready(outcomes).boxed();
+        }
+        let batch = Batch::new(messages.len());
+        let mut accepted = Vec::with_capacity(messages.len());
+        let mut full = false;
+        for (index, message) in messages.into_iter().enumerate() {
+            let weight = message.weight();
+            if weight > self.largest {
+                let detail =
+                    format!("the message is larger than `max_message` of the bridge, {} bytes", self.largest);
+                batch.conclude(index, Err(Error::new(Fault::TooLarge).detail(detail)));
+                continue;
+            }
+            // Once one is refused so are those behind it: none may overtake.
+            match self.budget.admit(weight).filter(|_| !full) {
+                Some(permit) => accepted.push(batch.ticket(index, message, permit)),
+                None => {
+                    full = true;
+                    batch.conclude(index, Err(Fault::Overloaded.into()));
+                }
+            }
+        }
+        if !accepted.is_empty() {
+            let submission = Submission { topic: topic.clone(), messages: accepted };
+            if let Err(mpsc::error::SendError(submission)) = self.queue.send(submission) {
+                submission.refuse(|| Fault::Unavailable.into());
+            }
+        }
+        async move {
+            let _ = timeout_at(deadline, batch.until_concluded()).await;
+            batch.outcomes()
+        }
+        .boxed()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.producer.let_go();
+    }
+}

@@ -1,0 +1,291 @@
+//! A membership in a consumer group, or a cursor of its own.
+//!
+//! Each subscription has a consumer of its own. Records wait in one queue a partition, inside the
+//! client; [`next`](sidespan_bridge::Subscription::next) reads them when the window has room and
+//! leaves them there when it has not. Three tasks run beside it: one serves the client's main
+//! queue, which must never be left unread; one takes partitions over and gives them up
+//! ([`ownership`]); one hands to the broker what is settled ([`commit`]).
+
+mod commit;
+mod control;
+mod member;
+mod ownership;
+mod shard;
+mod shared;
+mod start;
+mod token;
+mod waiting;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use sidespan_bridge::{Control, Error, Event, Fault, Pattern, Start, Subscribe, Subscription};
+use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use crate::catalogue::{self, Found, Partition};
+use crate::link::Link;
+use crate::{blocking, fault};
+
+use commit::Committer;
+use control::{KafkaControl, Running};
+use member::{Change, Member};
+use ownership::{CALL, Ownership};
+use shared::{Shared, Turn};
+
+/// Reads what a group, or a cursor, is to get.
+pub(crate) struct KafkaSubscription {
+    shared: Arc<Shared>,
+    control: Arc<KafkaControl>,
+}
+
+/// What a subscription is made from.
+pub(crate) struct Plan {
+    pub(crate) config: ClientConfig,
+    pub(crate) to: Subscribe,
+    pub(crate) link: Arc<Link>,
+    /// Set once the bridge is gone without a word.
+    pub(crate) mute: Arc<AtomicBool>,
+}
+
+/// Joins a group, or opens a cursor.
+pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
+    let Plan { config, to, link, mute } = plan;
+    let (sender, changes) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::new((to.window, to.order), to.group.is_some(), mute, sender.clone()));
+    let main = Arc::new(Notify::new());
+    let member = Member::new(sender.clone(), link);
+    let wake = Arc::clone(&main);
+    let consumer = blocking::call(move || {
+        let mut consumer: BaseConsumer<Member> =
+            config.create_with_context(member).map_err(fault::of_call)?;
+        consumer.set_nonempty_callback(move || wake.notify_one());
+        Ok(Arc::new(consumer))
+    })
+    .await?;
+    let over = CancellationToken::new();
+    let serving = tokio::spawn(serve(Arc::clone(&consumer), main, Arc::clone(&shared)));
+    let begun = begin(&consumer, &shared, changes, &over, &to, sender).await;
+    let (committer, ownership, mut tasks) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            serving.abort();
+            consumer.context().close();
+            blocking::drop_apart(consumer, || {});
+            return Err(error);
+        }
+    };
+    tasks.push(serving);
+    let running = Running { consumer, committer, over, tasks, ownership };
+    let pattern = to.pattern;
+    let control = KafkaControl { shared: Arc::clone(&shared), pattern, running: Mutex::new(Some(running)) };
+    Ok(KafkaSubscription { shared, control: Arc::new(control) })
+}
+
+type Begun = (Arc<Committer>, JoinHandle<Ownership>, Vec<JoinHandle<()>>);
+
+/// Finds what to read and from where, then begins.
+async fn begin(
+    consumer: &Arc<BaseConsumer<Member>>,
+    shared: &Arc<Shared>,
+    changes: mpsc::UnboundedReceiver<Change>,
+    over: &CancellationToken,
+    to: &Subscribe,
+    sender: mpsc::UnboundedSender<Change>,
+) -> Result<Begun, Error> {
+    let (asked, pattern) = (Arc::clone(consumer), to.pattern.clone());
+    let (cluster, partitions) = blocking::call(move || {
+        let partitions = partitions(&asked, &pattern)?;
+        if partitions.is_empty() && !pattern.is_wildcard() {
+            return Err(Fault::UnknownTopic.into());
+        }
+        Ok((asked.client().fetch_cluster_id(CALL), partitions))
+    })
+    .await?;
+    if cluster.is_none() {
+        warn!("the cluster does not tell its id: more messages are repeated after a crash");
+    }
+    let committer = Arc::new(Committer::new(Arc::clone(consumer), Arc::clone(shared), cluster.clone())?);
+    let ownership = Ownership {
+        consumer: Arc::clone(consumer),
+        shared: Arc::clone(shared),
+        committer: Arc::clone(&committer),
+        cluster,
+        changes,
+        over: over.clone(),
+    };
+    let mut tasks = Vec::new();
+    if to.group.is_some() {
+        record_start(&ownership, partitions, &to.start).await?;
+        let expression = catalogue::expression(&to.pattern);
+        consumer.subscribe(&[&expression]).map_err(fault::of_call)?;
+        let committing = Arc::clone(&committer);
+        tasks.push(tokio::spawn(async move { committing.run().await }));
+    } else {
+        let (asked, known, start) = (Arc::clone(consumer), partitions.clone(), to.start.clone());
+        ownership.take(blocking::call(move || start::fresh(&asked, &known, &start, CALL)).await?).await;
+        tasks.push(tokio::spawn(follow(Arc::clone(consumer), to.pattern.clone(), partitions, sender)));
+    }
+    Ok((committer, tokio::spawn(ownership.run()), tasks))
+}
+
+/// Has the broker keep the start of a group that it does not know.
+///
+/// The broker takes this only while the group has no members. If another member was quicker, it
+/// has done the same.
+async fn record_start(ownership: &Ownership, partitions: Vec<Partition>, start: &Start) -> Result<(), Error> {
+    let (asked, start) = (Arc::clone(&ownership.consumer), start.clone());
+    let looked_at = partitions.clone();
+    let begins = blocking::call(move || {
+        if !start::is_new(&asked, &looked_at, CALL)? {
+            return Ok(Vec::new());
+        }
+        let begins = start::fresh(&asked, &looked_at, &start, CALL)?;
+        Ok(if start::is_new(&asked, &looked_at, CALL)? { begins } else { Vec::new() })
+    })
+    .await?;
+    let Err(error) = ownership.record(&begins).await else { return Ok(()) };
+    let asked = Arc::clone(&ownership.consumer);
+    match blocking::call(move || start::is_new(&asked, &partitions, CALL)).await {
+        Ok(false) => Ok(()),
+        Ok(true) | Err(_) => Err(error),
+    }
+}
+
+fn partitions(consumer: &BaseConsumer<Member>, pattern: &Pattern) -> Result<Vec<Partition>, Error> {
+    let found = catalogue::list(consumer.client(), pattern, CALL)?;
+    Ok(found.iter().flat_map(Found::each).collect())
+}
+
+#[async_trait]
+impl Subscription for KafkaSubscription {
+    async fn next(&mut self) -> Option<Result<Event, Error>> {
+        // A reader that always finds something must not keep the executor to itself.
+        tokio::task::coop::consume_budget().await;
+        loop {
+            let woken = self.shared.ready.wake.notified();
+            let due = match self.shared.turn() {
+                Turn::Event(event) => return Some(Ok(event)),
+                Turn::End(end) => return end.map(Err),
+                Turn::Wait(due) => due,
+            };
+            match due {
+                None => woken.await,
+                Some(due) => tokio::select! {
+                    () = woken => {}
+                    () = sleep_until(due) => {}
+                },
+            }
+        }
+    }
+
+    fn control(&self) -> Arc<dyn Control> {
+        Arc::clone(&self.control) as Arc<dyn Control>
+    }
+}
+
+impl Drop for KafkaSubscription {
+    fn drop(&mut self) {
+        self.shared.stop_intake();
+        self.shared.lock().remove_all();
+        let control = Arc::clone(&self.control);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = control.close(Instant::now() + DROPPED).await {
+                    debug!(%error, "a subscription that was dropped could not settle everything");
+                }
+            });
+        }
+    }
+}
+
+/// Serves the client's main queue: changes of ownership, commits, errors, logs, statistics.
+async fn serve(consumer: Arc<BaseConsumer<Member>>, woken: Arc<Notify>, shared: Arc<Shared>) {
+    let mut tick = interval(TICK);
+    loop {
+        tokio::select! {
+            () = woken.notified() => {}
+            _ = tick.tick() => {}
+        }
+        // An empty answer may hide an event that was served, so it takes several to be sure.
+        for _ in 0..BURST {
+            match consumer.poll(Duration::ZERO) {
+                None => {}
+                Some(Ok(_)) => {
+                    // Its partition's queue would skip it without a word.
+                    error!("a message came by the wrong queue: the subscription begins anew");
+                    shared.end(Err(Fault::Unavailable.into()));
+                    return std::future::pending().await;
+                }
+                Some(Err(error)) => {
+                    if let Some(error) = end_of(error) {
+                        shared.end(Err(error));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tells whether an error ends the subscription.
+fn end_of(error: KafkaError) -> Option<Error> {
+    if let KafkaError::MessageConsumptionFatal(_) = error {
+        return Some(fault::of_call(error));
+    }
+    match error.rdkafka_error_code() {
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::InconsistentGroupProtocol
+            | Code::InvalidGroupId
+            | Code::InvalidSessionTimeout,
+        ) => Some(fault::of_call(error)),
+        Some(Code::UnknownTopicOrPartition) => {
+            warn!(%error, "a topic of a subscription does not exist for now");
+            None
+        }
+        _ => {
+            debug!(%error, "trouble that heals by itself");
+            None
+        }
+    }
+}
+
+/// Finds topics and partitions that appear, for a cursor of its own.
+async fn follow(
+    consumer: Arc<BaseConsumer<Member>>,
+    pattern: Pattern,
+    mut known: Vec<Partition>,
+    changes: mpsc::UnboundedSender<Change>,
+) {
+    loop {
+        tokio::time::sleep(FOLLOW).await;
+        let (asked, pattern) = (Arc::clone(&consumer), pattern.clone());
+        match blocking::call(move || partitions(&asked, &pattern)).await {
+            Ok(mut found) => {
+                found.retain(|partition| !known.contains(partition));
+                if !found.is_empty() {
+                    known.extend(found.iter().cloned());
+                    let _ = changes.send(Change::Assigned(found));
+                }
+            }
+            Err(error) => debug!(%error, "kafka does not list its topics for now"),
+        }
+    }
+}
+
+/// How often the main queue is looked at though nothing called.
+const TICK: Duration = Duration::from_millis(100);
+const BURST: usize = 8;
+/// How soon a cursor notices a new topic.
+const FOLLOW: Duration = Duration::from_secs(5);
+/// How long a subscription that is dropped has to settle what it can.
+const DROPPED: Duration = Duration::from_secs(5);

@@ -1,0 +1,215 @@
+//! Where reading begins. All calls block.
+//!
+//! For a group the broker knows: at what it committed, past what the metadata says is settled. A new group's
+//! start is recorded for every partition before the first delivery, so that what comes in between
+//! is not lost. Whatever appears later begins at its beginning.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, UNIX_EPOCH};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use sidespan_bridge::{Error, Position, Start};
+use tracing::{error, info};
+
+use super::member::Member;
+use crate::catalogue::{self, Bounds, Partition};
+use crate::fault;
+use crate::offsets::{Place, SkipSet};
+
+/// Where to begin with a partition.
+#[derive(Clone, Debug)]
+pub(super) struct Begin {
+    pub(super) partition: Partition,
+    pub(super) offset: u64,
+    pub(super) skip: SkipSet,
+    /// The broker does not know yet.
+    pub(super) unrecorded: bool,
+}
+
+/// What a group has committed for a partition.
+struct Commit {
+    offset: u64,
+    metadata: Option<String>,
+}
+
+/// Tells whether a group has committed nothing for any of these.
+pub(super) fn is_new(
+    consumer: &BaseConsumer<Member>,
+    partitions: &[Partition],
+    timeout: Duration,
+) -> Result<bool, Error> {
+    Ok(committed(consumer, partitions, timeout)?.iter().all(Option::is_none))
+}
+
+/// Returns what a group has committed.
+pub(super) fn committed_offsets(
+    consumer: &BaseConsumer<Member>,
+    partitions: &[Partition],
+    timeout: Duration,
+) -> Result<Vec<Option<u64>>, Error> {
+    let committed = committed(consumer, partitions, timeout)?;
+    Ok(committed.into_iter().map(|commit| commit.map(|commit| commit.offset)).collect())
+}
+
+/// Finds where a group goes on.
+pub(super) fn resume(
+    consumer: &BaseConsumer<Member>,
+    cluster: Option<&str>,
+    partitions: &[Partition],
+    timeout: Duration,
+) -> Result<Vec<Begin>, Error> {
+    let committed = committed(consumer, partitions, timeout)?;
+    let bounds = catalogue::bounds(consumer, partitions, timeout)?;
+    let each = partitions.iter().zip(committed).zip(bounds);
+    Ok(each.map(|((partition, commit), bounds)| begin(cluster, partition, commit, bounds)).collect())
+}
+
+/// Finds where something new begins.
+pub(super) fn fresh(
+    consumer: &BaseConsumer<Member>,
+    partitions: &[Partition],
+    start: &Start,
+    timeout: Duration,
+) -> Result<Vec<Begin>, Error> {
+    let bounds = catalogue::bounds(consumer, partitions, timeout)?;
+    let at = |offsets: Vec<u64>| {
+        let each = partitions.iter().cloned().zip(offsets);
+        each.map(|(partition, offset)| Begin {
+            partition,
+            offset,
+            skip: SkipSet::default(),
+            unrecorded: true,
+        })
+        .collect()
+    };
+    Ok(match start {
+        Start::Begin => at(bounds.iter().map(|bounds| bounds.low).collect()),
+        Start::End => at(bounds.iter().map(|bounds| bounds.high).collect()),
+        Start::Time(time) => {
+            let millis = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+            let millis = Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX));
+            let found = catalogue::offsets(consumer, partitions, millis, timeout)?;
+            at(found.into_iter().zip(&bounds).map(|(found, bounds)| found.unwrap_or(bounds.high)).collect())
+        }
+        Start::Position(positions) => {
+            let each = partitions.iter().zip(&bounds);
+            at(each.map(|(partition, bounds)| named(positions, partition, *bounds)).collect())
+        }
+    })
+}
+
+fn begin(cluster: Option<&str>, partition: &Partition, commit: Option<Commit>, bounds: Bounds) -> Begin {
+    let partition = partition.clone();
+    let Some(Commit { offset, metadata }) = commit else {
+        let (offset, skip) = (bounds.low, SkipSet::default());
+        return Begin { partition, offset, skip, unrecorded: true };
+    };
+    if offset < bounds.low || offset > bounds.high {
+        error!(
+            topic = %partition.topic, partition = partition.number, committed = offset,
+            oldest = bounds.low, end = bounds.high,
+            "the log no longer has the position that was committed: messages were lost by retention; reading begins at the oldest"
+        );
+        return Begin { partition, offset: bounds.low, skip: SkipSet::default(), unrecorded: true };
+    }
+    let place = cluster.map(|cluster| Place {
+        cluster,
+        topic: partition.topic.as_str(),
+        partition: partition.number,
+    });
+    let read = |text: &String| SkipSet::read(text, place?, offset);
+    let skip = metadata.as_ref().filter(|text| !text.is_empty()).map(read);
+    if skip.as_ref().is_some_and(Option::is_none) {
+        info!(
+            topic = %partition.topic, partition = partition.number, offset,
+            "the committed offset's metadata is not of this group's own making and is ignored"
+        );
+    }
+    Begin { offset, skip: skip.flatten().unwrap_or_default(), partition, unrecorded: false }
+}
+
+fn named(positions: &[Position], partition: &Partition, bounds: Bounds) -> u64 {
+    let number = u32::try_from(partition.number).ok();
+    let Some(position) = positions.iter().find(|position| Some(position.partition) == number) else {
+        return bounds.low;
+    };
+    if position.sequence < bounds.low {
+        error!(
+            topic = %partition.topic, partition = partition.number, wanted = position.sequence, oldest = bounds.low,
+            "the log no longer has the position that was asked for: messages were lost by retention; reading begins at the oldest"
+        );
+    }
+    position.sequence.clamp(bounds.low, bounds.high)
+}
+
+fn committed(
+    consumer: &BaseConsumer<Member>,
+    partitions: &[Partition],
+    timeout: Duration,
+) -> Result<Vec<Option<Commit>>, Error> {
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        query.add_partition(partition.topic.as_str(), partition.number);
+    }
+    let answer = consumer.committed_offsets(query, timeout).map_err(fault::of_call)?;
+    let mut commits = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let Some(element) = answer.find_partition(partition.topic.as_str(), partition.number) else {
+            commits.push(None);
+            continue;
+        };
+        element.error().map_err(fault::of_call)?;
+        let Offset::Offset(offset) = element.offset() else {
+            commits.push(None);
+            continue;
+        };
+        // The client library panics on bytes that are not UTF-8, which anybody may have committed.
+        let metadata = catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).ok();
+        commits.push(u64::try_from(offset).ok().map(|offset| Commit { offset, metadata }));
+    }
+    Ok(commits)
+}
+
+#[cfg(test)]
+mod tests {
+    use sidespan_bridge::Topic;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { low: 10, high: 20 };
+
+    fn orders() -> Partition {
+        Partition { topic: Topic::new("orders"), number: 1 }
+    }
+
+    fn at(offset: u64, metadata: &str) -> Begin {
+        begin(Some("c"), &orders(), Some(Commit { offset, metadata: Some(metadata.to_owned()) }), BOUNDS)
+    }
+
+    #[test]
+    fn a_position_out_of_range_becomes_the_oldest() {
+        assert_eq!((at(9, "").offset, at(9, "").unrecorded), (10, true));
+        assert_eq!(at(21, "").offset, 10);
+        assert_eq!((at(20, "").offset, at(20, "").unrecorded), (20, false));
+    }
+
+    #[test]
+    fn metadata_of_others_is_ignored() {
+        let place = Place { cluster: "c", topic: "orders", partition: 1 };
+        let text = SkipSet::collect([14, 15]).write(place, 12, 4096).text;
+        assert!(at(12, &text).skip.contains(14));
+        assert!(!at(13, &text).skip.contains(14));
+        assert!(!at(12, "by another program").skip.contains(14));
+    }
+
+    #[test]
+    fn partitions_that_no_position_names_begin_at_their_beginning() {
+        let positions = [Position { partition: 1, sequence: 15 }];
+        assert_eq!(named(&positions, &orders(), BOUNDS), 15);
+        assert_eq!(named(&positions, &Partition { number: 0, ..orders() }, BOUNDS), 10);
+    }
+}

@@ -36,7 +36,7 @@ use crate::store::RECORDS;
 
 /// Starts the thread, which ends after [`Queue::close`].
 pub(crate) fn start(log: Arc<Log>, directory: Directory) -> std::io::Result<JoinHandle<()>> {
-    let committer = Committer { log, trouble: None, tidy_at: Instant::now(), discarded: 0 };
+    let committer = Committer { log, trouble: None, tidy_at: Instant::now(), recovered: None, discarded: 0 };
     thread::Builder::new().name("embedded-log".to_owned()).spawn(move || committer.run(directory))
 }
 
@@ -45,6 +45,9 @@ struct Committer {
     trouble: Option<Trouble>,
     /// When age is looked at next.
     tidy_at: Instant,
+    /// When the last trouble ended, and how long its pauses were by then: a disk without space may
+    /// take a small commit and fail at the next large one.
+    recovered: Option<(Instant, Duration)>,
     /// Unsettled messages given up since the start.
     discarded: u64,
 }
@@ -204,7 +207,9 @@ impl Committer {
     fn fall(&mut self, fault: Fault, doubt: Option<(u64, Vec<Answer>)>) {
         self.log.queue.refuse(fault, &self.detail(fault));
         let old = self.trouble.take();
-        let pause = old.as_ref().map_or(FIRST_PAUSE, |old| (old.pause * 2).min(LONGEST_PAUSE));
+        let relapse = self.recovered.filter(|(at, _)| at.elapsed() < RELAPSE).map(|(_, pause)| pause);
+        let before = old.as_ref().map(|old| old.pause).or(relapse);
+        let pause = before.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         let said = old.as_ref().is_some_and(|old| old.said);
         let doubt = doubt.or(old.and_then(|old| old.doubt));
         self.trouble = Some(Trouble { fault, doubt, pause, said });
@@ -221,6 +226,7 @@ impl Committer {
         }
         if self.log.store.is_open() && self.transact(Vec::new(), &unsaved(&self.log), false) {
             self.trouble = None;
+            self.recovered = Some((Instant::now(), pause));
             self.log.queue.accept();
             self.log.resume();
             info!(dir = %self.log.dir.display(), "the embedded log can be written again");
@@ -327,5 +333,7 @@ const MOST_OFTEN: Duration = Duration::from_secs(1);
 const LEAST_OFTEN: Duration = Duration::from_secs(60);
 /// Wait after the first failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Trouble that comes again within this is the same trouble.
+const RELAPSE: Duration = Duration::from_secs(10);
 /// Longest wait between two attempts to write again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);

@@ -55,10 +55,13 @@ impl Publisher for EmbeddedPublisher {
         batch: Vec<Message>,
         deadline: Instant,
     ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
+        if let Err(refusal) = self.check_topic(topic) {
+            return ready(batch.iter().map(|_| Err(again(&refusal))).collect()).boxed();
+        }
         let mut verdicts = Vec::with_capacity(batch.len());
         let mut messages = Vec::with_capacity(batch.len());
         for message in batch {
-            let verdict = self.check_topic(topic).and_then(|()| self.check(&message));
+            let verdict = self.check(&message);
             if verdict.is_ok() {
                 messages.push(message);
             }
@@ -72,8 +75,7 @@ impl Publisher for EmbeddedPublisher {
         let (answer, outcomes) = oneshot::channel();
         let job = Job::Publish { topic: topic.clone(), messages, weight, answer };
         if let Err(refusal) = self.log.queue.push(job) {
-            let again = || Error::new(refusal.fault).detail(refusal.to_string());
-            let refusals = (0..count).map(|_| Err(again())).collect();
+            let refusals = (0..count).map(|_| Err(again(&refusal))).collect();
             return ready(complete(verdicts, refusals)).boxed();
         }
         async move {
@@ -97,6 +99,11 @@ fn complete(
         .into_iter()
         .map(|verdict| verdict.and_then(|()| outcomes.next().unwrap_or_else(|| Err(Fault::Timeout.into()))))
         .collect()
+}
+
+/// Says the same of one more message.
+fn again(refusal: &Error) -> Error {
+    Error::new(refusal.fault).detail(refusal.to_string())
 }
 
 /// What a message counts for in the queue beyond its weight.

@@ -25,10 +25,11 @@ fn log(dir: &TempDir) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn a_flipped_bit_costs_one_message_and_is_never_served() {
+    listen();
     let dir = TempDir::new().unwrap();
     let bridge = open(dir.path());
     for n in 0..50 {
-        publish(&*bridge, "a", text(&format!("message-{n}-"))).await.unwrap();
+        publish(&*bridge, "flipped", text(&format!("message-{n}-"))).await.unwrap();
     }
     bridge.close(soon()).await;
     let mut bytes = fs::read(log(&dir)).unwrap();
@@ -41,16 +42,18 @@ async fn a_flipped_bit_costs_one_message_and_is_never_served() {
 
     let bridge = open(dir.path());
     let expected: Vec<String> = (0..50).filter(|n| *n != 20).map(|n| format!("message-{n}-")).collect();
-    assert_eq!(everything(&*bridge, "a", "a").await, expected);
+    assert_eq!(everything(&*bridge, "flipped", "flipped").await, expected);
     // A durable group gets past it too, and so does what is released and read again.
-    let mut inbox = subscribe(&*bridge, "a", Some("g"), Start::Begin).await;
+    let mut inbox = subscribe(&*bridge, "flipped", Some("g"), Start::Begin).await;
     for expected in &expected {
         drop(next(&mut *inbox).await);
         let delivery = next(&mut *inbox).await;
         assert_eq!(body(&delivery), *expected);
         delivery.ack.settle(Verdict::Accept);
     }
-    publish(&*bridge, "a", text("after")).await.unwrap();
+    publish(&*bridge, "flipped", text("after")).await.unwrap();
+    let lines = said(&["ERROR", "damaged", "topic=\"flipped\"", "position=\"0-21\""]);
+    assert!(lines.len() >= 2, "it is not said to each reader: {lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +67,7 @@ async fn no_flipped_bit_makes_a_false_message_or_takes_the_process_down() {
     let original = fs::read(log(&left)).unwrap();
     let (mut whole, mut partial, mut refused) = (0, 0, 0);
     let mut random = 12_345_u64;
-    for round in 0..60 {
+    for round in 0..30 {
         let mut bytes = original.clone();
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let mut at = (random >> 20) as usize % bytes.len();
@@ -81,7 +84,7 @@ async fn no_flipped_bit_makes_a_false_message_or_takes_the_process_down() {
         let mut seen = 0;
         // Where the damage is in the way of everything behind it, nothing comes, and that is all.
         while let Ok(Some(event)) =
-            tokio::time::timeout(std::time::Duration::from_millis(500), inbox.next()).await
+            tokio::time::timeout(std::time::Duration::from_millis(300), inbox.next()).await
         {
             let sidespan_bridge::Event::Delivery(delivery) = event.unwrap() else { continue };
             let body = body(&delivery);
@@ -96,7 +99,7 @@ async fn no_flipped_bit_makes_a_false_message_or_takes_the_process_down() {
         if seen == 200 { whole += 1 } else { partial += 1 }
     }
     println!("{whole} whole, {partial} with a loss that was said, {refused} refused");
-    assert!(whole + partial > 40);
+    assert!(whole + partial > 15);
 }
 
 #[tokio::test]
@@ -135,7 +138,8 @@ async fn pages_torn_before_a_commit_was_complete_do_not_count() {
 }
 
 #[tokio::test]
-async fn a_tail_that_is_no_whole_page_is_repaired() {
+async fn a_tail_that_is_no_whole_page_is_repaired_and_said() {
+    listen();
     let dir = TempDir::new().unwrap();
     let bridge = open(dir.path());
     publish(&*bridge, "a", text("x")).await.unwrap();
@@ -146,6 +150,7 @@ async fn a_tail_that_is_no_whole_page_is_repaired() {
         fs::write(log(&left), torn).unwrap();
         let bridge = open(left.path());
         assert_eq!(everything(&*bridge, "a", "a").await, ["x"]);
+        assert!(!said(&["WARN", "had to be repaired", left.path().to_str().unwrap()]).is_empty());
         bridge.close(soon()).await;
     }
 }

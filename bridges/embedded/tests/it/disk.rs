@@ -45,6 +45,7 @@ impl Drop for Mount {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_and_loses_nothing_and_goes_on_when_there_is_space() {
+    listen();
     let Some(mount) = Mount::tmpfs("3m") else { return };
     let bridge = open(mount.path());
     let mut inbox = subscribe(&*bridge, "a", Some("g"), Start::Begin).await;
@@ -79,6 +80,9 @@ async fn a_full_disk_refuses_and_loses_nothing_and_goes_on_when_there_is_space()
     stored.push("after".to_owned());
     assert_eq!(everything(&*bridge, "a", "a").await, stored);
 
+    let lines = said(&[mount.path().to_str().unwrap()]);
+    assert!(lines.iter().any(|line| line.contains("can be written again")), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("ERROR")).count(), 1, "it is said once: {lines:?}");
     bridge.close(soon()).await;
     let bridge = open(mount.path());
     let mut inbox = subscribe(&*bridge, "a", Some("g"), Start::Begin).await;

@@ -44,7 +44,9 @@ async fn a_process_that_is_killed_keeps_what_it_has_said() {
     println!("{} receipts, {} confirmed, {repeats} repeats", all.receipts.len(), all.confirmed.len());
     assert!(all.receipts.len() > 100 && all.confirmed.len() > 100, "the processes did too little to tell");
 
+    listen();
     let bridge = open(dir.path());
+    assert!(!said(&["WARN", "was not closed", dir.path().to_str().unwrap()]).is_empty());
     let stored: BTreeSet<u64> =
         everything(&*bridge, ">", "zz").await.iter().map(|body| number(body)).collect();
     assert_eq!(all.receipts.difference(&stored).next(), None, "a message with a receipt is gone");

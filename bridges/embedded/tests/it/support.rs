@@ -1,7 +1,8 @@
 //! Opening logs, publishing to them, and reading them.
 
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,6 +12,35 @@ use sidespan_bridge::{
 };
 use sidespan_bridge_embedded::Embedded;
 use tokio::time::{Instant, timeout};
+
+/// Everything that was logged by this process since the first call.
+static SAID: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// Begins to listen to the log.
+pub(crate) fn listen() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| Ear).init());
+}
+
+/// Returns the lines of the log that hold all of these words.
+pub(crate) fn said(words: &[&str]) -> Vec<String> {
+    let text = String::from_utf8(SAID.lock().unwrap().clone()).unwrap();
+    let holds = |line: &&str| words.iter().all(|word| line.contains(word));
+    text.lines().filter(holds).map(str::to_owned).collect()
+}
+
+struct Ear;
+
+impl Write for Ear {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        SAID.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// How long any one step may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

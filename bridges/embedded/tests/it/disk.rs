@@ -90,6 +90,50 @@ async fn a_full_disk_refuses_and_loses_nothing_and_goes_on_when_there_is_space()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn wherever_the_disk_ends_every_outcome_is_true() {
+    let mut outcomes = (0, 0, 0);
+    for round in 0_usize..16 {
+        let Some(mount) = Mount::tmpfs(&format!("{}k", 1700 + round * 52)) else { return };
+        let bridge = open(mount.path());
+        let (mut stored, mut refused) = (Vec::new(), Vec::new());
+        // Several at once, so that a commit that fails has failed for many.
+        for call in 0..400 {
+            let bodies: Vec<_> = (0..4)
+                .map(|n| format!("{call}-{n} {}", "x".repeat(500 + (call * 7919 + n * 104_729) % 9000)))
+                .collect();
+            let calls: Vec<_> = bodies
+                .iter()
+                .map(|body| bridge.publisher().publish(&topic("a"), vec![text(body)], soon()))
+                .collect();
+            for (body, call) in bodies.into_iter().zip(calls) {
+                match call.await.remove(0) {
+                    Ok(_) => stored.push(body),
+                    Err(error) if error.fault == Fault::Timeout => outcomes.2 += 1,
+                    Err(_) => refused.push(body),
+                }
+            }
+            if refused.len() > 8 {
+                break;
+            }
+        }
+        assert!(!refused.is_empty(), "the disk is never full");
+        mount.remount("size=64m");
+        let until = Instant::now() + PATIENCE;
+        while publish(&*bridge, "b", text("after")).await.is_err() {
+            assert!(Instant::now() < until, "it does not go on by itself");
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+        bridge.close(soon()).await;
+        let there = everything(&*open(mount.path()), "a", "a").await;
+        assert!(stored.iter().all(|body| there.contains(body)), "what was said to be stored is gone");
+        assert!(!refused.iter().any(|body| there.contains(body)), "what was said to be refused is there");
+        outcomes.0 += stored.len();
+        outcomes.1 += refused.len();
+    }
+    println!("{} stored, {} refused, {} unknown", outcomes.0, outcomes.1, outcomes.2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_opened_and_read_on_a_disk_without_space() {
     let Some(mount) = Mount::tmpfs("4m") else { return };
     let bridge = open(mount.path());

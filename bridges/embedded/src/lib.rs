@@ -25,8 +25,8 @@
 //!
 //! # The way through the files
 //!
-//! [`publisher`] -> [`committer`] (queue, draft, retention) -> [`store`], and
-//! [`store`] -> [`reading`] -> [`group`] (filling, board, saved) -> [`subscription`].
+//! `publisher` -> `committer` (queue, draft, retention, answer) -> `store`, and
+//! `store` -> `reading` -> `group` (filling, board, state, saved) -> `subscription`.
 
 mod bridge;
 mod committer;

@@ -164,6 +164,7 @@ fn form(headers: &HeaderMap) -> Result<bool, Error> {
             "of the structured forms of CloudEvents only {} is understood",
             cloudevents::STRUCTURED
         ))),
+        _ if cloudevents::is_json(essence) => utf8_only(&content_type).map(|()| false),
         _ => Ok(false),
     }
 }

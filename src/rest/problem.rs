@@ -119,7 +119,7 @@ fn render(problem: &Problem) -> (Response, String) {
     };
     let mut response = (class.status, super::json(&body)).into_response();
     response.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE);
-    if let Some(wait) = class.retry_after {
+    if let Some(wait) = class.retry_after.filter(|_| problem.retryable) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
     }
     (response, instance)

@@ -1,0 +1,12 @@
+//! The REST door over real sockets: the server in this process, the embedded log behind it.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod batch;
+mod document;
+mod openapi;
+mod publish;
+mod rest;
+mod server;
+mod stream;
+mod trouble;

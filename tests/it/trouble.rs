@@ -1,0 +1,130 @@
+//! The embedded log with a broker's troubles: what a message's header `trouble` asks for happens to it.
+//!
+//! Real brokers have these troubles too, but not all of them, and not on demand.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use sidespan_bridge::{
+    Bridge, Driver, Error, Fault, Limits, Message, Pattern, Publisher, Receipt, Settings, SettingsError,
+    Subscribe, Subscription, Topic, TopicInfo, Unsupported,
+};
+use sidespan_bridge_embedded::Embedded;
+use tokio::time::{Instant, sleep_until};
+
+/// Every fault, by the name that the header gives it.
+pub(crate) const FAULTS: [(&str, Fault); 12] = [
+    ("conflict", Fault::Conflict),
+    ("denied", Fault::Denied),
+    ("invalid", Fault::Invalid),
+    ("overloaded", Fault::Overloaded),
+    ("rejected", Fault::Rejected),
+    ("storage-full", Fault::StorageFull),
+    ("timeout", Fault::Timeout),
+    ("too-large", Fault::TooLarge),
+    ("unavailable", Fault::Unavailable),
+    ("unknown-topic", Fault::UnknownTopic),
+    ("unroutable", Fault::Unroutable),
+    ("unsupported", Fault::Unsupported),
+];
+
+/// The driver of `kind: trouble`.
+pub(crate) struct Trouble;
+
+impl Driver for Trouble {
+    fn name(&self) -> &'static str {
+        "trouble"
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
+        Embedded.check(settings)
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        Embedded.schema()
+    }
+
+    fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {
+        Ok(Arc::new(Troubled(Embedded.open(settings)?)))
+    }
+}
+
+struct Troubled(Arc<dyn Bridge>);
+
+#[async_trait]
+impl Bridge for Troubled {
+    fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::new(TroubledPublisher(self.0.publisher()))
+    }
+
+    fn limits(&self, to: &Subscribe) -> Result<Limits, Unsupported> {
+        self.0.limits(to)
+    }
+
+    async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {
+        self.0.subscribe(to).await
+    }
+
+    async fn probe(&self, deadline: Instant) -> Result<(), Error> {
+        self.0.probe(deadline).await
+    }
+
+    async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {
+        self.0.topics(pattern, deadline).await
+    }
+
+    async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
+        self.0.ensure(topic, deadline).await
+    }
+
+    async fn close(&self, deadline: Instant) {
+        self.0.close(deadline).await;
+    }
+}
+
+struct TroubledPublisher(Arc<dyn Publisher>);
+
+impl Publisher for TroubledPublisher {
+    fn publish(
+        &self,
+        topic: &Topic,
+        batch: Vec<Message>,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
+        let outcomes: Vec<BoxFuture<'static, Result<Receipt, Error>>> = batch
+            .into_iter()
+            .map(|message| {
+                let trouble =
+                    message.header("trouble").map(|value| String::from_utf8_lossy(value).into_owned());
+                match trouble.as_deref() {
+                    // Handed over, and never answered.
+                    Some("hang") => async move {
+                        sleep_until(deadline).await;
+                        Err(Fault::Timeout.into())
+                    }
+                    .boxed(),
+                    Some("panic") => panic!("a bridge with a bug"),
+                    // What a broker says whose window drops other messages than repeats.
+                    Some("duplicate") => {
+                        let one = self.0.publish(topic, vec![message], deadline);
+                        async move {
+                                one.await.remove(0).map(|receipt| Receipt { duplicate: true, ..receipt })
+                            }
+                            .boxed()
+                    }
+                    Some(name) => {
+                        let fault = FAULTS.iter().find(|(known, _)| *known == name).expect("a known fault").1;
+                        async move { Err(Error::new(fault)) }.boxed()
+                    }
+                    None => {
+                        let one = self.0.publish(topic, vec![message], deadline);
+                        async move { one.await.remove(0) }.boxed()
+                    }
+                }
+            })
+            .collect();
+        join_all(outcomes).boxed()
+    }
+}

@@ -32,7 +32,7 @@ use sidespan_bridge::{Bridge, Fault, Subscribe};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use courier::Desk;
 use dead_letters::DeadLetters;
@@ -63,7 +63,9 @@ pub fn start(
         subscription,
         desk: None,
     };
-    Running { name, board, drain, close, task: Mutex::new(Some(tokio::spawn(office.run()))) }
+    let guard = drain.clone().drop_guard();
+    let task = Mutex::new(Some(tokio::spawn(office.run())));
+    Running { name, board, drain, close, task, _guard: guard }
 }
 
 /// A subscription that is being delivered. Dropped without [`Running::close`], it ends as it would
@@ -76,6 +78,8 @@ pub struct Running {
     close: watch::Sender<Option<Instant>>,
     /// Gone once somebody waits for its end.
     task: Mutex<Option<JoinHandle<()>>>,
+    /// Stops a task that is left without an owner.
+    _guard: DropGuard,
 }
 
 /// What a subscription left with the broker when it ended.

@@ -2,8 +2,8 @@
 //!
 //! A few unavailable replies in a row, without any other reply between them, close the way: one
 //! message answered 503 among many that are taken says nothing about the endpoint. While it is
-//! closed, waiting messages take turns in probing, so that no single message decides. Any reply of
-//! the endpoint opens the way for all at once.
+//! closed, waiting messages take turns in probing, so that no single message decides. The first that
+//! is taken or refused opens the way for all at once.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ pub(super) struct Breaker {
     /// Whose turn it is to probe; those who wait for it are served in order.
     turn: Semaphore,
     base: Duration,
+    cap: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,9 +44,15 @@ pub(super) enum Change {
 }
 
 impl Breaker {
-    /// Makes an open breaker; `base` is the first wait before a probe.
-    pub(super) fn new(base: Duration) -> Self {
-        Self { state: watch::Sender::new(State::Open { misses: 0 }), turn: Semaphore::new(1), base }
+    /// Makes an open breaker; `base` is the first wait before a probe, `cap` the longest, if it is
+    /// not too long for somebody who waits for the endpoint to come back.
+    pub(super) fn new(base: Duration, cap: Duration) -> Self {
+        Self {
+            state: watch::Sender::new(State::Open { misses: 0 }),
+            turn: Semaphore::new(1),
+            base,
+            cap: cap.min(LONGEST_WAIT),
+        }
     }
 
     /// Waits until an attempt may be made. Dropping the pass unreported gives the turn to the next.
@@ -106,7 +113,7 @@ impl Breaker {
         probed: bool,
     ) -> (State, Option<Change>) {
         let closed = |probes| {
-            let wait = retry::backoff(self.base, LONGEST_WAIT, probes, 0.5 + retry::roll() / 2.0);
+            let wait = retry::backoff(self.base, self.cap, probes, 0.5 + retry::roll() / 2.0);
             let wait = asked.map_or(wait, |asked| wait.max(asked));
             State::Closed { probes, probe_at: Instant::now() + wait }
         };
@@ -160,7 +167,7 @@ mod tests {
     const BASE: Duration = Duration::from_millis(20);
 
     async fn closed() -> Breaker {
-        let breaker = Breaker::new(BASE);
+        let breaker = Breaker::new(BASE, LONGEST_WAIT);
         for miss in 1..=MISSES {
             let change = breaker.pass().await.report(Meaning::Unavailable, None);
             assert_eq!(change, (miss == MISSES).then_some(Change::Closed));
@@ -199,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_unavailable_message_among_accepted_ones_closes_nothing() {
-        let breaker = Breaker::new(BASE);
+        let breaker = Breaker::new(BASE, LONGEST_WAIT);
         for _ in 0..100 {
             assert_eq!(breaker.pass().await.report(Meaning::Unavailable, None), None);
             assert_eq!(breaker.pass().await.report(Meaning::Accepted, None), None);
@@ -218,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_passes_to_a_receiver_that_is_gone() {
-        let breaker = Breaker::new(BASE);
+        let breaker = Breaker::new(BASE, LONGEST_WAIT);
         let late = breaker.pass().await;
         assert_eq!(breaker.pass().await.report(Meaning::Gone, None), Some(Change::Gone));
         assert_eq!(late.report(Meaning::Accepted, None), None);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sidespan_bridge::{Guarantee, Settlement, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::breaker::{Breaker, Change, Pass};
 use super::dead_letters::{DeadLetters, History};
@@ -41,7 +41,7 @@ impl Desk {
         Self {
             target,
             dead_letters,
-            breaker: Breaker::new(subscription.retry.base),
+            breaker: Breaker::new(subscription.retry.base, subscription.retry.cap),
             slots: Arc::new(Semaphore::new(subscription.max_in_flight)),
             board,
             subscription,
@@ -71,8 +71,9 @@ pub(super) async fn deliver(desk: Arc<Desk>, parcel: Parcel, slot: OwnedSemaphor
 /// of the one attempt, the message is done with.
 async fn settle_first(desk: &Desk, parcel: Parcel, pass: Pass<'_>) -> Option<Parcel> {
     let Parcel { letter, ack } = parcel;
-    if ack.settle(Verdict::Accept).await == Settlement::Stale {
-        return None;
+    match timeout(CONFIRM, ack.settle(Verdict::Accept)).await {
+        Ok(Settlement::Confirmed) => {}
+        Ok(Settlement::Stale) | Err(_) => return None,
     }
     let courier = Courier { desk, letter: &letter };
     let mut history = History::default();
@@ -272,5 +273,8 @@ fn asked(reply: &Reply) -> Option<Duration> {
     }
 }
 
+/// How long the broker may take to confirm a settlement.
+const CONFIRM: Duration = Duration::from_secs(10);
+/// The first and the longest wait before a dead letter is stored again.
 const STORE_BASE: Duration = Duration::from_millis(200);
 const STORE_CAP: Duration = Duration::from_secs(30);

@@ -74,6 +74,8 @@ impl Writer {
         if message.payload.is_none() {
             headers.insert(TOMBSTONE, HeaderValue::from_static("true"));
         }
+        // An empty body has a length too; without this nothing would say so.
+        headers.insert(CONTENT_LENGTH, body.len().into());
         self.sign(&mut headers, &letter.id, now, &body);
         headers.insert(ATTEMPT, attempt.into());
         headers.insert(SUBSCRIPTION, self.subscription.clone());
@@ -96,8 +98,9 @@ impl Writer {
         let timestamp = u64::try_from(now.as_second()).unwrap_or_default();
         headers.insert(WEBHOOK_ID, encoded(id.as_bytes()));
         headers.insert(WEBHOOK_TIMESTAMP, timestamp.into());
-        if let Some(signature) = self.signer.sign(id, timestamp, body) {
-            headers.insert(WEBHOOK_SIGNATURE, encoded(signature.as_bytes()));
+        // Base64 and blanks are what a header may have.
+        if let Some(Ok(signature)) = self.signer.sign(id, timestamp, body).map(HeaderValue::try_from) {
+            headers.insert(WEBHOOK_SIGNATURE, signature);
         }
     }
 

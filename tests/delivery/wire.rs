@@ -1,0 +1,213 @@
+//! What a webhook gets to see.
+
+use bytes::Bytes;
+use http::{HeaderName, Version};
+use sidespan::config::{CloudEventsMode, PushProtocol};
+use sidespan_bridge::{Header, Message, Pattern, Secret};
+use sidespan_test_support::{Answer, Received, Webhook};
+
+use crate::bench::{Bench, message, soon, subscription};
+
+async fn received(bench: &Bench, webhook: &Webhook, count: usize) -> Vec<Received> {
+    let _ = bench;
+    webhook.wait_until("the messages", |received| received.len() >= count).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_arrives_as_it_was_published() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    let mut wish = subscription(&webhook.url("/events?from=sidespan"));
+    wish.push.headers = vec![HeaderName::from_static("x-tenant"), HeaderName::from_static("content-length")];
+    let header = |name: &str, value: &'static [u8]| Header::new(name, value);
+    bench
+        .publish([Message {
+            payload: Some(Bytes::from_static(b"\0\xff{}")),
+            content_type: Some("application/x-odd; a=b".into()),
+            key: Some(Bytes::from_static(b"k 1%\xff")),
+            id: Some("order_1-A".into()),
+            headers: vec![
+                header("Color", b"red"),
+                header("color", b"light blue"),
+                header("a (b)", b"\x01\xfe"),
+                header("X-Tenant", b"blue corp"),
+                header("content-length", b"7"),
+                header("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+                header("baggage", b"a=1"),
+                header("ce-id", b"no event"),
+            ],
+            ..Message::default()
+        }])
+        .await;
+    let running = bench.start(&wish);
+    let got = &received(&bench, &webhook, 1).await[0];
+
+    assert_eq!(got.path, "/events?from=sidespan");
+    assert_eq!(&got.body[..], b"\0\xff{}");
+    assert_eq!(got.header("content-type"), "application/x-odd; a=b");
+    assert_eq!(got.header("content-length"), "4");
+    assert_eq!(got.header("webhook-id"), "order_1-A");
+    assert!(got.header("webhook-timestamp").parse::<u64>().unwrap() > 1_700_000_000);
+    assert!(!got.headers.contains_key("webhook-signature"));
+    assert_eq!(got.header("sidespan-topic"), "orders");
+    assert_eq!(got.header("sidespan-subscription"), "billing");
+    assert_eq!(got.header("sidespan-attempt"), "1");
+    assert_eq!(got.header("sidespan-key"), "k%201%25%FF");
+    let colors: Vec<_> = got.headers.get_all("sidespan-header-color").iter().collect();
+    assert_eq!(colors, ["red", "light%20blue"]);
+    assert_eq!(got.header("sidespan-header-a%20%28b%29"), "%01%FE");
+    assert_eq!(got.header("x-tenant"), "blue corp");
+    assert!(!got.headers.contains_key("sidespan-header-x-tenant"));
+    assert_eq!(got.header("sidespan-header-content-length"), "7");
+    assert_eq!(got.header("traceparent"), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_eq!(got.header("baggage"), "a=1");
+    assert_eq!(got.header("sidespan-header-ce-id"), "no%20event");
+    assert!(!got.headers.contains_key("ce-id"));
+    assert!(!got.headers.contains_key("sidespan-tombstone"));
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_is_no_empty_body() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    let mut wish = subscription(&webhook.url("/"));
+    wish.order = sidespan_bridge::Order::Topic;
+    bench.publish([Message::default(), message("")]).await;
+    let running = bench.start(&wish);
+    let got = received(&bench, &webhook, 2).await;
+    assert_eq!((got[0].header("sidespan-tombstone"), got[0].text()), ("true", ""));
+    assert_eq!((got[1].header("sidespan-tombstone"), got[1].text()), ("", ""));
+    assert_eq!(got[1].header("content-length"), "0");
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_is_the_same_in_every_attempt_and_others_differ() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|request| match request.header("sidespan-attempt") {
+        "1" => Answer::status(500),
+        _ => Answer::ok(),
+    })
+    .await;
+    let dotted = Message { id: Some("a.b".into()), ..message("dotted") };
+    bench.publish([message("one"), message("two"), dotted]).await;
+    let running = bench.start(&subscription(&webhook.url("/")));
+    let got = received(&bench, &webhook, 6).await;
+    let mut ids: Vec<_> =
+        got.iter().map(|r| (r.text().to_owned(), r.header("webhook-id").to_owned())).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert!(ids.iter().all(|(_, id)| !id.is_empty() && !id.contains('.')), "{ids:?}");
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_secret_signs_the_id_the_time_of_the_attempt_and_the_body() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    let texts = ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"];
+    let secrets: Vec<Secret> =
+        texts.iter().map(|text| serde_json::from_value(serde_json::json!(text)).unwrap()).collect();
+    let mut wish = subscription(&webhook.url("/"));
+    wish.push.secrets = secrets.clone();
+    bench.publish([message("signed")]).await;
+    let running = bench.start(&wish);
+    let got = &received(&bench, &webhook, 1).await[0];
+    let signer = sidespan::security::signature::Signer::new(secrets).unwrap();
+    let timestamp = got.header("webhook-timestamp").parse().unwrap();
+    let expected = signer.sign(got.header("webhook-id"), timestamp, b"signed").unwrap();
+    assert_eq!(got.header("webhook-signature"), expected);
+    assert_eq!(expected.split(' ').count(), 2);
+    running.close(soon()).await;
+}
+
+fn event() -> Message {
+    Message {
+        headers: vec![
+            Header::new("ce-specversion", "1.0"),
+            Header::new("ce-id", "7"),
+            Header::new("ce-source", "/shop"),
+            Header::new("ce-type", "order.paid"),
+            Header::new("ce-subject", "Euro €"),
+            Header::new("color", "red"),
+        ],
+        content_type: Some("application/json".into()),
+        ..message(r#"{"a":1}"#)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_goes_out_in_binary_form() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    bench.publish([event()]).await;
+    let running = bench.start(&subscription(&webhook.url("/")));
+    let got = &received(&bench, &webhook, 1).await[0];
+    assert_eq!(got.header("ce-id"), "7");
+    assert_eq!(got.header("ce-source"), "/shop");
+    assert_eq!(got.header("ce-subject"), "Euro%20%E2%82%AC");
+    assert_eq!(got.header("content-type"), "application/json");
+    assert_eq!(got.header("sidespan-header-color"), "red");
+    assert_eq!(got.text(), r#"{"a":1}"#);
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_goes_out_in_structured_form_where_that_is_asked_for() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    bench.publish([event()]).await;
+    let mut wish = subscription(&webhook.url("/"));
+    wish.push.cloudevents = CloudEventsMode::Structured;
+    let running = bench.start(&wish);
+    let got = &received(&bench, &webhook, 1).await[0];
+    assert_eq!(got.header("content-type"), "application/cloudevents+json");
+    assert!(!got.headers.contains_key("ce-id"));
+    let body: serde_json::Value = serde_json::from_slice(&got.body).unwrap();
+    assert_eq!((&body["subject"], &body["data"]["a"]), (&"Euro €".into(), &1.into()));
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_pattern_carry_their_own_address() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    bench.publish([message("x")]).await;
+    let mut wish = subscription(&webhook.url("/"));
+    wish.pattern = Pattern::parse("*").unwrap();
+    wish.topic = "*".into();
+    let running = sidespan::delivery::start(wish, bench.bridge.clone(), None);
+    assert_eq!(received(&bench, &webhook, 1).await[0].header("sidespan-topic"), "orders");
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_2_is_spoken_without_an_upgrade_where_that_is_asked_for() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    bench.publish((0..50).map(message)).await;
+    let mut wish = subscription(&webhook.url("/"));
+    wish.push.protocol = PushProtocol::H2;
+    let running = bench.start(&wish);
+    let got = received(&bench, &webhook, 50).await;
+    assert!(got.iter().all(|request| request.version == Version::HTTP_2));
+    assert_eq!(got.iter().map(|request| request.connection).max(), Some(0), "one connection carries all");
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_used_again() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok().body("thanks")).await;
+    bench.publish((0..200).map(message)).await;
+    let mut wish = subscription(&webhook.url("/"));
+    wish.max_in_flight = 4;
+    let running = bench.start(&wish);
+    let got = received(&bench, &webhook, 200).await;
+    assert!(webhook.peak() <= 4, "{}", webhook.peak());
+    let connections = got.iter().map(|request| request.connection).max().unwrap() + 1;
+    assert!(connections <= 12, "{connections} connections for 200 messages, four at a time");
+    running.close(soon()).await;
+}

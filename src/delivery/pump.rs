@@ -26,6 +26,9 @@ use super::lanes::{Lane, Lanes};
 use super::letter::Parcel;
 use super::status::State;
 
+#[cfg(test)]
+mod tests;
+
 /// What a pump is told from outside.
 #[derive(Clone)]
 pub(super) struct Orders {

@@ -28,7 +28,7 @@ mod target;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidespan_bridge::{Bridge, Fault, Subscribe};
+use sidespan_bridge::{Bridge, Subscribe};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -150,32 +150,6 @@ enum Failure {
     Webhook(#[from] WebhookError),
 }
 
-impl Failure {
-    /// Whether somebody must do something about it first.
-    fn is_lasting(&self) -> bool {
-        match self {
-            Self::Broken(Broken::Bridge(error)) | Self::DeadLetters(error) | Self::Subscribe(error) => {
-                match error.fault {
-                    Fault::Conflict
-                    | Fault::Denied
-                    | Fault::Invalid
-                    | Fault::UnknownTopic
-                    | Fault::Unsupported => true,
-                    Fault::Overloaded
-                    | Fault::Rejected
-                    | Fault::StorageFull
-                    | Fault::Timeout
-                    | Fault::TooLarge
-                    | Fault::Unavailable
-                    | Fault::Unroutable => false,
-                }
-            }
-            Self::Broken(Broken::Courier | Broken::Ended) | Self::Slow => false,
-            Self::Webhook(_) => true,
-        }
-    }
-}
-
 /// The task of one subscription.
 struct Office {
     subscription: Subscription,
@@ -201,11 +175,7 @@ impl Office {
             if drain.is_cancelled() {
                 break;
             }
-            let wait = if failure.is_lasting() {
-                BACKOFF_CAP.mul_f64(1.0 - retry::roll() / 2.0)
-            } else {
-                retry::backoff(BACKOFF_BASE, BACKOFF_CAP, failures, 1.0 - retry::roll() / 2.0)
-            };
+            let wait = retry::backoff(BACKOFF_BASE, BACKOFF_CAP, failures, 1.0 - retry::roll() / 2.0);
             if self.board.retrying(failure.to_string()) {
                 let source = std::error::Error::source(&failure);
                 tracing::warn!(subscription = %self.subscription.name, error = %failure, source, "the subscription does not run; trying again");

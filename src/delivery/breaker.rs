@@ -20,6 +20,8 @@ pub(super) struct Breaker {
     turn: Semaphore,
     base: Duration,
     cap: Duration,
+    /// The longest that the endpoint may ask for.
+    asked: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,7 @@ impl Breaker {
             turn: Semaphore::new(1),
             base,
             cap: cap.min(LONGEST_WAIT),
+            asked: cap.min(LONGEST_ASKED),
         }
     }
 
@@ -114,7 +117,7 @@ impl Breaker {
     ) -> (State, Option<Change>) {
         let closed = |probes| {
             let wait = retry::backoff(self.base, self.cap, probes, 0.5 + retry::roll() / 2.0);
-            let wait = asked.map_or(wait, |asked| wait.max(asked));
+            let wait = asked.map_or(wait, |asked| wait.max(asked.min(self.asked)));
             State::Closed { probes, probe_at: Instant::now() + wait }
         };
         match (state, meaning) {
@@ -157,6 +160,7 @@ impl Pass<'_> {
 /// How many unavailable replies in a row close the way.
 const MISSES: u32 = 3;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

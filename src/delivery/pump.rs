@@ -79,8 +79,11 @@ pub(super) async fn run(
         }
         Err(broken) => {
             pump.wind_down(&mut orders).await;
-            if matches!(broken, Broken::Courier) {
-                pump.close(subscription.as_mut(), Instant::now() + LEAVE).await;
+            match broken {
+                Broken::Bridge(_) => {}
+                Broken::Courier | Broken::Ended => {
+                    pump.close(subscription.as_mut(), Instant::now() + LEAVE).await;
+                }
             }
             Err(broken)
         }
@@ -242,16 +245,14 @@ impl Pump {
     }
 
     /// After the subscription broke: waits for the attempts that run, so that none overlaps with
-    /// one of the next subscription. They end within the target's timeout.
+    /// one of the next subscription. They end within the target's timeout. The rest comes again.
     async fn wind_down(&mut self, orders: &mut Orders) {
         self.stop.cancel();
-        self.lanes.clear();
-        self.parked.clear();
+        self.parked.extend(self.lanes.clear());
         loop {
             tokio::select! {
                 finished = self.couriers.next() => match finished {
-                    // The rest of what they say no longer matters: all that is unsettled comes again.
-                    Some(_) => {}
+                    Some((_, ended)) => self.parked.extend(ended.flatten()),
                     None => break,
                 },
                 _ = orders.closed() => break,
@@ -292,5 +293,5 @@ impl Pump {
     }
 }
 
-/// Leaving a subscription that we broke ourselves.
+/// Leaving a subscription that did not break at the broker's side.
 const LEAVE: Duration = Duration::from_secs(5);

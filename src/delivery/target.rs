@@ -26,7 +26,7 @@ pub(super) enum Reply {
     Answered(Answer),
     /// The message was sent, and no whole answer came: it may have been handled.
     Unanswered(String),
-    /// Nothing was sent.
+    /// Nothing was sent, or what is there is no such target.
     Unreachable(String),
 }
 

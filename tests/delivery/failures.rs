@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sidespan::delivery::{self, State};
-use sidespan_bridge::Guarantee;
+use sidespan_bridge::{Guarantee, Message};
 use sidespan_test_support::{Answer, Webhook, free_port};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::{Bench, accepted, message, soon, subscription, until};
@@ -177,6 +178,46 @@ async fn a_cut_on_a_new_connection_counts_and_on_a_kept_one_is_tried_again_at_on
         .collect();
     let expected = [("one", "1"), ("one", "2"), ("two", "1"), ("two", "1")];
     assert_eq!(got, expected.map(|(body, attempt)| (body.to_owned(), attempt.to_owned())));
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_speak_http_buries_no_message() {
+    let bench = Bench::open();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let greeter = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.read_u8().await.unwrap();
+            socket.write_all(b"220 mail.example ready\r\n").await.unwrap();
+        }
+    });
+    bench.publish([message("x")]).await;
+    let running = bench.start(&subscription(&format!("http://127.0.0.1:{port}/")));
+    until(&running, "it is found out", |status| status.endpoint.is_some()).await;
+    until(&running, "it is tried again", |status| status.failed_attempts > 5).await;
+    assert_eq!(running.status().dead_lettered, 0);
+    greeter.abort();
+    let _ = greeter.await;
+    let webhook = Webhook::start_on(port, |_| Answer::ok()).await;
+    until(&running, "it is delivered", |status| status.delivered == 1).await;
+    running.close(soon()).await;
+    drop(webhook);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_more_headers_than_http_carries_stops_no_other() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    let header = |number: usize| sidespan_bridge::Header::new(format!("h{number}"), "x");
+    let odd = Message { headers: (0..40_000).map(header).collect(), ..message("odd") };
+    bench.publish([odd, message("next")]).await;
+    let running = bench.start(&subscription(&webhook.url("/")));
+    until(&running, "it is tried and does not stop the next", |status| {
+        status.delivered >= 1 && status.delivered + status.failed_attempts >= 2
+    })
+    .await;
     running.close(soon()).await;
 }
 

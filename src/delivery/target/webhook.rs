@@ -94,6 +94,10 @@ impl Target for Webhook {
         match timeout(self.timeout, self.exchange(request, write)).await {
             Ok(Ok(answer)) => Reply::Answered(answer),
             Ok(Err(Exchange::Send(error))) if error.is_connect() => Reply::Unreachable(root(&error)),
+            // A wrong port, or a proxy's: nothing that would say something about the message.
+            Ok(Err(Exchange::Send(error))) if is_garbage(&error) => {
+                Reply::Unreachable(format!("the endpoint does not speak HTTP: {}", root(&error)))
+            }
             Ok(Err(Exchange::Send(error))) => Reply::Unanswered(root(&error)),
             Ok(Err(Exchange::Read(error))) => Reply::Unanswered(root(&error)),
             Err(_) if connection.connection_metadata().is_none() => {
@@ -120,6 +124,10 @@ impl From<hyper::Error> for Exchange {
     fn from(error: hyper::Error) -> Self {
         Self::Read(error)
     }
+}
+
+fn is_garbage(error: &ClientError) -> bool {
+    error.source().and_then(|source| source.downcast_ref()).is_some_and(hyper::Error::is_parse)
 }
 
 fn is_stale(error: &ClientError) -> bool {
@@ -189,3 +197,23 @@ fn root(error: &(dyn StdError + 'static)) -> String {
 const KEPT: usize = 2 << 10;
 /// How much of an answer's body is read, in bytes.
 const READ: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_seconds_or_by_a_date() {
+        let wait = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+        assert_eq!(wait("soon"), None);
+        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let later = wait("Wed, 21 Oct 2150 07:28:00 GMT").unwrap();
+        assert!(later > Duration::from_secs(3600));
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+}

@@ -20,6 +20,7 @@ use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use jiff::Timestamp;
+use sidespan_bridge::Guarantee;
 use tokio::time::timeout;
 
 use super::{Answer, Reply, Target};
@@ -34,6 +35,8 @@ pub(in crate::delivery) struct Webhook {
     client: Client<Connector, Full<Bytes>>,
     writer: Writer,
     timeout: Duration,
+    /// Whether a message may be sent twice.
+    may_repeat: bool,
 }
 
 /// Why a webhook cannot be called at all.
@@ -64,6 +67,7 @@ impl Webhook {
             client: connection::client(&subscription.push, subscription.max_in_flight)?,
             writer: Writer::new(subscription)?,
             timeout: subscription.push.timeout,
+            may_repeat: subscription.guarantee == Guarantee::AtLeastOnce,
         })
     }
 
@@ -75,7 +79,7 @@ impl Webhook {
         again: impl FnOnce() -> Request<Full<Bytes>>,
     ) -> Result<Answer, Exchange> {
         let response = match self.client.request(request).await {
-            Err(error) if is_stale(&error) => self.client.request(again()).await?,
+            Err(error) if self.may_repeat && is_stale(&error) => self.client.request(again()).await?,
             response => response?,
         };
         if let Some(used) = response.extensions().get::<Used>() {

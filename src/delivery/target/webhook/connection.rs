@@ -27,7 +27,10 @@ use crate::config::{Push, PushProtocol};
 pub(super) type Connector = HttpsConnector<Marked>;
 
 /// Makes a client with a pool of its own.
-pub(super) fn client(push: &Push, most_idle: usize) -> Result<Client<Connector, Full<Bytes>>, WebhookError> {
+pub(super) fn client(
+    push: &Push,
+    max_in_flight: usize,
+) -> Result<Client<Connector, Full<Bytes>>, WebhookError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -43,7 +46,9 @@ pub(super) fn client(push: &Push, most_idle: usize) -> Result<Client<Connector, 
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(most_idle)
+        // The pool connects anew for a request that comes a moment before a connection is free again.
+        // Such spare ones are kept, or this would go on for ever.
+        .pool_max_idle_per_host(max_in_flight.saturating_mul(2))
         .http2_only(push.protocol == PushProtocol::H2)
         .build(connector))
 }

@@ -176,10 +176,7 @@ impl Office {
                 break;
             }
             let wait = retry::backoff(BACKOFF_BASE, BACKOFF_CAP, failures, 1.0 - retry::roll() / 2.0);
-            if self.board.retrying(failure.to_string()) {
-                let source = std::error::Error::source(&failure);
-                tracing::warn!(subscription = %self.subscription.name, error = %failure, source, "the subscription does not run; trying again");
-            }
+            self.board.report(&self.subscription.name, &failure);
             tokio::select! {
                 () = sleep(wait) => {}
                 () = drain.cancelled() => break,

@@ -78,6 +78,10 @@ pub(super) async fn run(
             Ok(())
         }
         Err(broken) => {
+            if !pump.draining {
+                // What runs may take a while to end.
+                desk.board.report(&desk.subscription.name, &broken);
+            }
             pump.wind_down(&mut orders).await;
             match broken {
                 Broken::Bridge(_) => {}

@@ -1,11 +1,14 @@
 //! How a subscription is doing, for readiness, metrics and people.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
+
+use crate::config::Name;
 
 /// How a subscription is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -122,7 +125,7 @@ impl Board {
 
     /// Notes that it tries again, and tells whether that is news. The beginning of a trouble that
     /// goes on stays.
-    pub(super) fn retrying(&self, error: String) -> bool {
+    fn retrying(&self, error: String) -> bool {
         self.state.send_if_modified(|state| match state {
             State::Retrying(trouble) if trouble.error == error => false,
             State::Retrying(trouble) => {
@@ -139,6 +142,14 @@ impl Board {
                 true
             }
         })
+    }
+
+    /// Says why a subscription does not run, once for each change.
+    pub(super) fn report(&self, subscription: &Name, error: &(dyn Error + 'static)) {
+        if self.retrying(error.to_string()) {
+            let source = error.source();
+            tracing::warn!(%subscription, error, source, "the subscription does not run; trying again");
+        }
     }
 
     pub(super) fn pause(&self, why: &impl ToString) {

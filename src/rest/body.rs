@@ -85,15 +85,21 @@ impl Incoming {
     ///
     /// Too large, too slow, cut off, or not what its encoding says.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let wait = self.deadline.min(Instant::now() + self.pause);
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(Error::RequestTimeout);
+        }
+        let wait = self.deadline.min(now + self.pause);
+        let limit = self.limit;
         let next = async {
             match &mut self.source {
-                Source::Plain(body) => body.next().await.map(|chunk| chunk.map_err(|_| CUT)),
-                Source::Decoded(body) => body.next().await.map(|chunk| chunk.map_err(|_| UNDECODABLE)),
+                Source::Plain(body) => body.next().await.map(|chunk| chunk.map_err(|_| cut())),
+                Source::Decoded(body) => {
+                    body.next().await.map(|chunk| chunk.map_err(|error| undecodable(&error, limit)))
+                }
             }
         };
-        let chunk = timeout_at(wait, next).await.map_err(|_| Error::RequestTimeout)?.transpose();
-        let chunk = chunk.map_err(|reason| Error::Invalid(reason.into()))?;
+        let chunk = timeout_at(wait, next).await.map_err(|_| Error::RequestTimeout)?.transpose()?;
         if let Some(chunk) = &chunk {
             self.read += chunk.len();
             if self.read > self.limit.most {
@@ -144,12 +150,23 @@ fn bounded(body: BodyDataStream, limit: Limit) -> impl AsyncBufRead + Send {
     }))
 }
 
+fn cut() -> Error {
+    Error::Invalid("the body ended before it was complete".into())
+}
+
+fn undecodable(error: &io::Error, limit: Limit) -> Error {
+    if error.kind() == io::ErrorKind::FileTooLarge {
+        return limit.exceeded();
+    }
+    Error::Invalid(
+        "the body is not what its Content-Encoding says, needs a window of more than 8 MiB, or ended before it was complete".into(),
+    )
+}
+
 fn unsupported() -> Error {
     Error::UnsupportedMediaType("of content encodings gzip and zstd are understood, one at a time".into())
 }
 
-const CUT: &str = "the body ended before it was complete";
-const UNDECODABLE: &str = "the body is not what its Content-Encoding says, or ended before it was complete";
 const PIECE: usize = 16 << 10;
 const SLACK: usize = 64 << 10;
 const WINDOW_LOG: u32 = 23;

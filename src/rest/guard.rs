@@ -184,6 +184,17 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_socket_goes_by_any_host_and_by_no_page() {
+        let guard = Guard::new(None, vec![], vec![]);
+        let mut headers = HeaderMap::new();
+        assert!(guard.admit(&Uri::from_static("/"), &headers).is_ok());
+        headers.insert(HOST, HeaderValue::from_static("anything"));
+        assert!(guard.admit(&Uri::from_static("/"), &headers).is_ok());
+        headers.insert(ORIGIN, HeaderValue::from_static("https://evil.example"));
+        assert!(guard.admit(&Uri::from_static("/"), &headers).is_err());
+    }
+
+    #[test]
     fn both_the_host_and_the_authority_must_be_known() {
         let guard = Guard::new(Some("127.0.0.1:7400".parse().unwrap()), vec![], vec![]);
         let mut headers = HeaderMap::new();

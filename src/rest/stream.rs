@@ -76,7 +76,8 @@ fn pattern(route: &Route) -> Result<Pattern, Error> {
 
 /// Counts what a stream that begins at the end does not show, where the broker tells.
 async fn stored(outlet: &Outlet, pattern: &Pattern, deadline: Instant) -> Option<u64> {
-    let topics = outlet.bridge().topics(pattern, deadline).await.ok()?;
+    let asked = outlet.bridge().topics(pattern, deadline);
+    let topics = timeout_at(deadline, asked).await.ok()?.ok()?;
     topics.iter().map(|topic| topic.messages).sum()
 }
 

@@ -156,6 +156,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(json: &str) -> Result<Message, String> {
@@ -218,6 +220,22 @@ mod tests {
         ] {
             let error = read(json).unwrap_err();
             assert!(error.contains(expected), "{json}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_brings_it_down(
+            tokens in prop::collection::vec(
+                prop::sample::select(vec![
+                    "{", "}", "[", "]", ",", ":", "null", "true", "1", " ", "\"data\"", "\"text\"", "\"headers\"",
+                    "\"key\"", "\"data_base64\"", "\"base64\"", "\"YQ==\"", "\"\\u0000\"", "\"ce-id\"", "é",
+                ]),
+                0..24,
+            ),
+        ) {
+            let _ = read(&tokens.concat());
+            let _ = crate::cloudevents::parse(&Bytes::from(tokens.concat()));
         }
     }
 }

@@ -132,7 +132,10 @@ fn rfc3339(time: SystemTime) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::rest::message::parse;
 
     fn written(message: &Message) -> String {
         String::from_utf8(Received::new(message, "t", None, None).line().unwrap()).unwrap()
@@ -178,5 +181,30 @@ mod tests {
             written(&message),
             r#"{"topic":"t","time":"1970-01-01T00:00:00Z","key_base64":"/w==","headers":[["a","é"],["a",{"base64":"/w=="}]],"text":""}"#
         );
+    }
+
+    fn bytes() -> impl Strategy<Value = Bytes> {
+        prop_oneof![
+            any::<String>().prop_map(Bytes::from),
+            prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_the_same(
+            payload in prop::option::of(bytes()),
+            key in prop::option::of(bytes()),
+            headers in prop::collection::vec(("[a-z][a-z0-9-]{0,8}", bytes()), 0..4),
+            content_type in prop::sample::select(vec!["text/plain", "application/octet-stream"]),
+        ) {
+            let headers: Vec<Header> =
+                headers.into_iter().map(|(name, value)| Header::new(format!("h-{name}"), value)).collect();
+            let message =
+                Message { payload, key, headers, content_type: Some(content_type.into()), ..Message::default() };
+            let line = written(&message).replacen(r#"{"topic":"t","#, "{", 1);
+            prop_assert!(!line.contains(['\n', '\r']));
+            prop_assert_eq!(parse(&line.into()).unwrap(), message);
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use sidespan_bridge::{Pattern, Topic, TopicInfo};
-use tokio::time::Instant;
+use sidespan_bridge::{Fault, Pattern, Topic, TopicInfo};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 use crate::publish::{Outlet, Route, Routes};
@@ -107,5 +107,9 @@ async fn ask(
     deadline: Instant,
 ) -> Result<Vec<TopicInfo>, sidespan_bridge::Error> {
     let all = || Pattern::exactly(&Topic::new(">"));
-    outlet.bridge().topics(&address.map_or_else(all, Pattern::exactly), deadline).await
+    let pattern = address.map_or_else(all, Pattern::exactly);
+    let silent =
+        || sidespan_bridge::Error::new(Fault::Unavailable).detail("the broker did not answer in time");
+    let answer = timeout_at(deadline, outlet.bridge().topics(&pattern, deadline)).await;
+    answer.unwrap_or_else(|_| Err(silent()))
 }

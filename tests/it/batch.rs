@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sidespan_test_support::eventually;
 use tokio::io::AsyncWriteExt;
 
-use crate::publish::gzip;
+use crate::limits::gzip;
 use crate::server::{Call, Server, head};
 
 const ORDERS: &str = "/v1/topics/orders/batches";

@@ -4,6 +4,7 @@
 
 mod batch;
 mod document;
+mod limits;
 mod openapi;
 mod publish;
 mod rest;

@@ -1,6 +1,6 @@
 //! CloudEvents 1.0.2: what an event must have, and its two forms over HTTP.
 //!
-//! Inside Sidespan an event is an ordinary [`Message`]: each context attribute is a header `ce-<name>`
+//! Inside Sidespan an event is an ordinary [`Message`](sidespan_bridge::Message): each context attribute is a header `ce-<name>`
 //! (see [`CE_PREFIX`]) with the attribute's canonical string in UTF-8, the data is the payload, and
 //! `datacontenttype` is the content type. The two forms are made from that, and read into it:
 //!

@@ -313,6 +313,20 @@ async fn many_at_once_all_get_their_own_receipt() {
 }
 
 #[tokio::test]
+async fn requests_that_follow_one_another_stay_in_order() {
+    let server = Server::start().await;
+    let request = |n: usize| {
+        format!("POST {ORDERS} HTTP/1.1\r\nHost: {}\r\nContent-Length: 3\r\n\r\n{n:03}", server.address())
+    };
+    let all: String = (0..100).map(request).collect();
+    let _connection = server.raw(all.as_bytes()).await;
+    let messages = server.messages("orders", 100).await;
+    let texts: Vec<&str> = messages.iter().map(|message| message["text"].as_str().unwrap()).collect();
+    let expected: Vec<String> = (0..100).map(|n| format!("{n:03}")).collect();
+    assert_eq!(texts, expected);
+}
+
+#[tokio::test]
 async fn a_bug_in_a_handler_is_500_and_the_server_stays_up() {
     let server = Server::start().await;
     let sent = server.post(ORDERS, "x").header("Sidespan-Header-Trouble", "panic");

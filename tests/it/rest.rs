@@ -113,6 +113,8 @@ async fn one_topic_is_described() {
     assert_eq!((&topic["messages"], &topic["declared"]), (&json!(1), &json!(false)));
     assert_eq!(server.get("/v1/topics/missing").expect(200).await["exists"], false);
     server.get("/v1/topics/nowhere").problem(404, "UNKNOWN_TOPIC").await;
+    server.publish("orders.eu", "x").await;
+    server.get("/v1/topics/orders.*").problem(404, "UNKNOWN_TOPIC").await;
     server.get("/v1/topics/a%00").problem(400, "INVALID_REQUEST").await;
     server.get("/v1/topics/orders").header("Accept", "text/html").problem(406, "NOT_ACCEPTABLE").await;
     server.get("/v1/topics/orders").header("Accept", "text/html, application/*;q=0.1").expect(200).await;

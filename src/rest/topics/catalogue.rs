@@ -78,7 +78,8 @@ pub(super) async fn gather(routes: &Routes, deadline: Instant) -> (BTreeMap<Stri
 pub(super) async fn describe(routes: &Routes, route: &Route, deadline: Instant) -> Result<Described, Error> {
     let declared = routes.declared().any(|declared| declared.name() == route.name());
     match ask(route.outlet(), Some(route.address()), deadline).await {
-        Ok(infos) => match infos.first() {
+        // An address with a wildcard in it would be asked for as a pattern, and others would answer.
+        Ok(infos) => match infos.iter().find(|info| info.topic == *route.address()) {
             None if !declared => Err(Error::UnknownTopic(route.name().to_owned())),
             info => Ok(Described::new(route, declared, true, info)),
         },
@@ -106,10 +107,14 @@ async fn ask(
     address: Option<&Topic>,
     deadline: Instant,
 ) -> Result<Vec<TopicInfo>, sidespan_bridge::Error> {
-    let all = || Pattern::exactly(&Topic::new(">"));
-    let pattern = address.map_or_else(all, Pattern::exactly);
+    let pattern = address.map_or_else(everything, Pattern::exactly);
     let silent =
         || sidespan_bridge::Error::new(Fault::Unavailable).detail("the broker did not answer in time");
     let answer = timeout_at(deadline, outlet.bridge().topics(&pattern, deadline)).await;
     answer.unwrap_or_else(|_| Err(silent()))
+}
+
+#[expect(clippy::expect_used, reason = "`>` alone is a pattern")]
+fn everything() -> Pattern {
+    Pattern::parse(">").expect("the pattern of everything")
 }

@@ -13,7 +13,6 @@ mod resolve;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod units;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +26,6 @@ use url::Url;
 pub use file::File;
 pub use names::{Name, NameError, TopicName};
 pub use schema::schema;
-pub use units::{Size, Span};
 
 /// Everything the server needs to know, checked.
 #[derive(Debug)]

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sidespan_bridge::Secret;
-
-use super::units::{Size, Span};
+use sidespan_bridge::{Secret, Size, Span};
 
 /// Configuration of Sidespan.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
-use sidespan_bridge::{CE_PREFIX, Header, Message};
+use sidespan_bridge::{CE_PREFIX, Header, Message, Span};
 use tokio::time::Instant;
 
 use super::fields::{Fields, base64, check_content_type, check_id, set_key};
 use crate::cloudevents::{self, header_text};
-use crate::config::{Limits, Span};
+use crate::config::Limits;
 use crate::error::Error;
 
 /// A message without its payload.

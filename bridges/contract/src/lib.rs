@@ -34,6 +34,7 @@ mod secret;
 mod settings;
 mod subscribe;
 mod topic;
+mod units;
 
 pub use ack::{AckToken, Settle, Settled, Settlement, Verdict};
 pub use bridge::{Bridge, Control, Driver, Lag, Publisher, Subscription, TopicInfo};
@@ -45,3 +46,4 @@ pub use secret::{Secret, SecretError};
 pub use settings::{Settings, SettingsError};
 pub use subscribe::{Limits, Order, Start, Subscribe, Unsupported, Window};
 pub use topic::{Pattern, PatternError, Topic};
+pub use units::{Size, Span, UnitError};

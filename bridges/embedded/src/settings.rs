@@ -1,15 +1,11 @@
 //! The settings of the embedded bridge.
 
-mod units;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sidespan_bridge::SettingsError;
-
-pub use units::{Size, Span};
+use sidespan_bridge::{SettingsError, Size, Span};
 
 /// The embedded log: durable messages in one local directory, without a broker.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

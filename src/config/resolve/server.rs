@@ -8,7 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::Errors;
 use crate::config::file::{DrainFile, LimitsFile, LogFile};
-use crate::config::{Address, Drain, File, Limits, Log, LogFormat, Size, Span};
+use sidespan_bridge::{Size, Span};
+
+use crate::config::{Address, Drain, File, Limits, Log, LogFormat};
 
 /// The three listeners.
 pub(super) struct Listeners {
@@ -125,7 +127,7 @@ pub(super) fn span(span: Option<Span>, default: Duration) -> Duration {
 
 /// Returns a size, or its default.
 pub(super) fn size(size: Option<Size>, default: usize) -> usize {
-    size.map_or(default, |size| size.0)
+    size.map_or(default, |size| usize::try_from(size.0).unwrap_or(usize::MAX))
 }
 
 fn address(text: &str) -> Result<Address, String> {

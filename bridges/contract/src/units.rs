@@ -9,7 +9,10 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// A duration with a unit: `250ms`, `5s`, `1m 30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub struct Span(
+    /// The duration.
+    pub Duration,
+);
 
 impl Span {
     /// Reads a duration.
@@ -58,14 +61,17 @@ impl JsonSchema for Span {
 
 /// A size in bytes, as a number or with a unit: `65536`, `64KiB`, `1MB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub usize);
+pub struct Size(
+    /// Bytes.
+    pub u64,
+);
 
 impl Size {
     /// Reads a size.
     ///
     /// # Errors
     ///
-    /// An unknown unit, no number, or more than this machine can address.
+    /// An unknown unit, no number, or more than 64 bits hold.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         const UNITS: [(&str, u64); 7] = [
             ("KiB", 1 << 10),
@@ -82,8 +88,7 @@ impl Size {
             .find_map(|(name, unit)| text.strip_suffix(name).map(|digits| (digits, *unit)))
             .unwrap_or((text, 1));
         let number: u64 = digits.trim_end().parse().map_err(|_| error())?;
-        let bytes = number.checked_mul(unit).ok_or_else(error)?;
-        usize::try_from(bytes).map(Self).map_err(|_| error())
+        number.checked_mul(unit).map(Self).ok_or_else(error)
     }
 }
 
@@ -98,12 +103,12 @@ impl<'de> Deserialize<'de> for Size {
             }
 
             fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
-                usize::try_from(bytes).map(Size).map_err(E::custom)
+                Ok(Size(bytes))
             }
 
             fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
                 let negative = |_| E::invalid_value(de::Unexpected::Signed(bytes), &self);
-                usize::try_from(bytes).map(Size).map_err(negative)
+                u64::try_from(bytes).map(Size).map_err(negative)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {

@@ -87,10 +87,6 @@ fn answer(tally: Tally, lenient: bool) -> Response {
         response.headers_mut().insert("preference-applied", HeaderValue::from_static("handling=lenient"));
         return response;
     }
-    let detail = format!(
-        "{} messages are stored, {} are not; message {index}: {detail}",
-        tally.stored(),
-        tally.failed()
-    );
+    let detail = format!("stored: {}, failed: {}; message {index}: {detail}", tally.stored(), tally.failed());
     Problem::of_batch(class, detail, tally).into_response()
 }

@@ -296,15 +296,24 @@ async fn a_batch_that_stops_is_408_with_what_was_stored() {
 #[tokio::test]
 async fn without_room_for_one_message_a_batch_is_refused_whole() {
     let server = Server::with("limits: { max_in_flight: 1 }").await;
-    let hang = server
-        .post("/v1/topics/orders/messages", "x")
-        .header("Sidespan-Timeout", "2s")
-        .header("Sidespan-Header-Trouble", "hang");
-    let hang = tokio::spawn(hang.send());
-    eventually(Duration::from_secs(2), "an overloaded server", async || {
-        array(&server, "[]").send().await.status == 503
-    })
-    .await;
-    assert_eq!(hang.await.unwrap().status, 504);
+    let hanging = server.occupy(b"x".to_vec()).await;
+    let problem = lines(&server, "{\"text\":\"a\"}").problem(503, "OVERLOADED").await;
+    assert_eq!(problem.get("outcomes"), None, "nothing of it was read");
+    assert_eq!(hanging.await.unwrap().status, 504);
     assert_eq!(lines(&server, "{\"text\":\"a\"}\n".repeat(20)).expect(200).await["stored"], 20);
+}
+
+#[tokio::test]
+async fn where_room_runs_out_the_rest_of_a_batch_is_not_stored() {
+    let server = Server::with("limits: { max_in_flight_bytes: 100KiB, max_message: 64KiB }").await;
+    let hanging = server.occupy(vec![b'x'; 60 << 10]).await;
+    let big = "x".repeat(60 << 10);
+    let body = format!("{{\"text\":\"fits\"}}\n{{\"text\":\"{big}\"}}\n{{\"text\":\"would overtake\"}}");
+    let problem = lines(&server, body).problem(503, "OVERLOADED").await;
+    assert_eq!(
+        (&problem["stored"], &problem["failed"], &problem["rest"]),
+        (&json!(1), &json!(1), &json!("not_stored"))
+    );
+    assert_eq!((&problem["outcome"], &problem["retryable"]), (&json!("partial"), &json!(true)));
+    assert_eq!(hanging.await.unwrap().status, 504);
 }

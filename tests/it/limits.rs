@@ -130,56 +130,42 @@ async fn what_decompresses_without_end_is_cut_off() {
 #[tokio::test]
 async fn beyond_what_may_be_in_flight_requests_are_refused_before_their_body() {
     let server = Server::with("limits: { max_in_flight: 1 }").await;
-    let hang =
-        server.post(ORDERS, "x").header("Sidespan-Timeout", "2s").header("Sidespan-Header-Trouble", "hang");
-    let hang = tokio::spawn(hang.send());
-    eventually(Duration::from_secs(2), "an overloaded server", async || {
-        let answer = server.post(ORDERS, "x").send().await;
-        let overloaded = answer.status == 503;
-        assert!(!overloaded || answer.json()["code"] == "OVERLOADED");
-        overloaded
-    })
-    .await;
+    let hanging = server.occupy(b"x".to_vec()).await;
+    let problem = server.post(ORDERS, "x").problem(503, "OVERLOADED").await;
+    assert!(problem["detail"].as_str().unwrap().contains("limits.max_in_flight "), "{problem}");
     let request =
         format!("POST {ORDERS} HTTP/1.1\r\nHost: {}\r\nContent-Length: 9\r\n\r\n", server.address());
     let head = head(&mut server.raw(request.as_bytes()).await).await;
     assert!(head.starts_with("HTTP/1.1 503") && head.contains("retry-after: 1"), "{head}");
-    assert_eq!(hang.await.unwrap().status, 504);
+    assert_eq!(hanging.await.unwrap().status, 504);
     server.publish("orders", "there is room again").await;
 }
 
 #[tokio::test]
 async fn bytes_in_flight_are_bounded_too() {
     let server = Server::with("limits: { max_in_flight_bytes: 100KiB, max_message: 64KiB }").await;
-    let big = || server.post(ORDERS, vec![b'x'; 60 << 10]);
-    let hang =
-        tokio::spawn(big().header("Sidespan-Timeout", "2s").header("Sidespan-Header-Trouble", "hang").send());
-    eventually(Duration::from_secs(2), "an overloaded server", async || big().send().await.status == 503)
-        .await;
+    let big = vec![b'x'; 60 << 10];
+    let hanging = server.occupy(big.clone()).await;
+    let problem = server.post(ORDERS, big.clone()).problem(503, "OVERLOADED").await;
+    assert!(problem["detail"].as_str().unwrap().contains("limits.max_in_flight_bytes"), "{problem}");
+    // Without a length the body is counted as it comes.
+    let request =
+        format!("POST {ORDERS} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n", server.address());
+    let mut stream = server.raw(request.as_bytes()).await;
+    stream.write_all(&[format!("{:x}\r\n", big.len()).as_bytes(), &big].concat()).await.unwrap();
+    let head = head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
     server.publish("orders", "a small one has room").await;
-    assert_eq!(hang.await.unwrap().status, 504);
+    assert_eq!(hanging.await.unwrap().status, 504);
 }
 
 #[tokio::test]
 async fn a_caller_that_goes_away_cancels_nothing_and_leaks_nothing() {
     let server = Server::with("limits: { max_in_flight: 1 }").await;
-    let request = |extra: &str| {
-        format!(
-            "POST {ORDERS} HTTP/1.1\r\nHost: {}\r\nContent-Length: 4\r\n{extra}\r\ngone",
-            server.address()
-        )
-    };
-    let stream =
-        server.raw(request("Sidespan-Timeout: 500ms\r\nSidespan-Header-Trouble: hang\r\n").as_bytes()).await;
-    eventually(Duration::from_secs(2), "the message in flight", async || {
-        server.post(ORDERS, "probe").send().await.status == 503
-    })
-    .await;
-    drop(stream);
-    eventually(Duration::from_secs(5), "room", async || {
-        server.post(ORDERS, "probe").send().await.status == 200
-    })
-    .await;
+    server.occupy(b"x".to_vec()).await.abort();
+    server.post(ORDERS, "x").problem(503, "OVERLOADED").await;
+    eventually(Duration::from_secs(10), "room", async || server.post(ORDERS, "x").send().await.status == 200)
+        .await;
 }
 
 pub(crate) async fn gzip(bytes: &[u8]) -> Vec<u8> {

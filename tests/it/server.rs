@@ -11,7 +11,7 @@ use sidespan::app::{App, Ended, Listeners};
 use sidespan::config::Config;
 use sidespan::listen::Listener;
 use sidespan_bridge::Driver;
-use sidespan_test_support::{Client, NoAnswer, Request, Response, Streamed};
+use sidespan_test_support::{Client, NoAnswer, Request, Response, Streamed, eventually, unique_name};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::document::Document;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, hangs};
 
 /// A running server. It stops when dropped.
 pub(crate) struct Server {
@@ -93,6 +93,16 @@ impl Server {
     /// Publishes a message and expects its receipt.
     pub(crate) async fn publish(&self, topic: &str, body: impl Into<Bytes>) -> Value {
         self.post(&format!("/v1/topics/{topic}/messages"), body).expect(200).await
+    }
+
+    /// Sends a message that its broker has and does not answer for two seconds; returns once the
+    /// broker has it.
+    pub(crate) async fn occupy(&self, body: Vec<u8>) -> JoinHandle<Response> {
+        let name = unique_name("hang");
+        let call = self.post("/v1/topics/orders/messages", body).header("Sidespan-Timeout", "2s");
+        let answer = tokio::spawn(call.header("Sidespan-Header-Trouble", &name).send());
+        eventually(Duration::from_secs(10), "a message that hangs", async || hangs(&name)).await;
+        answer
     }
 
     /// Reads the first `count` messages that a topic has.

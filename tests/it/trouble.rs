@@ -2,7 +2,8 @@
 //!
 //! Real brokers have these troubles too, but not all of them, and not on demand.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -29,6 +30,13 @@ pub(crate) const FAULTS: [(&str, Fault); 12] = [
     ("unroutable", Fault::Unroutable),
     ("unsupported", Fault::Unsupported),
 ];
+
+/// Tells whether the trouble of this name, which begins with `hang`, has come to a broker.
+pub(crate) fn hangs(name: &str) -> bool {
+    HANGING.lock().unwrap().contains(name)
+}
+
+static HANGING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// The driver of `kind: trouble`.
 pub(crate) struct Trouble;
@@ -100,11 +108,14 @@ impl Publisher for TroubledPublisher {
                     message.header("trouble").map(|value| String::from_utf8_lossy(value).into_owned());
                 match trouble.as_deref() {
                     // Handed over, and never answered.
-                    Some("hang") => async move {
-                        sleep_until(deadline).await;
-                        Err(Fault::Timeout.into())
+                    Some(name) if name.starts_with("hang") => {
+                        HANGING.lock().unwrap().insert(name.to_owned());
+                        async move {
+                            sleep_until(deadline).await;
+                            Err(Fault::Timeout.into())
+                        }
+                        .boxed()
                     }
-                    .boxed(),
                     Some("panic") => panic!("a bridge with a bug"),
                     // What a broker says whose window drops other messages than repeats.
                     Some("duplicate") => {

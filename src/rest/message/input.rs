@@ -83,7 +83,7 @@ fn describe(error: &serde_json::Error) -> String {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object such as {\"key\": \"k\", \"data\": 1}")]
 struct Object<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_no_message_is_told_why() {
         for (json, expected) in [
-            ("1", "expected struct Object"),
+            ("1", "expected an object"),
             ("{", "EOF"),
             (r#"{"data":1,"date":2}"#, "unknown field `date`"),
             (r#"{"data":1,"data":2}"#, "duplicate field `data`"),

@@ -18,6 +18,22 @@ pub(crate) async fn call<T: Send + 'static>(
     }
 }
 
+/// Runs work that goes on for long on a thread of its own; the receiver hears when it has ended.
+pub(crate) fn thread(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<oneshot::Receiver<()>, Error> {
+    let (done, ended) = oneshot::channel();
+    let work = move || {
+        work();
+        let _ = done.send(());
+    };
+    match thread::Builder::new().name(name.to_owned()).spawn(work) {
+        Ok(_) => Ok(ended),
+        Err(error) => Err(Error::new(Fault::Unavailable).because(error)),
+    }
+}
+
 /// Drops a client on a thread of its own and waits for that until `deadline`.
 ///
 /// Dropping one may hang for as long as the broker does not answer. A runtime that ends waits for

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use sidespan_bridge::{
     Bridge, Error, Fault, Limits, Pattern, Publisher, Settings, Subscribe, Subscription, Topic, TopicInfo,
@@ -17,6 +17,7 @@ use sidespan_bridge::{
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::asker::{Asker, Asking};
 use crate::catalogue::{self, Found, Partition, check_name};
 use crate::link::Link;
 use crate::publisher::{self, Engine, KafkaPublisher, Producer};
@@ -30,6 +31,7 @@ pub(crate) struct KafkaBridge {
     service: Box<str>,
     link: Arc<Link>,
     publisher: Arc<KafkaPublisher>,
+    asker: Arc<Asker>,
     producer: Arc<Producer>,
     engine: Mutex<Option<Engine>>,
     /// Set when the bridge is dropped: subscriptions that still stand say nothing more.
@@ -47,6 +49,7 @@ impl KafkaBridge {
             Error::new(Fault::Invalid).detail(format!("no kafka client can be made: {error}")).because(error)
         })?;
         Ok(Self {
+            asker: Arc::new(Asker::new(settings.asker(&service), Arc::clone(&link))),
             settings,
             service,
             link,
@@ -83,7 +86,7 @@ impl KafkaBridge {
     }
 
     async fn create(&self, topic: &Topic, how: CreateTopics, deadline: Instant) -> Result<(), Error> {
-        let config = self.settings.admin(&self.service);
+        let config = self.settings.asker(&self.service);
         let admin: AdminClient<DefaultClientContext> =
             blocking::call(move || config.create().map_err(fault::of_call)).await?;
         let replication = TopicReplication::Fixed(i32::from(how.replication_factor));
@@ -126,7 +129,8 @@ impl Bridge for KafkaBridge {
         if to.pattern.is_wildcard() {
             config.set("topic.blacklist", format!("^{}.*", catalogue::INTERNAL_PREFIX));
         }
-        let plan = Plan { config, to, link: Arc::clone(&self.link), mute: Arc::clone(&self.mute) };
+        let asker = Arc::clone(&self.asker);
+        let plan = Plan { config, to, asker, link: Arc::clone(&self.link), mute: Arc::clone(&self.mute) };
         match subscription::join(plan).await {
             Ok(subscription) => Ok(Box::new(subscription)),
             Err(error) => Err(self.explain(error)),
@@ -148,14 +152,8 @@ impl Bridge for KafkaBridge {
     }
 
     async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {
-        let config = self.settings.consumer(&self.service, &self.cursor());
         let (pattern, timeout) = (pattern.clone(), left(deadline));
-        let asking = blocking::call(move || {
-            let consumer: BaseConsumer = config.create().map_err(fault::of_call)?;
-            let infos = infos(&consumer, &pattern, timeout);
-            blocking::drop_apart(consumer, || {});
-            infos
-        });
+        let asking = self.asker.ask(move |asking| infos(asking, &pattern, timeout));
         match timeout_at(deadline, asking).await {
             Ok(infos) => infos.map_err(|error| self.explain(error)),
             Err(_) => Err(self.explain(Fault::Timeout.into())),
@@ -203,13 +201,11 @@ impl Drop for KafkaBridge {
     }
 }
 
-fn infos(consumer: &BaseConsumer, pattern: &Pattern, timeout: Duration) -> Result<Vec<TopicInfo>, Error> {
-    use rdkafka::consumer::Consumer;
-
-    let found = catalogue::list(consumer.client(), pattern, timeout)?;
+fn infos(asking: &Asking, pattern: &Pattern, timeout: Duration) -> Result<Vec<TopicInfo>, Error> {
+    let found = catalogue::list(asking.client(), pattern, timeout)?;
     let partitions: Vec<Partition> = found.iter().flat_map(Found::each).collect();
     // A topic is listed though its partitions can't be asked.
-    let bounds = catalogue::bounds(consumer, &partitions, timeout).ok();
+    let bounds = catalogue::bounds(asking, &partitions, timeout).ok();
     let stored = |topic: &Topic| {
         let each = partitions.iter().zip(bounds.as_ref()?);
         Some(each.filter(|(partition, _)| partition.topic == *topic).map(|(_, b)| b.high - b.low).sum())

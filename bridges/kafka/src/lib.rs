@@ -24,11 +24,16 @@
 //! The client goes on trying for `max_deadline`: a message whose caller has given up may still
 //! be stored. What is known not to have left is `Unavailable`; all other silence is `Timeout`.
 //!
+//! The client gathers messages into requests of up to `batch.size` (1 MB), and the broker refuses a
+//! request that is larger than a topic's `max.message.bytes` as a whole: where that is lower than 1 MB, set
+//! `batch.size` below it in `properties`.
+//!
 //! # Receiving
 //!
 //! Each subscription has a consumer of its own ([`subscription`]). Records wait in one queue a
 //! partition, inside the client. A full window leaves them there: to pause a partition would throw
 //! its fetch buffer away. Commits follow settlements within 100 ms, at once when somebody waits.
+//! Questions about logs go by a connection of their own ([`asker`]).
 //!
 //! A new group's start is recorded for every partition before the first delivery. A partition or
 //! topic that appears later begins at its beginning, and so does one whose position the log no
@@ -36,6 +41,7 @@
 //! until a topic appears while it runs. Kafka forgets a group that had no members for a week
 //! (`offsets.retention.minutes`): then it is new, too.
 
+mod asker;
 mod blocking;
 mod bridge;
 mod catalogue;

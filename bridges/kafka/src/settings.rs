@@ -157,8 +157,8 @@ impl KafkaSettings {
         config
     }
 
-    /// Returns the configuration of a client that administers.
-    pub(crate) fn admin(&self, service: &str) -> ClientConfig {
+    /// Returns the configuration of a client that only asks, or administers.
+    pub(crate) fn asker(&self, service: &str) -> ClientConfig {
         self.tuned(service, &[])
     }
 
@@ -252,12 +252,14 @@ const PRODUCER_PROMISES: [(&str, &str); 4] = [
     ("statistics.interval.ms", "0"),
 ];
 
-/// Fetch buffers are small: with split queues their bound counts for each partition.
+/// With split queues the bound on fetch buffers counts for each partition. A partition whose buffer
+/// is full joins the next fetch, which waits for the others: so buffers are not too small, and
+/// fetches don't wait long.
 const CONSUMER_DEFAULTS: [(&str, &str); 6] = [
     ("session.timeout.ms", "10000"),
     ("heartbeat.interval.ms", "3000"),
-    ("queued.min.messages", "2000"),
-    ("queued.max.messages.kbytes", "4096"),
+    ("queued.max.messages.kbytes", "8192"),
+    ("fetch.wait.max.ms", "100"),
     ("fetch.queue.backoff.ms", "20"),
     ("fetch.error.backoff.ms", "100"),
 ];
@@ -268,7 +270,7 @@ const CONSUMER_PROMISES: [(&str, &str); 6] = [
     ("enable.auto.offset.store", "false"),
     ("enable.partition.eof", "true"),
     ("partition.assignment.strategy", "cooperative-sticky"),
-    ("statistics.interval.ms", "5000"),
+    ("statistics.interval.ms", "0"),
 ];
 
 #[cfg(test)]
@@ -286,7 +288,7 @@ mod tests {
         let settings = read(json!({"brokers": ["127.0.0.1:9092"]})).unwrap();
         settings.producer("s").create_native_config().unwrap();
         settings.consumer("s", "g").create_native_config().unwrap();
-        settings.admin("s").create_native_config().unwrap();
+        settings.asker("s").create_native_config().unwrap();
     }
 
     #[test]

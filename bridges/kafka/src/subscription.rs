@@ -2,8 +2,8 @@
 //!
 //! Each subscription has a consumer of its own. Records wait in one queue a partition, inside the
 //! client; [`next`](sidespan_bridge::Subscription::next) reads them when the window has room and
-//! leaves them there when it has not. Three tasks run beside it: one serves the client's main
-//! queue, which must never be left unread; one takes partitions over and gives them up
+//! leaves them there when it has not. Beside it a thread serves the client's main queue, which must
+//! never be left unread, and two tasks run: one takes partitions over and gives them up
 //! ([`ownership`]); one hands to the broker what is settled ([`commit`]).
 
 mod commit;
@@ -25,18 +25,19 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use sidespan_bridge::{Control, Error, Event, Fault, Pattern, Start, Subscribe, Subscription};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::asker::{Asker, Asking};
 use crate::catalogue::{self, Found, Partition};
 use crate::link::Link;
 use crate::{blocking, fault};
 
 use commit::Committer;
-use control::{KafkaControl, Running};
+use control::{KafkaControl, Running, Serving};
 use member::{Change, Member};
 use ownership::{CALL, Ownership};
 use shared::{Shared, Turn};
@@ -51,6 +52,7 @@ pub(crate) struct KafkaSubscription {
 pub(crate) struct Plan {
     pub(crate) config: ClientConfig,
     pub(crate) to: Subscribe,
+    pub(crate) asker: Arc<Asker>,
     pub(crate) link: Arc<Link>,
     /// Set once the bridge is gone without a word.
     pub(crate) mute: Arc<AtomicBool>,
@@ -58,35 +60,35 @@ pub(crate) struct Plan {
 
 /// Joins a group, or opens a cursor.
 pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
-    let Plan { config, to, link, mute } = plan;
+    let Plan { config, to, asker, link, mute } = plan;
     let (sender, changes) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new((to.window, to.order), to.group.is_some(), mute, sender.clone()));
-    let main = Arc::new(Notify::new());
-    let member = Member::new(sender.clone(), link);
-    let wake = Arc::clone(&main);
-    let consumer = blocking::call(move || {
-        let mut consumer: BaseConsumer<Member> =
-            config.create_with_context(member).map_err(fault::of_call)?;
-        consumer.set_nonempty_callback(move || wake.notify_one());
-        Ok(Arc::new(consumer))
-    })
-    .await?;
+    let member = Member::new(sender, link);
+    let consumer: Arc<BaseConsumer<Member>> =
+        blocking::call(move || Ok(Arc::new(config.create_with_context(member).map_err(fault::of_call)?)))
+            .await?;
     let over = CancellationToken::new();
-    let serving = tokio::spawn(serve(Arc::clone(&consumer), main, Arc::clone(&shared)));
-    let begun = begin(&consumer, &shared, changes, &over, &to, sender).await;
-    let (committer, ownership, mut tasks) = match begun {
+    let (served, serves, end) = (Arc::clone(&consumer), Arc::clone(&shared), CancellationToken::new());
+    let quit = end.clone();
+    let ended = blocking::thread("kafka-serve", move || {
+        serve(&served, &serves, &quit);
+        drop(served);
+    })?;
+    let serving = Serving { end: end.drop_guard(), ended };
+    let begun = begin(&consumer, &shared, changes, &over, &to, &asker).await;
+    let (committer, ownership, tasks) = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            serving.abort();
+            serving.end().await;
             consumer.context().close();
             blocking::drop_apart(consumer, || {});
             return Err(error);
         }
     };
-    tasks.push(serving);
-    let running = Running { consumer, committer, over, tasks, ownership };
+    let running = Running { consumer, committer, serving, over, tasks, ownership };
     let pattern = to.pattern;
-    let control = KafkaControl { shared: Arc::clone(&shared), pattern, running: Mutex::new(Some(running)) };
+    let control =
+        KafkaControl { shared: Arc::clone(&shared), pattern, asker, running: Mutex::new(Some(running)) };
     Ok(KafkaSubscription { shared, control: Arc::new(control) })
 }
 
@@ -99,23 +101,24 @@ async fn begin(
     changes: mpsc::UnboundedReceiver<Change>,
     over: &CancellationToken,
     to: &Subscribe,
-    sender: mpsc::UnboundedSender<Change>,
+    asker: &Arc<Asker>,
 ) -> Result<Begun, Error> {
-    let (asked, pattern) = (Arc::clone(consumer), to.pattern.clone());
-    let (cluster, partitions) = blocking::call(move || {
-        let partitions = partitions(&asked, &pattern)?;
+    let pattern = to.pattern.clone();
+    let looking = asker.ask(move |asking| {
+        let partitions = partitions(asking, &pattern)?;
         if partitions.is_empty() && !pattern.is_wildcard() {
             return Err(Fault::UnknownTopic.into());
         }
-        Ok((asked.client().fetch_cluster_id(CALL), partitions))
-    })
-    .await?;
+        Ok((asking.client().fetch_cluster_id(CALL), partitions))
+    });
+    let (cluster, partitions) = looking.await?;
     if cluster.is_none() {
         warn!("the cluster does not tell its id: more messages are repeated after a crash");
     }
     let committer = Arc::new(Committer::new(Arc::clone(consumer), Arc::clone(shared), cluster.clone())?);
     let ownership = Ownership {
         consumer: Arc::clone(consumer),
+        asker: Arc::clone(asker),
         shared: Arc::clone(shared),
         committer: Arc::clone(&committer),
         cluster,
@@ -130,9 +133,10 @@ async fn begin(
         let committing = Arc::clone(&committer);
         tasks.push(tokio::spawn(async move { committing.run().await }));
     } else {
-        let (asked, known, start) = (Arc::clone(consumer), partitions.clone(), to.start.clone());
-        ownership.take(blocking::call(move || start::fresh(&asked, &known, &start, CALL)).await?).await;
-        tasks.push(tokio::spawn(follow(Arc::clone(consumer), to.pattern.clone(), partitions, sender)));
+        let (known, start) = (partitions.clone(), to.start.clone());
+        ownership.take(asker.ask(move |asking| start::fresh(asking, &known, &start, CALL)).await?).await;
+        let changes = shared.changes.clone();
+        tasks.push(tokio::spawn(follow(Arc::clone(asker), to.pattern.clone(), partitions, changes)));
     }
     Ok((committer, tokio::spawn(ownership.run()), tasks))
 }
@@ -144,14 +148,14 @@ async fn begin(
 async fn record_start(ownership: &Ownership, partitions: Vec<Partition>, start: &Start) -> Result<(), Error> {
     let (asked, start) = (Arc::clone(&ownership.consumer), start.clone());
     let looked_at = partitions.clone();
-    let begins = blocking::call(move || {
+    let looking = ownership.asker.ask(move |asking| {
         if !start::is_new(&asked, &looked_at, CALL)? {
             return Ok(Vec::new());
         }
-        let begins = start::fresh(&asked, &looked_at, &start, CALL)?;
+        let begins = start::fresh(asking, &looked_at, &start, CALL)?;
         Ok(if start::is_new(&asked, &looked_at, CALL)? { begins } else { Vec::new() })
-    })
-    .await?;
+    });
+    let begins = looking.await?;
     let Err(error) = ownership.record(&begins).await else { return Ok(()) };
     let asked = Arc::clone(&ownership.consumer);
     match blocking::call(move || start::is_new(&asked, &partitions, CALL)).await {
@@ -160,8 +164,8 @@ async fn record_start(ownership: &Ownership, partitions: Vec<Partition>, start: 
     }
 }
 
-fn partitions(consumer: &BaseConsumer<Member>, pattern: &Pattern) -> Result<Vec<Partition>, Error> {
-    let found = catalogue::list(consumer.client(), pattern, CALL)?;
+fn partitions(asking: &Asking, pattern: &Pattern) -> Result<Vec<Partition>, Error> {
+    let found = catalogue::list(asking.client(), pattern, CALL)?;
     Ok(found.iter().flat_map(Found::each).collect())
 }
 
@@ -207,28 +211,23 @@ impl Drop for KafkaSubscription {
     }
 }
 
-/// Serves the client's main queue: changes of ownership, commits, errors, logs, statistics.
-async fn serve(consumer: Arc<BaseConsumer<Member>>, woken: Arc<Notify>, shared: Arc<Shared>) {
-    let mut tick = interval(TICK);
-    loop {
-        tokio::select! {
-            () = woken.notified() => {}
-            _ = tick.tick() => {}
-        }
-        // An empty answer may hide an event that was served, so it takes several to be sure.
-        for _ in 0..BURST {
-            match consumer.poll(Duration::ZERO) {
-                None => {}
-                Some(Ok(_)) => {
-                    // Its partition's queue would skip it without a word.
-                    error!("a message came by the wrong queue: the subscription begins anew");
-                    shared.end(Err(Fault::Unavailable.into()));
-                    return std::future::pending().await;
-                }
-                Some(Err(error)) => {
-                    if let Some(error) = end_of(error) {
-                        shared.end(Err(error));
-                    }
+/// Serves the client's main queue: changes of ownership, errors, logs.
+///
+/// On a thread of its own, because the client does not tell an empty queue from an event that it
+/// has dealt with: only a poll that waits is sure to leave nothing behind.
+fn serve(consumer: &BaseConsumer<Member>, shared: &Shared, over: &CancellationToken) {
+    while !over.is_cancelled() {
+        match consumer.poll(TICK) {
+            None => {}
+            Some(Ok(_)) => {
+                // Its partition's queue would skip it without a word.
+                error!("a message came by the wrong queue: the subscription begins anew");
+                shared.end(Err(Fault::Unavailable.into()));
+                return;
+            }
+            Some(Err(error)) => {
+                if let Some(error) = end_of(error) {
+                    shared.end(Err(error));
                 }
             }
         }
@@ -261,15 +260,15 @@ fn end_of(error: KafkaError) -> Option<Error> {
 
 /// Finds topics and partitions that appear, for a cursor of its own.
 async fn follow(
-    consumer: Arc<BaseConsumer<Member>>,
+    asker: Arc<Asker>,
     pattern: Pattern,
     mut known: Vec<Partition>,
     changes: mpsc::UnboundedSender<Change>,
 ) {
     loop {
         tokio::time::sleep(FOLLOW).await;
-        let (asked, pattern) = (Arc::clone(&consumer), pattern.clone());
-        match blocking::call(move || partitions(&asked, &pattern)).await {
+        let pattern = pattern.clone();
+        match asker.ask(move |asking| partitions(asking, &pattern)).await {
             Ok(mut found) => {
                 found.retain(|partition| !known.contains(partition));
                 if !found.is_empty() {
@@ -282,9 +281,8 @@ async fn follow(
     }
 }
 
-/// How often the main queue is looked at though nothing called.
-const TICK: Duration = Duration::from_millis(100);
-const BURST: usize = 8;
+/// How soon the thread of the main queue notices that it is not needed any more.
+const TICK: Duration = Duration::from_millis(50);
 /// How soon a cursor notices a new topic.
 const FOLLOW: Duration = Duration::from_secs(5);
 /// How long a subscription that is dropped has to settle what it can.

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -17,7 +16,7 @@ use super::member::Member;
 use super::shard::Snapshot;
 use super::shared::Shared;
 use crate::catalogue::Partition;
-use crate::fault;
+use crate::{blocking, fault};
 
 /// Commits for one consumer, one commit at a time.
 pub(super) struct Committer {
@@ -53,10 +52,7 @@ impl Committer {
         cluster: Option<String>,
     ) -> Result<Self, Error> {
         let (clerk, jobs) = mpsc::channel();
-        thread::Builder::new()
-            .name("kafka-commit".to_owned())
-            .spawn(move || work(&jobs))
-            .map_err(|error| Error::new(Fault::Unavailable).because(error))?;
+        blocking::thread("kafka-commit", move || work(&jobs))?;
         let plain = AtomicBool::new(false);
         Ok(Self { consumer, shared, cluster, plain, turn: Mutex::default(), clerk })
     }

@@ -6,16 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sidespan_bridge::{Control, Error, Fault, Lag, Pattern};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::commit::Committer;
 use super::member::Member;
 use super::ownership::{CALL, Ownership};
 use super::shared::Shared;
 use super::start;
+use crate::asker::{Asker, Asking};
 use crate::blocking;
 use crate::catalogue::{self, Found, Partition};
 
@@ -23,6 +24,7 @@ use crate::catalogue::{self, Found, Partition};
 pub(crate) struct KafkaControl {
     pub(super) shared: Arc<Shared>,
     pub(super) pattern: Pattern,
+    pub(super) asker: Arc<Asker>,
     pub(super) running: Mutex<Option<Running>>,
 }
 
@@ -30,6 +32,7 @@ pub(crate) struct KafkaControl {
 pub(super) struct Running {
     pub(super) consumer: Arc<BaseConsumer<Member>>,
     pub(super) committer: Arc<Committer>,
+    pub(super) serving: Serving,
     pub(super) over: CancellationToken,
     pub(super) tasks: Vec<JoinHandle<()>>,
     pub(super) ownership: JoinHandle<Ownership>,
@@ -51,10 +54,10 @@ impl Control for KafkaControl {
             None => return Err(Error::new(Fault::Unavailable).detail("the subscription is closed")),
         };
         let (shared, pattern) = (Arc::clone(&self.shared), self.pattern.clone());
-        blocking::call(move || {
-            let found = catalogue::list(consumer.client(), &pattern, CALL)?;
+        let lag = move |asking: &Asking| {
+            let found = catalogue::list(asking.client(), &pattern, CALL)?;
             let partitions: Vec<Partition> = found.iter().flat_map(Found::each).collect();
-            let bounds = catalogue::bounds(&consumer, &partitions, CALL)?;
+            let bounds = catalogue::bounds(asking, &partitions, CALL)?;
             let committed = start::committed_offsets(&consumer, &partitions, CALL)?;
             let state = shared.lock();
             let mut messages = 0;
@@ -67,8 +70,8 @@ impl Control for KafkaControl {
                 };
             }
             Ok(Lag { messages, oldest: None })
-        })
-        .await
+        };
+        self.asker.ask(lag).await
     }
 
     async fn close(&self, deadline: Instant) -> Result<(), Error> {
@@ -90,10 +93,24 @@ impl Control for KafkaControl {
     }
 }
 
+/// The thread that serves the main queue.
+pub(super) struct Serving {
+    pub(super) end: DropGuard,
+    pub(super) ended: oneshot::Receiver<()>,
+}
+
+impl Serving {
+    /// Ends it, and waits until it has let go of the consumer.
+    pub(super) async fn end(self) {
+        drop(self.end);
+        let _ = self.ended.await;
+    }
+}
+
 impl Running {
     /// Ends all tasks, gives back what is not settled, and leaves the group.
     pub(super) async fn end(self, shared: &Shared, deadline: Instant) {
-        let Self { consumer, committer, over, tasks, ownership } = self;
+        let Self { consumer, committer, serving, over, tasks, ownership } = self;
         shared.lock().remove_all();
         over.cancel();
         for task in tasks {
@@ -101,6 +118,7 @@ impl Running {
             let _ = task.await;
         }
         let rest = ownership.await;
+        serving.end().await;
         consumer.context().close();
         if let Ok(mut rest) = rest {
             // What it took over while it was told to end.

@@ -3,17 +3,16 @@
 //! The client calls back from inside its poll, which must not block: changes of ownership are only
 //! noted here, and another task carries them out.
 
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr as Response;
-use serde::Deserialize;
 use sidespan_bridge::{Epoch, Topic};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -29,8 +28,6 @@ pub(super) enum Change {
     Revoked { partitions: Vec<Partition>, lost: bool },
     /// The log no longer has what we wanted to read.
     OutOfRange(Epoch),
-    /// Where the client saw logs end, and when (seconds of the clock).
-    Ends { ends: Vec<(Partition, u64)>, at: u64 },
 }
 
 /// Takes what the client tells.
@@ -57,19 +54,13 @@ impl ClientContext for Member {
         self.link.log(level, facility, message);
     }
 
+    /// The client calls this inside the poll that then returns the error.
     fn error(&self, error: KafkaError, reason: &str) {
-        self.link.hear(&error, reason);
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        match serde_json::from_slice::<Statistics>(statistics) {
-            Ok(statistics) => {
-                let (ends, at) = (statistics.ends(), statistics.time);
-                if !ends.is_empty() {
-                    let _ = self.changes.send(Change::Ends { ends, at });
-                }
-            }
-            Err(error) => warn!(%error, "the kafka client's statistics cannot be read"),
+        if error.rdkafka_error_code() == Some(Code::PartitionEOF) {
+            END.set(end_of_log(reason));
+        } else {
+            // The producer's connections tell whether the cluster is there.
+            debug!(%error, reason, "kafka client error");
         }
     }
 }
@@ -108,39 +99,20 @@ fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
     list.elements().into_iter().map(each).collect()
 }
 
-/// What is wanted of the client's statistics.
-#[derive(Deserialize)]
-struct Statistics {
-    /// Seconds of the clock.
-    time: u64,
-    #[serde(default)]
-    topics: HashMap<String, TopicStatistics>,
+/// Returns the end of the log that the last poll on this thread came upon, once.
+pub(super) fn last_end() -> Option<u64> {
+    END.take()
 }
 
-#[derive(Deserialize)]
-struct TopicStatistics {
-    #[serde(default)]
-    partitions: HashMap<String, PartitionStatistics>,
+thread_local! {
+    /// The client library gives the offset of a log's end only inside the text of the event.
+    static END: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-#[derive(Deserialize)]
-struct PartitionStatistics {
-    partition: i32,
-    /// Negative: none.
-    eof_offset: i64,
-}
-
-impl Statistics {
-    fn ends(&self) -> Vec<(Partition, u64)> {
-        let partitions = self.topics.iter().flat_map(|(name, topic)| {
-            topic.partitions.values().filter(|known| known.partition >= 0).map(move |known| (name, known))
-        });
-        let end = |(name, known): (&String, &PartitionStatistics)| {
-            let offset = u64::try_from(known.eof_offset).ok()?;
-            Some((Partition { topic: Topic::new(name.as_str()), number: known.partition }, offset))
-        };
-        partitions.filter_map(end).collect()
-    }
+/// Reads the offset in "Fetch from broker 1 reached end of partition at offset 8 (HighwaterMark 8)".
+fn end_of_log(reason: &str) -> Option<u64> {
+    let (_, behind) = reason.split_once(" reached end of partition at offset ")?;
+    behind.split(' ').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -148,13 +120,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ends_of_logs_are_read_from_the_statistics() {
-        let text = r#"{"name": "x", "time": 7, "topics": {"orders": {"topic": "orders", "partitions": {
-            "0": {"partition": 0, "eof_offset": 12, "hi_offset": 12},
-            "1": {"partition": 1, "eof_offset": -1001},
-            "-1": {"partition": -1, "eof_offset": 3}}}}}"#;
-        let statistics: Statistics = serde_json::from_str(text).unwrap();
-        let orders = Partition { topic: Topic::new("orders"), number: 0 };
-        assert_eq!((statistics.time, statistics.ends()), (7, vec![(orders, 12)]));
+    fn the_end_of_a_log_is_read_from_the_event() {
+        let reason = "Fetch from broker 1 reached end of partition at offset 8 (HighwaterMark 9)";
+        assert_eq!(end_of_log(reason), Some(8));
+        assert_eq!(end_of_log("Fetch from broker 1 reached the end"), None);
     }
 }

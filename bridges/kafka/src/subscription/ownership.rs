@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use sidespan_bridge::{Epoch, Error};
+use sidespan_bridge::{Epoch, Error, Start};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use super::member::{Change, Member};
 use super::shard::Owned;
 use super::shared::Shared;
 use super::start::{self, Begin};
+use crate::asker::Asker;
 use crate::blocking;
 use crate::catalogue::Partition;
 use crate::fault;
@@ -27,6 +28,7 @@ use crate::offsets::{METADATA_LIMIT, Place, SkipSet};
 /// Carries out changes of ownership, one at a time.
 pub(super) struct Ownership {
     pub(super) consumer: Arc<BaseConsumer<Member>>,
+    pub(super) asker: Arc<Asker>,
     pub(super) shared: Arc<Shared>,
     pub(super) committer: Arc<Committer>,
     pub(super) cluster: Option<String>,
@@ -47,7 +49,6 @@ impl Ownership {
                 Some(Change::Assigned(partitions)) => self.assigned(partitions).await,
                 Some(Change::Revoked { partitions, lost }) => self.revoked(partitions, lost).await,
                 Some(Change::OutOfRange(epoch)) => self.out_of_range(epoch).await,
-                Some(Change::Ends { ends, at }) => self.ends(&ends, at),
             }
         }
         self
@@ -59,7 +60,7 @@ impl Ownership {
             let answer = match change {
                 Change::Assigned(partitions) => self.consumer.incremental_assign(&list(&partitions)),
                 Change::Revoked { partitions, .. } => self.consumer.incremental_unassign(&list(&partitions)),
-                Change::OutOfRange(_) | Change::Ends { .. } => continue,
+                Change::OutOfRange(_) => continue,
             };
             if let Err(error) = answer {
                 debug!(%error, "a change of partitions at the end was not taken");
@@ -100,14 +101,16 @@ impl Ownership {
     async fn try_resume(&self, partitions: Vec<Partition>) -> Result<Vec<Begin>, Error> {
         let (consumer, cluster, durable) =
             (Arc::clone(&self.consumer), self.cluster.clone(), self.shared.durable);
-        let begins = blocking::call(move || {
-            if durable {
-                start::resume(&consumer, cluster.as_deref(), &partitions, CALL)
-            } else {
-                start::fresh(&consumer, &partitions, &sidespan_bridge::Start::Begin, CALL)
-            }
-        })
-        .await?;
+        let begins = self
+            .asker
+            .ask(move |asking| {
+                if durable {
+                    start::resume(&consumer, asking, cluster.as_deref(), &partitions, CALL)
+                } else {
+                    start::fresh(asking, &partitions, &Start::Begin, CALL)
+                }
+            })
+            .await?;
         if durable {
             self.record(&begins).await?;
         }
@@ -249,20 +252,6 @@ impl Ownership {
         self.give_up(&partitions, false).await;
         self.answer(partitions.clone(), false).await;
         self.assigned(partitions).await;
-    }
-
-    fn ends(&self, ends: &[(Partition, u64)], at: u64) {
-        let mut state = self.shared.lock();
-        let mut news = Vec::new();
-        for owned in state.shards.values_mut() {
-            let end = ends.iter().find(|(partition, _)| *partition == owned.partition);
-            if end.is_some_and(|(_, offset)| owned.saw_end(*offset, at)) {
-                news.push(owned.epoch);
-            }
-        }
-        drop(state);
-        // Believed once the queue is read to its end.
-        news.into_iter().for_each(|epoch| self.shared.ready.push(epoch));
     }
 }
 

@@ -1,6 +1,6 @@
 //! One partition, for as long as it is ours.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -9,7 +9,7 @@ use sidespan_bridge::{Epoch, Message, Position, Prefix, Shard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::member::Member;
+use super::member::{Member, last_end};
 use crate::catalogue::Partition;
 use crate::message;
 use crate::offsets::{METADATA_LIMIT, Place, SkipSet, Written};
@@ -26,7 +26,8 @@ pub(super) struct Owned {
     skip: SkipSet,
     /// Behind the last record received.
     received: u64,
-    end: EndOfLog,
+    /// Where the client came upon the end of the log.
+    end: Option<u64>,
     /// Handed out and neither settled nor released.
     pub(super) out: usize,
     /// Unsettled, wherever they are, and their bytes.
@@ -81,16 +82,6 @@ pub(super) enum Read {
     OutOfRange,
 }
 
-/// Follows where the log ends, so that what never comes (control records, compacted ones) is not
-/// waited for. The client's statistics name the offset at which it saw the end.
-#[derive(Default)]
-struct EndOfLog {
-    /// When the client first met the end in this epoch, in seconds of the clock.
-    met: Option<u64>,
-    /// Where it saw it, to be believed once all that arrived before is read.
-    seen: Option<u64>,
-}
-
 impl Claim {
     /// Tells whether the broker has it.
     pub(super) fn is_met(self, progress: &Progress) -> bool {
@@ -115,7 +106,7 @@ impl Owned {
             prefix: Prefix::new(begin),
             skip,
             received: begin,
-            end: EndOfLog::default(),
+            end: None,
             out: 0,
             held: 0,
             held_bytes: 0,
@@ -135,10 +126,7 @@ impl Owned {
             return Read::Empty;
         }
         let (offset, message) = match queue.poll(Duration::ZERO) {
-            None => {
-                self.reach();
-                return Read::Empty;
-            }
+            None => return Read::Empty,
             Some(Ok(record)) => match u64::try_from(record.offset()) {
                 Ok(offset) => (offset, message::of_record(&record)),
                 Err(_) => return Read::Nothing,
@@ -163,7 +151,10 @@ impl Owned {
     fn trouble(&mut self, error: &KafkaError) -> Read {
         match error {
             KafkaError::PartitionEOF(_) => {
-                self.end.met.get_or_insert_with(seconds);
+                if let Some(end) = last_end() {
+                    self.end = Some(end);
+                    self.reach(end);
+                }
                 Read::Nothing
             }
             KafkaError::MessageConsumption(
@@ -176,25 +167,13 @@ impl Owned {
         }
     }
 
-    /// Notes where the client saw the log end; `at` is when, in seconds of the clock.
-    ///
-    /// What it saw before it met the end in this epoch may be of an earlier one.
-    pub(super) fn saw_end(&mut self, offset: u64, at: u64) -> bool {
-        let news = self.end.met.is_some_and(|met| at > met + 1) && offset > self.prefix.floor();
-        if news {
-            self.end.seen = Some(offset);
-        }
-        news
-    }
-
-    /// All that had arrived is read, so nothing below the end that was seen before will come.
-    fn reach(&mut self) {
-        if let Some(end) = self.end.seen.take() {
-            let floor = self.prefix.floor();
-            self.prefix.reach(end);
-            if self.prefix.floor() > floor {
-                self.version += 1;
-            }
+    /// Everything below `end` has come by now, or never will: control records, aborted messages,
+    /// compacted ones. Once all that came is settled, so is the rest.
+    fn reach(&mut self, end: u64) {
+        let floor = self.prefix.floor();
+        self.prefix.reach(end);
+        if self.prefix.floor() > floor {
+            self.version += 1;
         }
     }
 
@@ -202,6 +181,9 @@ impl Owned {
     pub(super) fn settle(&mut self, offset: u64) -> Claim {
         if self.prefix.settle(offset) {
             self.version += 1;
+            if let Some(end) = self.end {
+                self.reach(end);
+            }
         }
         Claim { offset, version: self.version }
     }
@@ -264,10 +246,6 @@ impl Owned {
     pub(super) fn position(&self, offset: u64) -> Option<Position> {
         Some(Position { partition: u32::try_from(self.partition.number).ok()?, sequence: offset })
     }
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// How far a partition is read ahead of its oldest unsettled message: some 16 MiB of notes.

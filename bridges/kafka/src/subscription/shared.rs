@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub(super) quiet: Notify,
     /// The member is gone without a word: nothing more goes to the broker.
     mute: Arc<AtomicBool>,
-    changes: mpsc::UnboundedSender<Change>,
+    pub(super) changes: mpsc::UnboundedSender<Change>,
 }
 
 /// Which partitions have something to read. The client's threads write here, under locks of their

@@ -13,6 +13,7 @@ use sidespan_bridge::{Error, Position, Start};
 use tracing::{error, info};
 
 use super::member::Member;
+use crate::asker::Asking;
 use crate::catalogue::{self, Bounds, Partition};
 use crate::fault;
 use crate::offsets::{Place, SkipSet};
@@ -55,24 +56,25 @@ pub(super) fn committed_offsets(
 /// Finds where a group goes on.
 pub(super) fn resume(
     consumer: &BaseConsumer<Member>,
+    asking: &Asking,
     cluster: Option<&str>,
     partitions: &[Partition],
     timeout: Duration,
 ) -> Result<Vec<Begin>, Error> {
     let committed = committed(consumer, partitions, timeout)?;
-    let bounds = catalogue::bounds(consumer, partitions, timeout)?;
+    let bounds = catalogue::bounds(asking, partitions, timeout)?;
     let each = partitions.iter().zip(committed).zip(bounds);
     Ok(each.map(|((partition, commit), bounds)| begin(cluster, partition, commit, bounds)).collect())
 }
 
 /// Finds where something new begins.
 pub(super) fn fresh(
-    consumer: &BaseConsumer<Member>,
+    asking: &Asking,
     partitions: &[Partition],
     start: &Start,
     timeout: Duration,
 ) -> Result<Vec<Begin>, Error> {
-    let bounds = catalogue::bounds(consumer, partitions, timeout)?;
+    let bounds = catalogue::bounds(asking, partitions, timeout)?;
     let at = |offsets: Vec<u64>| {
         let each = partitions.iter().cloned().zip(offsets);
         each.map(|(partition, offset)| Begin {
@@ -89,7 +91,7 @@ pub(super) fn fresh(
         Start::Time(time) => {
             let millis = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
             let millis = Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX));
-            let found = catalogue::offsets(consumer, partitions, millis, timeout)?;
+            let found = catalogue::offsets(asking, partitions, millis, timeout)?;
             at(found.into_iter().zip(&bounds).map(|(found, bounds)| found.unwrap_or(bounds.high)).collect())
         }
         Start::Position(positions) => {

@@ -1,0 +1,100 @@
+//! Offsets at which no message ever comes.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use sidespan_test_support::{Kafka, eventually, unique_name};
+
+use super::{PATIENCE, accept, all_of, body, close, next, open, publish, subscribe, text, until};
+
+/// Three transactions of one message each end at offset 6, one that was aborted at 8: control
+/// records and aborted messages are passed by what is committed, also at the end of the log.
+#[tokio::test]
+async fn control_records_and_aborted_messages_are_not_waited_for() {
+    let kafka = Kafka::shared().await;
+    let topic = unique_name("gaps");
+    kafka.create_topic(&topic, 1).await;
+    let (address, name) = (kafka.address().to_owned(), topic.clone());
+    tokio::task::spawn_blocking(move || publish_in_transactions(&address, &name)).await.unwrap();
+
+    let bridge = open(kafka);
+    let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
+    for expected in ["0", "1", "2"] {
+        let delivery = next(&mut inbox).await;
+        assert_eq!(body(&delivery), expected);
+        accept(delivery).await;
+    }
+    let control = inbox.control();
+    let is_committed = committed(kafka.address(), &topic, 8);
+    tokio::select! {
+        unexpected = next(&mut inbox) => panic!("{:?} came", body(&unexpected)),
+        () = eventually(PATIENCE, "a commit behind the last control record", async || is_committed()) => {}
+    }
+    assert_eq!(control.lag().await.unwrap().messages, 0);
+
+    publish(&*bridge, &topic, vec![text("last")]).await;
+    assert!(until(&mut inbox, "last").await.is_empty());
+    close(inbox).await;
+}
+
+/// What retention has removed is passed over; the rest is delivered.
+#[tokio::test]
+async fn a_position_that_the_log_no_longer_has_becomes_the_oldest() {
+    let kafka = Kafka::shared().await;
+    let topic = unique_name("retention");
+    kafka.create_topic(&topic, 1).await;
+    let bridge = open(kafka);
+    let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
+    publish(&*bridge, &topic, (0..10).map(text).collect()).await;
+    accept(next(&mut inbox).await).await;
+    close(inbox).await;
+
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&topic, 0, Offset::Offset(6)).unwrap();
+    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+
+    let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
+    assert_eq!(until(&mut inbox, "9").await, ["6", "7", "8"]);
+    close(inbox).await;
+}
+
+fn publish_in_transactions(address: &str, topic: &str) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", address)
+        .set("transactional.id", topic)
+        .create()
+        .unwrap();
+    producer.init_transactions(Duration::from_secs(30)).unwrap();
+    for n in 0..4 {
+        producer.begin_transaction().unwrap();
+        let payload = n.to_string();
+        producer.send(BaseRecord::<(), String>::to(topic).payload(&payload)).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+        if n == 3 {
+            producer.abort_transaction(Duration::from_secs(10)).unwrap();
+        } else {
+            producer.commit_transaction(Duration::from_secs(10)).unwrap();
+        }
+    }
+}
+
+/// Returns a question: is this offset committed?
+fn committed(address: &str, topic: &str, offset: i64) -> impl Fn() -> bool {
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", address).set("group.id", topic).create().unwrap();
+    let topic = topic.to_owned();
+    move || {
+        let mut query = TopicPartitionList::new();
+        query.add_partition(&topic, 0);
+        let answer = consumer.committed_offsets(query, Duration::from_secs(5)).unwrap();
+        answer.elements()[0].offset() == Offset::Offset(offset)
+    }
+}

@@ -190,20 +190,24 @@ impl App {
         let health = Arc::new(Health::watch(outlets.values().cloned(), subscriptions, drain.started()));
         let closing = CancellationToken::new();
 
-        let own = match listeners.services.address() {
-            Ok(Address::Tcp(address)) => Some(address),
-            Ok(Address::Unix(_)) | Err(_) => None,
+        let guard = |listener: &Listener| {
+            let own = match listener.address() {
+                Ok(Address::Tcp(address)) => Some(address),
+                Ok(Address::Unix(_)) | Err(_) => None,
+            };
+            Guard::new(own, config.allowed_hosts.clone(), config.allowed_origins.clone())
         };
-        let guard = Guard::new(own, config.allowed_hosts.clone(), config.allowed_origins.clone());
-        let door = Arc::new(Door::new(publishing, config.limits.clone(), guard, closing.clone()));
+        let door = Arc::new(Door::new(publishing, config.limits.clone(), closing.clone()));
         let operators = Admin { health: health.clone(), drain: drain.clone() };
         let bounds = Bounds { connections: config.limits.max_connections, idle: config.limits.idle_timeout };
         let mut doors = JoinSet::new();
         let mut open = |listener: Listener, router: axum::Router| {
             doors.spawn(listen::serve(listener, router, bounds, closing.clone(), drain.shutdown()));
         };
-        open(listeners.services, rest::router(door.clone()));
-        open(listeners.admin, admin::router(operators.clone()));
+        let services = guard(&listeners.services).protect(rest::router(door.clone()));
+        open(listeners.services, services);
+        let admin = guard(&listeners.admin).protect(admin::router(operators.clone()));
+        open(listeners.admin, admin);
         if let Some(listener) = listeners.health {
             open(listener, admin::health_router(operators));
         }

@@ -4,14 +4,14 @@
 //! A page in a browser can reach loopback. Its requests carry the page's `Origin`, and a name that
 //! was rebound to loopback is in `Host`; both are refused unless listed.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
@@ -19,8 +19,8 @@ use http::header::{
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use tower_http::catch_panic::CatchPanicLayer;
 
-use super::Door;
 use crate::error::Error;
 
 /// Who may call: by the names under which the door is addressed, and the pages that may.
@@ -36,6 +36,11 @@ impl Guard {
     /// reach), other names it goes by, with or without a port, and the pages that may call.
     pub fn new(own: Option<SocketAddr>, hosts: Vec<String>, origins: Vec<String>) -> Self {
         Self { own, hosts, origins }
+    }
+
+    /// Puts the guard before a door.
+    pub fn protect(self, door: Router) -> Router {
+        door.layer(CatchPanicLayer::custom(panicked)).layer(from_fn_with_state(Arc::new(self), guard))
     }
 
     /// Lets a request pass; returns the origin if the request is a listed page's.
@@ -74,21 +79,17 @@ impl Guard {
     }
 }
 
-/// Refuses strangers, turns panics and bare errors into problems, and answers listed pages.
-pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    let origin = match door.guard.admit(request.uri(), request.headers()) {
+/// Refuses strangers, turns bare errors into problems, and answers listed pages.
+async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let origin = match guard.admit(request.uri(), request.headers()) {
         Ok(origin) => origin,
         Err(error) => return error.into_response(),
     };
     let preflight = origin.is_some()
         && request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = if preflight {
-        permission(request.headers())
-    } else {
-        let called = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        called.map_or_else(|_| Error::Internal.into_response(), in_one_form)
-    };
+    let mut response =
+        if preflight { permission(request.headers()) } else { in_one_form(next.run(request).await) };
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -96,6 +97,11 @@ pub(super) async fn guard(State(door): State<Arc<Door>>, request: Request, next:
         headers.append(VARY, HeaderValue::from_static("origin"));
     }
     response
+}
+
+/// The panic itself is in the log.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    Error::Internal.into_response()
 }
 
 /// The router answers with bare statuses where it finds no handler.

@@ -51,8 +51,16 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
 /// Reads the topic's name from a path under `/v1/topics/`. A slash within it is `%2F`.
 pub(super) fn topic(uri: &Uri) -> Result<Cow<'_, str>, Error> {
     let segment = uri.path().split('/').nth(3).unwrap_or("");
-    let decoded = percent_decode_str(segment).decode_utf8();
-    decoded.map_err(|_| Error::Invalid("the topic's name in the path is not UTF-8, percent-encoded".into()))
+    // The decoder leaves a stray `%` as it is, and two callers would mean two topics by one name.
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|b| b.is_ascii_hexdigit());
+    if segment.split('%').skip(1).all(is_escape)
+        && let Ok(name) = percent_decode_str(segment).decode_utf8()
+    {
+        return Ok(name);
+    }
+    Err(Error::Invalid(
+        "the topic's name in the path is not UTF-8, percent-encoded: `%` itself is written %25".into(),
+    ))
 }
 
 /// Reads a body to its end. A body that came in one piece, as most do, is not copied.

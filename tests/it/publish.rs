@@ -172,6 +172,8 @@ async fn topics_are_named_by_the_path() {
         ("a%00b", 400),
         ("a%0Ab", 400),
         ("%FF", 400),
+        ("%zz", 400),
+        ("a%2", 400),
         ("orders.*", 400),
         ("orders.%3E", 400),
         ("a..b", 400),

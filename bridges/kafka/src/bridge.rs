@@ -124,6 +124,9 @@ impl Bridge for KafkaBridge {
         if let Some(topic) = to.pattern.literal() {
             check_name(topic.as_str())?;
         }
+        if self.link.is_down() {
+            return Err(self.link.explain(&self.settings.brokers));
+        }
         let group = to.group.as_deref().map_or_else(|| self.cursor(), str::to_owned);
         let mut config = self.settings.consumer(&self.service, &group);
         if to.pattern.is_wildcard() {

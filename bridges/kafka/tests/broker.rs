@@ -7,6 +7,8 @@
     reason = "this is test code"
 )]
 
+#[path = "broker/faults.rs"]
+mod faults;
 #[path = "broker/gaps.rs"]
 mod gaps;
 #[path = "broker/keys.rs"]

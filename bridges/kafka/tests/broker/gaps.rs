@@ -7,9 +7,11 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use serde_json::json;
+use sidespan_bridge::{Subscribe, Window};
 use sidespan_test_support::{Kafka, eventually, unique_name};
 
-use super::{PATIENCE, accept, all_of, body, close, next, open, publish, subscribe, text, until};
+use super::{PATIENCE, accept, all_of, body, close, next, open, open_with, publish, subscribe, text, until};
 
 /// Three transactions of one message each end at offset 6, one that was aborted at 8: control
 /// records and aborted messages are passed by what is committed, also at the end of the log.
@@ -53,15 +55,53 @@ async fn a_position_that_the_log_no_longer_has_becomes_the_oldest() {
     accept(next(&mut inbox).await).await;
     close(inbox).await;
 
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&topic, 0, Offset::Offset(6)).unwrap();
-    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+    delete_before(kafka.address(), &topic, 6).await;
 
     let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
     assert_eq!(until(&mut inbox, "9").await, ["6", "7", "8"]);
     close(inbox).await;
+}
+
+/// Retention overtakes a reader: it goes on at the oldest, and says which epoch ended.
+#[tokio::test]
+async fn a_reader_that_retention_overtakes_goes_on_at_the_oldest() {
+    let kafka = Kafka::shared().await;
+    let topic = unique_name("overtaken");
+    kafka.create_topic(&topic, 1).await;
+    let small = json!({"properties": {
+        "queued.min.messages": 1, "queued.max.messages.kbytes": 1, "fetch.message.max.bytes": 1000,
+    }});
+    let bridge = open_with(kafka, small);
+    for n in 0..50 {
+        publish(&*bridge, &topic, vec![text(format!("{n} {}", "x".repeat(1000)))]).await;
+    }
+    let window = Window { messages: 1, ..Window::default() };
+    let mut inbox = subscribe(&*bridge, Subscribe { window, ..all_of(&topic) }).await;
+    let first = next(&mut inbox).await;
+    delete_before(kafka.address(), &topic, 40).await;
+    let epoch = first.epoch;
+    accept(first).await;
+    loop {
+        let delivery = next(&mut inbox).await;
+        let body = body(&delivery);
+        if delivery.epoch == epoch {
+            // It had been fetched before.
+            accept(delivery).await;
+            continue;
+        }
+        assert!(body.starts_with("40 "), "{body}");
+        accept(delivery).await;
+        break;
+    }
+    close(inbox).await;
+}
+
+async fn delete_before(address: &str, topic: &str, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", address).create().unwrap();
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
 }
 
 fn publish_in_transactions(address: &str, topic: &str) {

@@ -18,6 +18,7 @@
 pub mod admin;
 pub mod app;
 pub mod bridges;
+pub mod cli;
 pub mod cloudevents;
 pub mod config;
 pub mod delivery;

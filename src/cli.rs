@@ -1,0 +1,152 @@
+//! The command line: arguments in, exit code out.
+//!
+//! Each command is one file that holds its arguments and what it does. Data goes to standard
+//! output, talk to standard error, and a reader that goes away (`| head`) ends a command quietly.
+
+mod check;
+mod client;
+mod drain;
+mod failure;
+mod output;
+mod publish;
+mod serve;
+mod sub;
+mod validate;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use self::failure::{Failure, Outcome};
+use crate::bridges::DRIVERS;
+
+/// Reads the arguments and does what they say.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => dispatch(line),
+        Err(error) => {
+            // There is nobody left to tell if the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                output::talk(&text);
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Publish and subscribe over plain HTTP, beside your service, to any broker.
+///
+/// Without a command: development mode. Messages are kept in one local directory, any topic name
+/// is taken, and nothing needs to be configured.
+#[derive(Debug, Parser)]
+#[command(name = "sidespan", version, args_conflicts_with_subcommands = true, after_help = HELP)]
+struct CommandLine {
+    #[command(flatten)]
+    development: serve::Development,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve by a configuration file.
+    Serve(serve::Serve),
+    /// Check a configuration file, without connecting to anything, and say what it means.
+    Validate(validate::Validate),
+    /// Check a configuration file, and connect to everything that it names.
+    Check(check::Check),
+    /// Publish a message, or one a line.
+    Publish(publish::Publish),
+    /// Print the messages of a topic as they come.
+    Sub(sub::Sub),
+    /// Finish deliveries and start no new ones, before the server is stopped.
+    Drain(drain::Drain),
+    /// Print what helps to write a configuration.
+    #[command(subcommand)]
+    Config(Config),
+    /// Print the completion script of a shell.
+    #[command(after_help = "Example:\n  sidespan completion bash > /etc/bash_completion.d/sidespan")]
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Config {
+    /// Print the JSON Schema of configuration files, for editors.
+    Schema,
+}
+
+fn dispatch(line: CommandLine) -> Outcome {
+    match line.command {
+        None => line.development.run(),
+        Some(Command::Serve(serve)) => serve.run(),
+        Some(Command::Validate(validate)) => validate.run(),
+        Some(Command::Check(check)) => on_one_thread(check.run()),
+        Some(Command::Publish(publish)) => on_one_thread(publish.run()),
+        Some(Command::Sub(sub)) => on_one_thread(sub.run()),
+        Some(Command::Drain(drain)) => on_one_thread(drain.run()),
+        Some(Command::Config(Config::Schema)) => output::print_pretty(&crate::config::schema(DRIVERS)),
+        Some(Command::Completion { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut CommandLine::command(), "sidespan", &mut script);
+            output::print_bytes(&script)
+        }
+    }
+}
+
+/// Runs a command that is a client: it does little, and one thread will do.
+fn on_one_thread(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
+    let outcome = runtime.block_on(command);
+    // A thread may be reading from a terminal, and would be waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+fn no_runtime(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot start: {error}"))
+}
+
+const HELP: &str = "\
+Examples:
+  sidespan                                            development mode on 127.0.0.1:7400
+  sidespan --push orders=http://127.0.0.1:8080/events and push a topic to a webhook
+  sidespan publish orders '{\"id\": 17}'                publish a message
+  sidespan sub orders                                 see messages as they come
+  sidespan serve --config sidespan.yaml               serve by a configuration
+
+Environment:
+  SIDESPAN_CONFIG         the configuration of `serve`, where --config is not given
+  SIDESPAN__<KEY>__<KEY>  goes over the configuration, as in SIDESPAN__LIMITS__TIMEOUT=5s
+
+Exit codes:
+  0   done
+  1   failed: refused, or something found to be wrong
+  2   the command line cannot be understood
+  75  failed for now: the server or its broker cannot be reached or is overloaded; or the outcome
+      is unknown
+  78  the configuration cannot be used";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_fit_together() {
+        CommandLine::command().debug_assert();
+    }
+}

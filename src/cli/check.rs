@@ -1,0 +1,208 @@
+//! `sidespan check`: connects to everything that a configuration names.
+//!
+//! It does what the server does at its start, in the same order, and says of each thing whether it
+//! is well, or what is wrong with it and what to do. Nothing waits longer than its deadline.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use sidespan_bridge::{Bridge, Fault, Pattern, Span, Subscribe, Topic};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::failure::{Failure, Outcome};
+use super::output::{self, Format, Output};
+use crate::bridges::DRIVERS;
+use crate::config::{Config, Name, Push, Subscription, TopicConfig};
+use crate::security::signature;
+
+/// Check a configuration file, and connect to everything that it names.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Topics and places for dead letters that do not exist are made where the bridge's settings say so, as
+they would be at the start. An embedded log cannot be opened while a server has it.
+
+Exit code 1 means that something is wrong; each line says ok, or what is wrong and what to do.
+
+Example:
+  sidespan check sidespan.yaml")]
+pub(super) struct Check {
+    /// The configuration, in YAML or TOML.
+    file: PathBuf,
+    /// How long each thing may take.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = Span::parse)]
+    timeout: Span,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Check {
+    /// Checks one thing after the other and prints a line for each.
+    pub(super) async fn run(self) -> Outcome {
+        let config = Config::load(&self.file, DRIVERS)?;
+        let mut report = Report { timeout: self.timeout, format: self.output.format, wrong: 0 };
+        let bridges = report.bridges(&config).await?;
+        for (name, topic) in &config.topics {
+            report.place(&format!("topic {name}"), topic, &bridges).await?;
+        }
+        for subscription in &config.subscriptions {
+            report.subscription(subscription, &bridges).await?;
+        }
+        for bridge in bridges.values() {
+            bridge.close(report.deadline()).await;
+        }
+        if report.wrong == 0 { Ok(()) } else { Err(Failure::Found) }
+    }
+}
+
+type Bridges = BTreeMap<Name, Arc<dyn Bridge>>;
+
+struct Report {
+    timeout: Span,
+    format: Format,
+    wrong: usize,
+}
+
+impl Report {
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout.0
+    }
+
+    fn say(&mut self, what: &str, found: Result<String, String>) -> Outcome {
+        let ok = found.is_ok();
+        let (Ok(detail) | Err(detail)) = found;
+        self.wrong += usize::from(!ok);
+        let word = if ok { "ok   " } else { "WRONG" };
+        match self.format {
+            Format::Json => output::print(&json!({"what": what, "ok": ok, "detail": detail}).to_string()),
+            Format::Text => output::print(&format!("{word}  {what}: {detail}")),
+        }
+    }
+
+    /// Opens and asks every bridge; those that cannot be opened are not among what is returned.
+    async fn bridges(&mut self, config: &Config) -> Result<Bridges, Failure> {
+        let mut bridges = BTreeMap::new();
+        for (name, bridge) in &config.bridges {
+            let what = format!("bridge {name}");
+            let opened = match bridge.driver.open(&bridge.settings) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.say(&what, Err(error.to_string()))?;
+                    continue;
+                }
+            };
+            let deadline = self.deadline();
+            let answered = timeout_at(deadline, opened.probe(deadline)).await;
+            let found = match answered {
+                Ok(Ok(())) => Ok(format!("{} answers", bridge.driver.name())),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no answer within {:?}: is it running there?", self.timeout.0)),
+            };
+            let reachable = found.is_ok();
+            self.say(&what, found)?;
+            if reachable {
+                bridges.insert(name.clone(), opened);
+            } else {
+                opened.close(self.deadline()).await;
+            }
+        }
+        Ok(bridges)
+    }
+
+    async fn place(&mut self, what: &str, place: &TopicConfig, bridges: &Bridges) -> Outcome {
+        let what = format!("{what} ({} on {})", place.address, place.bridge);
+        match bridges.get(&place.bridge) {
+            Some(bridge) => {
+                let found = exists(bridge.as_ref(), &place.address, self.deadline()).await;
+                self.say(&what, found)
+            }
+            None => self.say(&what, Err(unknown(&place.bridge))),
+        }
+    }
+
+    async fn subscription(&mut self, subscription: &Subscription, bridges: &Bridges) -> Outcome {
+        let what = format!("subscription {}", subscription.name);
+        let source = format!("{what} ({} on {})", subscription.pattern, subscription.bridge);
+        match bridges.get(&subscription.bridge) {
+            Some(bridge) => {
+                let found = readable(bridge.as_ref(), subscription, self.deadline()).await;
+                self.say(&source, found)?;
+            }
+            None => self.say(&source, Err(unknown(&subscription.bridge)))?,
+        }
+        if let Some(place) = &subscription.dead_letter {
+            self.place(&format!("{what}, dead letters"), place, bridges).await?;
+        }
+        for (index, secret) in subscription.push.secrets.iter().enumerate() {
+            let found = match secret.reveal() {
+                Ok(text) => signature::check(&text).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            let found = found.map(|()| "can sign".to_owned());
+            self.say(&format!("{what}, secret {}", index + 1), found)?;
+        }
+        let found = reachable(&subscription.push, self.deadline()).await;
+        self.say(&format!("{what}, webhook {}", subscription.push.url), found)
+    }
+}
+
+async fn exists(bridge: &dyn Bridge, topic: &Topic, deadline: Instant) -> Result<String, String> {
+    let look = async {
+        let known = bridge.topics(&Pattern::exactly(topic), deadline).await;
+        if known.is_ok_and(|known| !known.is_empty()) {
+            return Ok("exists".to_owned());
+        }
+        match bridge.ensure(topic, deadline).await {
+            Ok(()) => Ok("is made".to_owned()),
+            Err(error) if error.fault == Fault::UnknownTopic => {
+                Err(format!("{error}: make it at the broker, or let the bridge's settings allow to"))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    timeout_at(deadline, look).await.unwrap_or_else(|_| Err(LATE.to_owned()))
+}
+
+async fn readable(
+    bridge: &dyn Bridge,
+    subscription: &Subscription,
+    deadline: Instant,
+) -> Result<String, String> {
+    let wish = Subscribe {
+        pattern: subscription.pattern.clone(),
+        group: Some(subscription.group.clone()),
+        start: subscription.start.clone(),
+        order: subscription.order,
+        window: subscription.max_held,
+    };
+    bridge.limits(&wish).map_err(|error| error.to_string())?;
+    match subscription.pattern.literal() {
+        Some(topic) => exists(bridge, &topic, deadline).await,
+        None => {
+            let asked = timeout_at(deadline, bridge.topics(&subscription.pattern, deadline)).await;
+            let found = asked.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?;
+            Ok(format!("stands for {} topics now", found.len()))
+        }
+    }
+}
+
+/// Only connects: what a webhook would make of an empty request is its own matter.
+async fn reachable(push: &Push, deadline: Instant) -> Result<String, String> {
+    let host = push.url.host_str().unwrap_or_default();
+    let port = push.url.port_or_known_default().unwrap_or(80);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match timeout_at(deadline, TcpStream::connect((bare, port))).await {
+        Ok(Ok(_)) => Ok("can be reached".to_owned()),
+        Ok(Err(error)) => Err(format!("{error}: is the consumer running there? Messages wait until it is")),
+        Err(_) => Err(format!("{LATE}: is there a firewall between?")),
+    }
+}
+
+fn unknown(bridge: &Name) -> String {
+    format!("not known: bridge {bridge} cannot be used")
+}
+
+const LATE: &str = "no answer in time";

@@ -1,0 +1,129 @@
+//! `sidespan` alone, and `sidespan serve`.
+
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+use clap::Args;
+
+use super::failure::{Failure, Outcome};
+use super::{no_runtime, output};
+use crate::app::{self, Bound};
+use crate::bridges::DRIVERS;
+use crate::config::{Address, Config};
+use crate::telemetry;
+
+/// Development mode.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Development mode")]
+pub(super) struct Development {
+    /// Push a topic's messages to a webhook, from the first one stored; repeatable.
+    #[arg(long, value_name = "TOPIC=URL", value_parser = push)]
+    push: Vec<(String, String)>,
+    /// Where messages are kept [default: ./sidespan-data]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Where services speak to Sidespan, `unix:/path` for a socket [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where operators speak to Sidespan [default: 127.0.0.1:7401]
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
+}
+
+impl Development {
+    /// Serves until it is told to stop.
+    pub(super) fn run(self) -> Outcome {
+        let Self { push, dir, listen, admin } = self;
+        serve(Config::development(dir.as_deref(), listen.as_deref(), admin.as_deref(), &push, DRIVERS)?)
+    }
+}
+
+/// Serve by a configuration file.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A configuration that cannot be read ends it with exit code 78 before anything is bound. SIGTERM and
+SIGINT finish what is in flight, within the deadlines of `drain`.
+
+Example:
+  sidespan serve --config sidespan.yaml")]
+pub(super) struct Serve {
+    /// The configuration, in YAML or TOML [default: the environment variable SIDESPAN_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Serve {
+    /// Serves until it is told to stop.
+    pub(super) fn run(self) -> Outcome {
+        let named = || std::env::var_os("SIDESPAN_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let Some(path) = self.config.or_else(named) else {
+            let text = "error: say which configuration to serve: --config FILE, or SIDESPAN_CONFIG in the \
+                        environment; `sidespan` alone is development mode and needs none";
+            return Err(Failure::Usage(text.into()));
+        };
+        serve(Config::load(&path, DRIVERS)?)
+    }
+}
+
+/// One thread has a quarter of the latency of two that share a processor.
+fn serve(config: Config) -> Outcome {
+    telemetry::start(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut runtime = match available_parallelism() {
+        Ok(processors) if processors.get() > 1 => tokio::runtime::Builder::new_multi_thread(),
+        Ok(_) | Err(_) => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build().map_err(no_runtime)?;
+    let ended = runtime.block_on(app::run(config, |config, bound| {
+        if config.development {
+            output::talk(&welcome(config, bound));
+        }
+    }));
+    // Everything that matters has been waited for, by deadlines; a client library's thread may not
+    // keep the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(ended) if ended.is_clean() => Ok(()),
+        Ok(app::Ended { attempts_left, connections_cut, .. }) => Err(Failure::Failed(format!(
+            "stopped at the deadline: {attempts_left} deliveries were still running and come again, \
+             {connections_cut} connections were cut"
+        ))),
+        Err(error) => Err(Failure::Failed(error.to_string())),
+    }
+}
+
+/// What somebody who has configured nothing wants to know.
+fn welcome(config: &Config, bound: &Bound) -> String {
+    let dirs = config.bridges.values().filter_map(|bridge| bridge.settings.keys.get("dir")?.as_str());
+    let mut lines = vec![
+        format!("sidespan {}, development mode: any topic is taken", env!("CARGO_PKG_VERSION")),
+        String::new(),
+        format!("  services   {}", bound.services),
+        format!("  operators  {}", bound.admin),
+    ];
+    lines.extend(dirs.map(|dir| format!("  data       {dir}, on this machine only")));
+    let pushes = config.subscriptions.iter();
+    lines.extend(pushes.map(|push| format!("  webhook    {} -> {}", push.topic, push.push.url)));
+    let (curl, server) = match &bound.services {
+        Address::Tcp(address) if address.port() == 7400 => (format!("http://{address}"), String::new()),
+        Address::Tcp(address) => (format!("http://{address}"), format!(" --server http://{address}")),
+        Address::Unix(path) => {
+            let path = path.display();
+            (format!("--unix-socket {path} http://localhost"), format!(" --server unix:{path}"))
+        }
+    };
+    lines.push(String::new());
+    lines.push("Try it:".to_owned());
+    lines.push(format!(
+        "  curl -H 'content-type: application/json' -d '{{\"id\": 17}}' {curl}/v1/topics/orders/messages"
+    ));
+    lines.push(format!("  sidespan sub orders --start begin{server}"));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn push(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((topic, url)) if !topic.is_empty() && !url.is_empty() => Ok((topic.into(), url.into())),
+        Some(_) | None => Err("write it as TOPIC=URL, such as orders=http://127.0.0.1:8080/events".into()),
+    }
+}

@@ -38,8 +38,11 @@ pub(super) async fn publish(publish: &Publish) -> Outcome {
             Ok(answer) => answer.body().await,
             Err(failure) => Err(failure),
         };
-        let body =
-            body.inspect_err(|_| output::talk(&format!("{stored} lines before this batch are stored")))?;
+        let body = body.inspect_err(|_| {
+            if stored > 0 {
+                output::talk(&format!("stored from earlier batches: {stored}"));
+            }
+        })?;
         stored += told(&body, publish.output.format)?;
     }
     match publish.output.format {

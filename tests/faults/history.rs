@@ -1,0 +1,190 @@
+//! What happened, and whether it was as promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A message: the key's number, and the place among the key's messages, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Order {
+    pub(crate) key: usize,
+    pub(crate) number: usize,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key, self.number)
+    }
+}
+
+impl Order {
+    /// Reads a body that a publisher wrote.
+    pub(crate) fn read(body: &str) -> Self {
+        let (key, number) = body.split_once(' ').expect("a body that this run published");
+        Self { key: key.parse().expect("a key"), number: number.parse().expect("a number") }
+    }
+}
+
+/// Every publish and every delivery attempt, in the order in which they were seen.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    stored: BTreeMap<Order, usize>,
+    publishes_failed: usize,
+    attempts: Vec<Attempt>,
+    accepted: BTreeMap<Order, usize>,
+    dead: BTreeSet<Order>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    order: Order,
+    accepted: bool,
+}
+
+impl History {
+    /// Notes a publish that was answered 2xx.
+    pub(crate) fn stored(&mut self, order: Order) {
+        *self.stored.entry(order).or_default() += 1;
+    }
+
+    /// Notes a publish that was not answered 2xx; it is made again.
+    pub(crate) fn publish_failed(&mut self) {
+        self.publishes_failed += 1;
+    }
+
+    /// Notes a delivery attempt, and whether the webhook answers 2xx.
+    pub(crate) fn attempt(&mut self, order: Order, accepted: bool) {
+        self.attempts.push(Attempt { order, accepted });
+        if accepted {
+            *self.accepted.entry(order).or_default() += 1;
+        }
+    }
+
+    /// Notes the dead letters that are stored.
+    pub(crate) fn dead(&mut self, letters: BTreeSet<Order>) {
+        self.dead.extend(letters);
+    }
+
+    /// Returns how many messages were accepted or are dead letters.
+    pub(crate) fn settled(&self) -> usize {
+        self.accepted.len() + self.dead.iter().filter(|order| !self.accepted.contains_key(order)).count()
+    }
+
+    /// Returns how many different messages the webhook accepted.
+    pub(crate) fn delivered(&self) -> usize {
+        self.accepted.len()
+    }
+
+    /// Returns how many stored messages the webhook has not accepted yet.
+    pub(crate) fn lead(&self) -> usize {
+        self.stored.len().saturating_sub(self.accepted.len())
+    }
+
+    /// Checks every promise and returns the figures, or what was broken.
+    pub(crate) fn check(&self, published: usize, kills: usize) -> Result<Figures, Vec<String>> {
+        let mut broken = Vec::new();
+        if self.stored.len() != published {
+            broken.push(format!("{} of {published} messages were answered 2xx", self.stored.len()));
+        }
+        let is_settled = |order: &&Order| self.accepted.contains_key(order) || self.dead.contains(order);
+        for order in self.stored.keys().filter(|order| !is_settled(order)) {
+            broken.push(format!("lost: {order} was stored, and is neither accepted nor a dead letter"));
+        }
+        broken.extend(self.order_breaks());
+        broken.truncate(20);
+        if !broken.is_empty() {
+            return Err(broken);
+        }
+        let accepts: usize = self.accepted.values().sum();
+        Ok(Figures {
+            published,
+            kills,
+            publishes_failed: self.publishes_failed,
+            attempts: self.attempts.len(),
+            repeats: accepts - self.accepted.len(),
+            dead: self.dead.len(),
+        })
+    }
+
+    /// Within a key, a message is first attempted only after all earlier ones were accepted or
+    /// became dead letters, which takes an attempt.
+    fn order_breaks(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut accepted_up_to: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut attempted: BTreeSet<Order> = BTreeSet::new();
+        for attempt in &self.attempts {
+            let Order { key, number } = attempt.order;
+            let next = accepted_up_to.entry(key).or_default();
+            let given_up = |number| {
+                let order = Order { key, number };
+                self.dead.contains(&order) && attempted.contains(&order)
+            };
+            while number > *next && given_up(*next) {
+                *next += 1;
+            }
+            attempted.insert(attempt.order);
+            if number > *next {
+                broken
+                    .push(format!("order: {} was attempted before {key} {next} was accepted", attempt.order));
+            }
+            if attempt.accepted && number == *next {
+                *next += 1;
+            }
+        }
+        broken
+    }
+}
+
+/// The figures of a run that kept its promises.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    published: usize,
+    kills: usize,
+    publishes_failed: usize,
+    attempts: usize,
+    repeats: usize,
+    dead: usize,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { published, kills, publishes_failed, attempts, repeats, dead } = self;
+        write!(
+            f,
+            "{published} stored and delivered, none lost, none out of order; {kills} kills; \
+             {publishes_failed} publishes tried again; {attempts} attempts; {repeats} accepted twice; {dead} dead letters"
+        )
+    }
+}
+
+#[test]
+fn the_checker_sees_a_loss_a_jump_and_a_repeat() {
+    let order = |number| Order { key: 1, number };
+    let mut lost = History::default();
+    lost.stored(order(0));
+    assert!(lost.check(1, 0).unwrap_err()[0].starts_with("lost"));
+
+    let mut jump = History::default();
+    for number in [1, 0] {
+        jump.stored(order(number));
+        jump.attempt(order(number), true);
+    }
+    assert!(jump.check(2, 0).unwrap_err()[0].starts_with("order"));
+
+    let mut repeat = History::default();
+    for number in [0, 1] {
+        repeat.stored(order(number));
+    }
+    for (number, accepted) in [(0, false), (0, true), (1, true), (0, true), (1, true)] {
+        repeat.attempt(order(number), accepted);
+    }
+    assert_eq!(repeat.check(2, 1).unwrap().repeats, 2);
+
+    let mut dead = History::default();
+    for (number, accepted) in [(0, false), (1, true)] {
+        dead.stored(order(number));
+        dead.attempt(order(number), accepted);
+    }
+    assert_eq!(dead.check(2, 0).unwrap_err().len(), 2, "lost, and out of order");
+    dead.dead([order(0)].into());
+    assert_eq!(dead.check(2, 0).unwrap().dead, 1);
+}

@@ -18,6 +18,7 @@ use crate::delivery::{self, DeadLetterPlace, Running};
 use crate::drain::Drain;
 use crate::health::Health;
 use crate::listen::{self, Bounds, Listener};
+use crate::prepare;
 use crate::publish::{Budget, Outlet, Publishing, Routes};
 use crate::rest::{self, Door, Guard};
 
@@ -185,6 +186,7 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
         let Self { listeners, config, outlets } = self;
         let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
+        let preparing = prepare::topics(publishing.routes());
         let subscriptions = subscriptions(&config, &outlets);
         let drain = Arc::new(Drain::new(subscriptions.clone(), config.drain));
         let health = Arc::new(Health::watch(outlets.values().cloned(), subscriptions, drain.started()));
@@ -215,6 +217,7 @@ impl App {
         stop.await;
         let unfinished = drain.deliveries().await;
         closing.cancel();
+        drop(preparing);
         let connections_cut = doors.join_all().await.iter().sum();
         door.tasks().close();
         let held = drain.close().await;

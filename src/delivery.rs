@@ -207,6 +207,9 @@ impl Office {
             place.ensure().await.map_err(Failure::DeadLetters)?;
         }
         let Subscription { pattern, group, start, order, max_held, .. } = &self.subscription;
+        if let Some(topic) = pattern.literal() {
+            self.bridge.ensure(&topic, Instant::now() + ENSURE).await.map_err(Failure::Subscribe)?;
+        }
         let wish = Subscribe {
             pattern: pattern.clone(),
             group: Some(group.clone()),
@@ -232,6 +235,8 @@ impl Office {
 /// The first and the longest wait before subscribing again.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// Making sure that a topic exists.
+const ENSURE: Duration = Duration::from_secs(10);
 /// Joining a group.
 const SUBSCRIBE: Duration = Duration::from_secs(60);
 /// What a task may take beyond the deadline that it was given.

@@ -23,7 +23,7 @@ pub struct Health {
     bridges: Vec<(Name, watch::Receiver<Answer>)>,
     subscriptions: Arc<[Running]>,
     draining: CancellationToken,
-    probes: JoinSet<()>,
+    _probes: JoinSet<()>,
 }
 
 impl Health {
@@ -40,7 +40,7 @@ impl Health {
             bridges.push((outlet.name().clone(), receiver));
             probes.spawn(probe(outlet, sender));
         }
-        Self { bridges, subscriptions, draining, probes }
+        Self { bridges, subscriptions, draining, _probes: probes }
     }
 
     /// Tells how everything stands now.
@@ -67,11 +67,6 @@ impl Health {
             && bridges.iter().all(|bridge| bridge.ready)
             && subscriptions.iter().all(|subscription| is_ready(&subscription.status.state));
         Report { ready, draining, bridges, subscriptions }
-    }
-
-    /// Ends the probes.
-    pub async fn close(mut self) {
-        self.probes.shutdown().await;
     }
 }
 

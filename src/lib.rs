@@ -11,8 +11,8 @@
 //!
 //! # The layers, low to high
 //!
-//! `error` · `config` · `cloudevents security` · `publish delivery` · `rest admin` ·
-//! `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
+//! `error` · `config` · `cloudevents security telemetry` · `publish delivery` · `drain health
+//! prepare` · `listen rest admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
 //! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
 
 pub mod admin;
@@ -26,6 +26,7 @@ pub mod drain;
 pub mod error;
 pub mod health;
 pub mod listen;
+pub mod prepare;
 pub mod publish;
 pub mod rest;
 pub mod security;

@@ -57,8 +57,8 @@ impl Routes {
     }
 
     /// Returns the bridge where undeclared names are addresses.
-    pub fn open(&self) -> Option<&Outlet> {
-        self.open.as_deref()
+    pub fn open(&self) -> Option<&Arc<Outlet>> {
+        self.open.as_ref()
     }
 
     /// A declared topic's address is reached by its name only, so that its rules hold.
@@ -92,7 +92,7 @@ impl Route {
     }
 
     /// Returns the broker's side.
-    pub fn outlet(&self) -> &Outlet {
+    pub fn outlet(&self) -> &Arc<Outlet> {
         &self.0.outlet
     }
 }

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::{env, fmt, fs, io};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 /// A secret: `{env: NAME}`, `{file: PATH}`, or the text itself. `Debug` never shows it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "expected a secret: {env: NAME}, {file: PATH}, or the text in quotes")]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Secret {
     /// Kept in an environment variable.
     Env(EnvSecret),
@@ -20,15 +19,13 @@ pub enum Secret {
 }
 
 /// A secret in an environment variable.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvSecret {
     env: String,
 }
 
 /// A secret in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSecret {
     file: PathBuf,
 }
@@ -57,6 +54,69 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
+}
+
+/// By hand, as a derived reader takes a list for a map, and shows what it does not expect.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Written)
+    }
+}
+
+struct Written;
+
+impl<'de> Visitor<'de> for Written {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret: {env: NAME}, {file: PATH}, or the text in quotes")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::Text(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
+        let Some(name) = map.next_key::<String>()? else { return Err(unexpected()) };
+        let secret = match (name.as_str(), map.next_value()?) {
+            ("env", Secret::Text(env)) => Secret::Env(EnvSecret { env }),
+            ("file", Secret::Text(file)) => Secret::File(FileSecret { file: file.into() }),
+            _ => return Err(unexpected()),
+        };
+        match map.next_key::<String>()? {
+            None => Ok(secret),
+            Some(_) => Err(unexpected()),
+        }
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
+        Err(unexpected())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+        Err(unexpected())
+    }
+
+    fn visit_i128<E: de::Error>(self, _: i128) -> Result<Secret, E> {
+        Err(unexpected())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+        Err(unexpected())
+    }
+
+    fn visit_u128<E: de::Error>(self, _: u128) -> Result<Secret, E> {
+        Err(unexpected())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+        Err(unexpected())
+    }
+}
+
+/// What was found is not shown: it may be the secret.
+fn unexpected<E: de::Error>() -> E {
+    E::custom(format_args!("expected {}", &Written as &dyn de::Expected))
 }
 
 impl JsonSchema for Secret {
@@ -105,5 +165,30 @@ mod tests {
         let secret: Secret = serde_json::from_str(r#"{"env": "SIDESPAN_NO_SUCH"}"#).unwrap();
         let error = secret.reveal().unwrap_err().to_string();
         assert!(error.contains("SIDESPAN_NO_SUCH"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_a_text_or_says_where_it_is() {
+        let read = |json| serde_json::from_str::<Secret>(json);
+        assert_eq!(read(r#"{"env": "A"}"#).unwrap(), Secret::Env(EnvSecret { env: "A".into() }));
+        assert_eq!(read(r#"{"file": "/a"}"#).unwrap(), Secret::File(FileSecret { file: "/a".into() }));
+        for wrong in [
+            r#"["hunter2"]"#,
+            "471147",
+            "-471147",
+            "4711.47",
+            "true",
+            "null",
+            "{}",
+            r#"{"hunter2": null}"#,
+            r#"{"env": ["hunter2"]}"#,
+            r#"{"env": 471147}"#,
+            r#"{"env": {"env": "hunter2"}}"#,
+            r#"{"env": "A", "file": "hunter2"}"#,
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains("expected a secret: {env: NAME}, {file: PATH}"), "{wrong}: {error}");
+            assert!(!error.contains("hunter2") && !error.contains("4711"), "{wrong}: {error}");
+        }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn open(
         queue,
         budget,
         link: Arc::clone(link),
-        largest: settings.max_message,
+        largest: usize::try_from(settings.max_message.0).unwrap_or(usize::MAX),
         closing: AtomicBool::new(false),
     };
     Ok((Arc::new(publisher), Engine { producer, tasks }))

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
-use sidespan_bridge::{Settings, SettingsError};
+use serde::Deserialize;
+use sidespan_bridge::{Settings, SettingsError, Size, Span};
 
 use crate::properties;
 
@@ -29,17 +29,15 @@ pub(crate) struct KafkaSettings {
     pub(crate) compression: Compression,
     /// How long a message waits for others to share a request with (`5ms`). None by default: more
     /// than one message goes into a request only while the one before is under way.
-    #[serde(default, deserialize_with = "duration")]
-    #[schemars(with = "String")]
-    pub(crate) linger: Duration,
-    /// The largest message that is handed over, in bytes: payload, key and headers together.
+    #[serde(default = "linger")]
+    pub(crate) linger: Span,
+    /// The largest message that is handed over: payload, key and headers together.
     #[serde(default = "max_message")]
-    pub(crate) max_message: usize,
+    pub(crate) max_message: Size,
     /// How long the client goes on trying to store a message that was handed over (`30s`): the
     /// longest deadline that a publish may have.
-    #[serde(default = "max_deadline", deserialize_with = "duration")]
-    #[schemars(with = "String")]
-    pub(crate) max_deadline: Duration,
+    #[serde(default = "max_deadline")]
+    pub(crate) max_deadline: Span,
     /// Other librdkafka settings, by their own names.
     #[serde(default)]
     pub(crate) properties: BTreeMap<String, Property>,
@@ -113,7 +111,8 @@ impl KafkaSettings {
             return Err(SettingsError::new("linger", "expected at most `1s`"));
         }
         if !(MIN_MESSAGE..=MAX_MESSAGE).contains(&read.max_message) {
-            let reason = format!("expected {MIN_MESSAGE} to {MAX_MESSAGE} bytes, found {}", read.max_message);
+            let (least, most, found) = (MIN_MESSAGE.0, MAX_MESSAGE.0, read.max_message.0);
+            let reason = format!("expected {least} to {most} bytes, found {found}");
             return Err(SettingsError::new("max_message", reason));
         }
         if read.max_deadline < MIN_DEADLINE || read.max_deadline > MAX_DEADLINE {
@@ -141,10 +140,10 @@ impl KafkaSettings {
     /// Returns the configuration of the one producer.
     pub(crate) fn producer(&self, service: &str) -> ClientConfig {
         let mut config = self.tuned(service, &PRODUCER_DEFAULTS);
-        config.set("linger.ms", self.linger.as_millis().to_string());
+        config.set("linger.ms", self.linger.0.as_millis().to_string());
         config.set("compression.type", self.compression.name());
-        config.set("message.max.bytes", self.max_message.to_string());
-        config.set("message.timeout.ms", self.max_deadline.as_millis().to_string());
+        config.set("message.max.bytes", self.max_message.0.to_string());
+        config.set("message.timeout.ms", self.max_deadline.0.as_millis().to_string());
         set_all(&mut config, &PRODUCER_PROMISES);
         config
     }
@@ -199,34 +198,29 @@ impl std::fmt::Display for Property {
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|_| {
-        serde::de::Error::custom(format!(
-            "expected a duration with its unit, such as `250ms` or `5s`, found {text:?}"
-        ))
-    })
-}
-
 fn set_all(config: &mut ClientConfig, pairs: &[(&str, &str)]) {
     for (name, value) in pairs {
         config.set(*name, *value);
     }
 }
 
-fn max_message() -> usize {
-    1 << 20
+fn linger() -> Span {
+    Span(Duration::ZERO)
 }
 
-fn max_deadline() -> Duration {
-    Duration::from_secs(30)
+fn max_message() -> Size {
+    Size(1 << 20)
 }
 
-const MIN_MESSAGE: usize = 1000;
-const MAX_MESSAGE: usize = 1_000_000_000;
-const MAX_LINGER: Duration = Duration::from_secs(1);
-const MIN_DEADLINE: Duration = Duration::from_secs(1);
-const MAX_DEADLINE: Duration = Duration::from_secs(900);
+fn max_deadline() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+const MIN_MESSAGE: Size = Size(1000);
+const MAX_MESSAGE: Size = Size(1_000_000_000);
+const MAX_LINGER: Span = Span(Duration::from_secs(1));
+const MIN_DEADLINE: Span = Span(Duration::from_secs(1));
+const MAX_DEADLINE: Span = Span(Duration::from_secs(900));
 
 /// A broker that comes back is found within a second, a new topic or partition within five.
 const COMMON_DEFAULTS: [(&str, &str); 7] = [
@@ -318,6 +312,8 @@ mod tests {
             (json!({"brokers": ["k:1"], "linger": "5"}), "linger"),
             (json!({"brokers": ["k:1"], "linger": "1h"}), "linger"),
             (json!({"brokers": ["k:1"], "max_deadline": "0s"}), "max_deadline"),
+            (json!({"brokers": ["k:1"], "max_message": "1 parsec"}), "max_message"),
+            (json!({"brokers": ["k:1"], "max_message": 999}), "max_message"),
             (json!({"brokers": ["k:1"], "compression": "rar"}), "compression"),
             (
                 json!({"brokers": ["k:1"], "create_topics": {"partitions": 0, "replication_factor": 1}}),
@@ -333,10 +329,12 @@ mod tests {
     #[test]
     fn properties_tune_what_is_not_promised() {
         let settings = read(json!({
-            "brokers": ["k:1"], "linger": "5ms", "compression": "zstd",
+            "brokers": ["k:1"], "linger": "5ms", "compression": "zstd", "max_message": "2MiB",
             "properties": {"session.timeout.ms": 6000, "socket.keepalive.enable": false},
         }));
-        let config = settings.unwrap().consumer("s", "g");
+        let settings = settings.unwrap();
+        assert_eq!(settings.producer("s").get("message.max.bytes"), Some("2097152"));
+        let config = settings.consumer("s", "g");
         assert_eq!(config.get("session.timeout.ms"), Some("6000"));
         assert_eq!(config.get("socket.keepalive.enable"), Some("false"));
     }

@@ -77,7 +77,7 @@ fn manner(subscription: &Subscription) -> String {
         Start::Begin => "the beginning",
         Start::End => "what is published after its first start",
         Start::Time(_) => "a time",
-        Start::Position(_) => "a position",
+        Start::Position(_) | Start::Resume { .. } => "a position",
     };
     format!("{}, {order}, from {start}", guarantee(subscription.guarantee))
 }

@@ -40,7 +40,7 @@ pub(super) async fn stream(State(door): State<Arc<Door>>, request: Request) -> R
     })?;
     let earlier = match start {
         Start::End => stored(route.outlet(), &pattern, terms.deadline).await,
-        Start::Begin | Start::Time(_) | Start::Position(_) => None,
+        Start::Begin | Start::Time(_) | Start::Position(_) | Start::Resume { .. } => None,
     };
     let resumable = !pattern.is_wildcard();
     let wish = Subscribe { pattern, group: None, start, order: Order::None, window: WINDOW };

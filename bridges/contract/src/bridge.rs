@@ -8,7 +8,8 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::{
-    Error, Event, Limits, Message, Pattern, Receipt, Settings, SettingsError, Subscribe, Topic, Unsupported,
+    Error, Event, Limits, Message, Pattern, Position, Receipt, Settings, SettingsError, Subscribe, Topic,
+    Unsupported,
 };
 
 /// A kind of broker, as the configuration names it (`kind: kafka`).
@@ -102,6 +103,13 @@ pub trait Subscription: Send {
     /// `None` is a clean end, after `close`. An error ends the subscription: drop it, wait, and
     /// subscribe again. Trouble that heals by itself (a broker that restarts) is no error.
     async fn next(&mut self) -> Option<Result<Event, Error>>;
+
+    /// Tells where a cursor of its own began: the first position to come of every partition that
+    /// there was, as `Start::Resume` takes it. What is not named appeared later, and is read from
+    /// its beginning. `None` for a group, and where the broker has no positions.
+    fn begun(&self) -> Option<Vec<(Topic, Position)>> {
+        None
+    }
 
     /// Returns the handle that steers the subscription from elsewhere.
     fn control(&self) -> Arc<dyn Control>;

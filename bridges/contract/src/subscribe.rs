@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{Error, Fault, Pattern, Position};
+use crate::{Error, Fault, Pattern, Position, Topic};
 
 /// A wish to receive.
 #[derive(Clone, Debug)]
@@ -34,6 +34,18 @@ pub enum Start {
     Time(SystemTime),
     /// These positions, inclusive: one a partition; partitions not named begin at their beginning.
     Position(Vec<Position>),
+    /// Where another cursor stopped: what it was to get next of each partition that it knew, and
+    /// a time for the rest.
+    ///
+    /// Partitions not named begin at the first message at or after `since`, or at their beginning
+    /// where that is the Unix epoch. A bridge whose positions run through all its topics needs
+    /// only one of them, the latest.
+    Resume {
+        /// What comes next, inclusive: at most one a partition.
+        from: Vec<(Topic, Position)>,
+        /// When the cursor began that did not name all partitions.
+        since: SystemTime,
+    },
 }
 
 /// Which messages must not overtake which. Order holds within a shard.

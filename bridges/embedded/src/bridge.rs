@@ -5,8 +5,8 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Limits, Pattern, Publisher, Start, Subscribe, Subscription, Topic, TopicInfo,
-    Unsupported,
+    Bridge, Error, Fault, Limits, Pattern, Position, Publisher, Start, Subscribe, Subscription, Topic,
+    TopicInfo, Unsupported,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -93,7 +93,7 @@ impl EmbeddedBridge {
             self.store(|answer| Job::Found { name: name.into(), pattern, start, answer }).await?;
         }
         let group = self.log.group(name).ok_or_else(fault::closed)?;
-        Inbox::join(group, self.log.number(), to).await
+        Inbox::join(group, self.log.number(), to, None).await
     }
 
     /// Opens a cursor that is stored nowhere.
@@ -104,7 +104,17 @@ impl EmbeddedBridge {
         let (log, pattern, start) = (Arc::clone(&self.log), to.pattern.clone(), to.start.clone());
         let next = self.read(move || begin(&log, &pattern, &start)).await??;
         let group = self.log.cursor(to.pattern.clone(), next);
-        Inbox::join(group, self.log.number(), to).await
+        let topic = self
+            .log
+            .index()
+            .rows()
+            .iter()
+            .find(|row| to.pattern.matches(&row.topic))
+            .map(|row| row.topic.clone());
+        // A sequence runs through all topics, so one says it for all. Without any, all is yet to come.
+        let begun =
+            topic.map(|topic| (topic, Position { partition: 0, sequence: next })).into_iter().collect();
+        Inbox::join(group, self.log.number(), to, Some(begun)).await
     }
 
     async fn read<T: Send + 'static>(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    AckToken, Control, Error, Event, Fault, Lag, Settle, Settled, Settlement, Subscribe, Subscription,
-    Verdict,
+    AckToken, Control, Error, Event, Fault, Lag, Position, Settle, Settled, Settlement, Subscribe,
+    Subscription, Topic, Verdict,
 };
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -16,6 +16,8 @@ use crate::group::{Group, Next, Seat};
 #[derive(Debug)]
 pub(crate) struct Inbox {
     member: Arc<Member>,
+    /// Where a private cursor began.
+    begun: Option<Vec<(Topic, Position)>>,
 }
 
 /// A membership of a group.
@@ -28,10 +30,15 @@ struct Member {
 
 impl Inbox {
     /// Joins a group, under a number of its own.
-    pub(crate) async fn join(group: Arc<Group>, id: u64, to: &Subscribe) -> Result<Self, Error> {
+    pub(crate) async fn join(
+        group: Arc<Group>,
+        id: u64,
+        to: &Subscribe,
+        begun: Option<Vec<(Topic, Position)>>,
+    ) -> Result<Self, Error> {
         let seat = Seat::default();
         let version = group.join(id, &to.pattern, to.order, to.window, seat.clone())?;
-        let inbox = Self { member: Arc::new(Member { group, id, seat }) };
+        let inbox = Self { member: Arc::new(Member { group, id, seat }), begun };
         // Another pattern than before must be on the disk before the first delivery.
         match inbox.member.group.until_saved(version).await {
             Settlement::Confirmed => Ok(inbox),
@@ -61,6 +68,10 @@ impl Subscription for Inbox {
                 }
             }
         }
+    }
+
+    fn begun(&self) -> Option<Vec<(Topic, Position)>> {
+        self.begun.clone()
     }
 
     fn control(&self) -> Arc<dyn Control> {

@@ -24,7 +24,9 @@ use async_trait::async_trait;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use sidespan_bridge::{Control, Error, Event, Fault, Pattern, Start, Subscribe, Subscription};
+use sidespan_bridge::{
+    Control, Error, Event, Fault, Pattern, Position, Start, Subscribe, Subscription, Topic,
+};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -41,10 +43,13 @@ use control::{KafkaControl, Running, Serving};
 use member::{Change, Member};
 use ownership::{CALL, Ownership};
 use shared::{Shared, Turn};
+use start::Begin;
 
 /// Reads what a group, or a cursor, is to get.
 pub(crate) struct KafkaSubscription {
     shared: Arc<Shared>,
+    /// Where a cursor began.
+    begun: Option<Vec<(Topic, Position)>>,
     control: Arc<KafkaControl>,
 }
 
@@ -76,7 +81,7 @@ pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
     })?;
     let serving = Serving { end: end.drop_guard(), ended };
     let begun = begin(&consumer, &shared, changes, &over, &to, &asker).await;
-    let (committer, ownership, tasks) = match begun {
+    let Begun { committer, ownership, tasks, positions } = match begun {
         Ok(begun) => begun,
         Err(error) => {
             serving.end().await;
@@ -89,10 +94,17 @@ pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
     let pattern = to.pattern;
     let control =
         KafkaControl { shared: Arc::clone(&shared), pattern, asker, running: Mutex::new(Some(running)) };
-    Ok(KafkaSubscription { shared, control: Arc::new(control) })
+    Ok(KafkaSubscription { shared, begun: positions, control: Arc::new(control) })
 }
 
-type Begun = (Arc<Committer>, JoinHandle<Ownership>, Vec<JoinHandle<()>>);
+/// What runs once reading has begun.
+struct Begun {
+    committer: Arc<Committer>,
+    ownership: JoinHandle<Ownership>,
+    tasks: Vec<JoinHandle<()>>,
+    /// Where a cursor begins.
+    positions: Option<Vec<(Topic, Position)>>,
+}
 
 /// Finds what to read and from where, then begins.
 async fn begin(
@@ -126,6 +138,7 @@ async fn begin(
         over: over.clone(),
     };
     let mut tasks = Vec::new();
+    let mut positions = None;
     if to.group.is_some() {
         record_start(&ownership, partitions, &to.start).await?;
         let expression = catalogue::expression(&to.pattern);
@@ -134,11 +147,13 @@ async fn begin(
         tasks.push(tokio::spawn(async move { committing.run().await }));
     } else {
         let (known, start) = (partitions.clone(), to.start.clone());
-        ownership.take(asker.ask(move |asking| start::fresh(asking, &known, &start, CALL)).await?).await;
+        let begins = asker.ask(move |asking| start::fresh(asking, &known, &start, CALL)).await?;
+        positions = Some(begins.iter().filter_map(Begin::position).collect());
+        ownership.take(begins).await;
         let changes = shared.changes.clone();
         tasks.push(tokio::spawn(follow(Arc::clone(asker), to.pattern.clone(), partitions, changes)));
     }
-    Ok((committer, tokio::spawn(ownership.run()), tasks))
+    Ok(Begun { committer, ownership: tokio::spawn(ownership.run()), tasks, positions })
 }
 
 /// Has the broker keep the start of a group that it does not know.
@@ -189,6 +204,10 @@ impl Subscription for KafkaSubscription {
                 },
             }
         }
+    }
+
+    fn begun(&self) -> Option<Vec<(Topic, Position)>> {
+        self.begun.clone()
     }
 
     fn control(&self) -> Arc<dyn Control> {

@@ -44,7 +44,8 @@ pub enum Ability {
     Positions,
     /// Several members at a time that live and die apart. Else `open` gives the one bridge again.
     SeparateMembers,
-    /// `Start::Begin`, `Start::Time`, `Start::Position` and cursors. Else `Unsupported`.
+    /// `Start::Begin`, `Start::Time`, `Start::Position`, `Start::Resume`, and cursors that tell where
+    /// they began. Else `Unsupported`.
     Start,
     /// Messages are stored. Else receipts say `AtMostOnce`.
     Storage,

@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout};
 
 use super::{Ability, Harness};
 use crate::{
-    Bridge, Control, Delivery, Epoch, Event, Fault, Message, Order, Pattern, Receipt, Settlement, Shard,
-    Start, Subscribe, Subscription, Topic, Verdict, Window,
+    Bridge, Control, Delivery, Epoch, Event, Fault, Message, Order, Pattern, Position, Receipt, Settlement,
+    Shard, Start, Subscribe, Subscription, Topic, Verdict, Window,
 };
 
 /// A subscription that is read with patience.
@@ -107,6 +107,11 @@ impl Inbox {
         if let Ok(Some(delivery)) = timeout(time, self.next()).await {
             panic!("{why}: nothing was to be delivered, but {:?} was", body(&delivery));
         }
+    }
+
+    /// Where a cursor began.
+    pub(super) fn begun(&self) -> Vec<(Topic, Position)> {
+        self.subscription.begun().expect("a cursor that tells where it began")
     }
 
     pub(super) fn control(&self) -> Arc<dyn Control> {

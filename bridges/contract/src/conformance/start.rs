@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Harness;
 use super::inbox::{Inbox, accept, bodies, bodies_of, body, message, numbered, publish, topic, unique, wish};
-use crate::{Message, Position, Start, Subscribe, Verdict};
+use crate::{Message, Pattern, Position, Start, Subscribe, Topic, Verdict};
 
 /// `End` is what is published after `subscribe` returned, and nothing from before.
 pub async fn the_end_is_what_is_published_after_subscribing(harness: &dyn Harness) {
@@ -67,6 +67,86 @@ pub async fn partitions_without_a_position_begin_at_their_beginning(harness: &dy
     let deliveries = inbox.deliveries(7, "partition 0, and the end of partition 1").await;
     let expected = ["0", "2", "4", "6", "8", "7", "9"].map(str::to_owned).into();
     assert_eq!(bodies(&deliveries), expected, "what came from {position}");
+}
+
+/// A cursor that began at the end and saw nothing, or something of one partition, tells enough for
+/// another to get what came meanwhile in all partitions, and not what was there before.
+pub async fn a_cursor_goes_on_where_another_stopped(harness: &dyn Harness) {
+    let topic = topic(harness, 4).await;
+    let member = harness.open().await;
+    publish(harness, &member, &topic, numbered("old ", 20)).await;
+    let end = Subscribe { start: Start::End, group: None, ..wish(harness, &topic, "") };
+    let mut first = Inbox::open(harness, &member, end.clone()).await;
+    let mut from = first.begun();
+    publish(harness, &member, &topic, vec![message("seen")]).await;
+    let seen = first.delivery("one message").await;
+    drop(first);
+    publish(harness, &member, &topic, numbered("new ", 20)).await;
+
+    let resume = |from: &[(Topic, Position)]| {
+        let start = Start::Resume { from: from.to_vec(), since: SystemTime::UNIX_EPOCH };
+        Subscribe { start, ..end.clone() }
+    };
+    let mut inbox = Inbox::open(harness, &member, resume(&from)).await;
+    let mut expected = bodies_of("new ", 20);
+    expected.insert("seen".to_owned());
+    let deliveries = inbox.deliveries(21, "what came after the cursor began").await;
+    assert_eq!(bodies(&deliveries), expected, "what came after {from:?}");
+
+    let position = seen.position.expect("a delivery with a position");
+    from.retain(|(_, begun)| begun.partition != position.partition);
+    from.push((seen.topic.clone(), position.next()));
+    let mut inbox = Inbox::open(harness, &member, resume(&from)).await;
+    let deliveries = inbox.deliveries(20, "what came after the one that was seen").await;
+    assert_eq!(bodies(&deliveries), bodies_of("new ", 20), "what came after {from:?}");
+}
+
+/// So does a cursor over a pattern, whose topics may appear while nobody reads.
+pub async fn a_cursor_of_a_pattern_goes_on_where_another_stopped(harness: &dyn Harness) {
+    let root = unique();
+    let member = harness.open().await;
+    let [old, other, late] = ["old", "other", "late"].map(|name| Topic::new(format!("{root}.{name}")));
+    for topic in [&old, &other] {
+        harness.make(topic, 2).await;
+        publish(harness, &member, topic, numbered("old ", 10)).await;
+    }
+    let pattern = Pattern::parse(&format!("{root}.*")).expect("a pattern");
+    let end = Subscribe { pattern, start: Start::End, group: None, ..wish(harness, &old, "") };
+    let first = Inbox::open(harness, &member, end.clone()).await;
+    let from = first.begun();
+    drop(first);
+    harness.make(&late, 2).await;
+    for (topic, prefix) in [(&old, "a"), (&other, "b"), (&late, "c")] {
+        publish(harness, &member, topic, numbered(prefix, 10)).await;
+    }
+    let start = Start::Resume { from: from.clone(), since: SystemTime::UNIX_EPOCH };
+    let mut inbox = Inbox::open(harness, &member, Subscribe { start, ..end }).await;
+    let deliveries = inbox.deliveries(30, "what came meanwhile").await;
+    let expected = ["a", "b", "c"].iter().flat_map(|prefix| bodies_of(prefix, 10)).collect();
+    assert_eq!(bodies(&deliveries), expected, "what came after {from:?}");
+}
+
+/// What a resumed cursor does not name begins at a time.
+pub async fn partitions_without_a_position_begin_at_a_time(harness: &dyn Harness) {
+    let topic = topic(harness, 2).await;
+    let member = harness.open().await;
+    let each = |name: &str| {
+        [0, 1].map(|n| Message { partition: Some(n), ..message(format!("{name} {n}")) }).to_vec()
+    };
+    publish(harness, &member, &topic, each("old")).await;
+    // The time that passes is what is tested: brokers count it in milliseconds.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let since = SystemTime::now();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    publish(harness, &member, &topic, each("between")).await;
+    let receipts = publish(harness, &member, &topic, each("new")).await;
+    let position = receipts[1].position.expect("a receipt with a position");
+    let start = Start::Resume { from: vec![(topic.clone(), position)], since };
+    let mut inbox =
+        Inbox::open(harness, &member, Subscribe { start, group: None, ..wish(harness, &topic, "") }).await;
+    let deliveries = inbox.deliveries(3, "partition 0 from the time on, and the end of partition 1").await;
+    let expected = ["between 0", "new 0", "new 1"].map(str::to_owned).into();
+    assert_eq!(bodies(&deliveries), expected, "what came from {position} and {since:?}");
 }
 
 /// A group that exists goes on where it was, whatever start the next member asks for.

@@ -250,35 +250,46 @@ pub(crate) fn resolve<'a>(
     records: &impl ReadableTable<(u32, u64), &'static [u8]>,
 ) -> Result<Result<u64, Error>, redb::Error> {
     let mut rows = rows.filter(|row| pattern.matches(&row.topic));
-    match start {
-        Start::Begin => Ok(Ok(0)),
-        Start::End => Ok(Ok(head)),
-        Start::Time(time) => {
-            let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-            let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-            let mut next = head;
-            for row in rows.filter(|row| row.messages > 0) {
-                let at = first_at(records, Stretch::of(row), nanos)?;
-                next = if at < row.end { next.min(at) } else { next };
-            }
-            Ok(Ok(next))
-        }
-        Start::Position(positions) => {
-            if positions.iter().any(|position| position.partition != 0) {
-                let detail = "the embedded log has one partition, 0: use a position that it gave";
-                return Ok(Err(Error::new(Fault::Invalid).detail(detail)));
-            }
-            let Some(Position { sequence, .. }) = positions.first().copied() else { return Ok(Ok(0)) };
-            if sequence > head {
-                warn!(%pattern, position = sequence, end = head, "the log does not reach to this position: reading from its beginning");
-                return Ok(Ok(0));
-            }
-            if rows.any(|row| row.trimmed > sequence) {
-                warn!(%pattern, position = sequence, "retention has removed messages behind this position: they are lost to this reader");
-            }
-            Ok(Ok(sequence))
-        }
+    let (named, otherwise) = match start {
+        Start::Begin => return Ok(Ok(0)),
+        Start::End => return Ok(Ok(head)),
+        Start::Time(time) => return at_time(rows, head, *time, records).map(Ok),
+        Start::Position(positions) => (positions.first().copied(), SystemTime::UNIX_EPOCH),
+        // Sequences run through all topics: who knows one has seen what is before it in each.
+        Start::Resume { from, since } => (from.iter().map(|(_, position)| *position).max(), *since),
+    };
+    let Some(Position { partition, sequence }) = named else {
+        return at_time(rows, head, otherwise, records).map(Ok);
+    };
+    if partition != 0 {
+        let detail = "the embedded log has one partition, 0: use a position that it gave";
+        return Ok(Err(Error::new(Fault::Invalid).detail(detail)));
     }
+    if sequence > head {
+        warn!(%pattern, position = sequence, end = head, "the log does not reach to this position: reading what it has");
+        return at_time(rows, head, otherwise, records).map(Ok);
+    }
+    if rows.any(|row| row.trimmed > sequence) {
+        warn!(%pattern, position = sequence, "retention has removed messages behind this position: they are lost to this reader");
+    }
+    Ok(Ok(sequence))
+}
+
+/// Returns the sequence of the first message at or after a time.
+fn at_time<'a>(
+    rows: impl Iterator<Item = &'a Row>,
+    head: u64,
+    time: SystemTime,
+    records: &impl ReadableTable<(u32, u64), &'static [u8]>,
+) -> Result<u64, redb::Error> {
+    let nanos = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+    let mut next = head;
+    for row in rows.filter(|row| row.messages > 0) {
+        let at = first_at(records, Stretch::of(row), nanos)?;
+        next = if at < row.end { next.min(at) } else { next };
+    }
+    Ok(next)
 }
 
 /// Says that a topic does not exist.

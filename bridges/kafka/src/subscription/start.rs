@@ -5,11 +5,11 @@
 //! is not lost. Whatever appears later begins at its beginning.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use sidespan_bridge::{Error, Position, Start};
+use sidespan_bridge::{Error, Position, Start, Topic};
 use tracing::{error, info};
 
 use super::member::Member;
@@ -26,6 +26,14 @@ pub(super) struct Begin {
     pub(super) skip: SkipSet,
     /// The broker does not know yet.
     pub(super) unrecorded: bool,
+}
+
+impl Begin {
+    /// Returns what comes first, as the contract has it.
+    pub(super) fn position(&self) -> Option<(Topic, Position)> {
+        let partition = u32::try_from(self.partition.number).ok()?;
+        Some((self.partition.topic.clone(), Position { partition, sequence: self.offset }))
+    }
 }
 
 /// What a group has committed for a partition.
@@ -88,17 +96,34 @@ pub(super) fn fresh(
     Ok(match start {
         Start::Begin => at(bounds.iter().map(|bounds| bounds.low).collect()),
         Start::End => at(bounds.iter().map(|bounds| bounds.high).collect()),
-        Start::Time(time) => {
-            let millis = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-            let millis = Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX));
-            let found = catalogue::offsets(asking, partitions, millis, timeout)?;
-            at(found.into_iter().zip(&bounds).map(|(found, bounds)| found.unwrap_or(bounds.high)).collect())
-        }
+        Start::Time(time) => at(at_time(asking, partitions, &bounds, *time, timeout)?),
         Start::Position(positions) => {
             let each = partitions.iter().zip(&bounds);
             at(each.map(|(partition, bounds)| named(positions, partition, *bounds)).collect())
         }
+        Start::Resume { from, since } => {
+            let rest = at_time(asking, partitions, &bounds, *since, timeout)?;
+            let each = partitions.iter().zip(&bounds).zip(rest);
+            at(each.map(|((partition, bounds), rest)| resumed(from, partition, *bounds, rest)).collect())
+        }
     })
+}
+
+/// Finds the first message at or after a time; the epoch is the beginning.
+fn at_time(
+    asking: &Asking,
+    partitions: &[Partition],
+    bounds: &[Bounds],
+    time: SystemTime,
+    timeout: Duration,
+) -> Result<Vec<u64>, Error> {
+    let millis = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    if millis == 0 {
+        return Ok(bounds.iter().map(|bounds| bounds.low).collect());
+    }
+    let millis = Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX));
+    let found = catalogue::offsets(asking, partitions, millis, timeout)?;
+    Ok(found.into_iter().zip(bounds).map(|(found, bounds)| found.unwrap_or(bounds.high)).collect())
 }
 
 fn begin(cluster: Option<&str>, partition: &Partition, commit: Option<Commit>, bounds: Bounds) -> Begin {
@@ -133,9 +158,23 @@ fn begin(cluster: Option<&str>, partition: &Partition, commit: Option<Commit>, b
 
 fn named(positions: &[Position], partition: &Partition, bounds: Bounds) -> u64 {
     let number = u32::try_from(partition.number).ok();
-    let Some(position) = positions.iter().find(|position| Some(position.partition) == number) else {
-        return bounds.low;
-    };
+    match positions.iter().find(|position| Some(position.partition) == number) {
+        Some(position) => within(*position, partition, bounds),
+        None => bounds.low,
+    }
+}
+
+/// What lies behind the end was in a topic that was deleted: this one is of the same name only.
+fn resumed(from: &[(Topic, Position)], partition: &Partition, bounds: Bounds, rest: u64) -> u64 {
+    let number = u32::try_from(partition.number).ok();
+    let known = from
+        .iter()
+        .find(|(topic, position)| Some(position.partition) == number && *topic == partition.topic)
+        .filter(|(_, position)| position.sequence <= bounds.high);
+    known.map_or(rest, |(_, position)| within(*position, partition, bounds))
+}
+
+fn within(position: Position, partition: &Partition, bounds: Bounds) -> u64 {
     if position.sequence < bounds.low {
         error!(
             topic = %partition.topic, partition = partition.number, wanted = position.sequence, oldest = bounds.low,
@@ -178,8 +217,6 @@ fn committed(
 
 #[cfg(test)]
 mod tests {
-    use sidespan_bridge::Topic;
-
     use super::*;
 
     const BOUNDS: Bounds = Bounds { low: 10, high: 20 };
@@ -213,5 +250,16 @@ mod tests {
         let positions = [Position { partition: 1, sequence: 15 }];
         assert_eq!(named(&positions, &orders(), BOUNDS), 15);
         assert_eq!(named(&positions, &Partition { number: 0, ..orders() }, BOUNDS), 10);
+    }
+
+    #[test]
+    fn what_a_cursor_did_not_know_begins_at_a_time() {
+        let position = |sequence| Position { partition: 1, sequence };
+        let from = |topic, sequence| [(Topic::new(topic), position(sequence))];
+        assert_eq!(resumed(&from("orders", 15), &orders(), BOUNDS, 12), 15);
+        assert_eq!(resumed(&from("orders", 9), &orders(), BOUNDS, 12), 10);
+        assert_eq!(resumed(&from("orders", 21), &orders(), BOUNDS, 12), 12);
+        assert_eq!(resumed(&from("others", 15), &orders(), BOUNDS, 12), 12);
+        assert_eq!(resumed(&from("orders", 15), &Partition { number: 0, ..orders() }, BOUNDS, 12), 12);
     }
 }

@@ -237,6 +237,36 @@ async fn following_goes_on_after_the_server_was_away_and_ends_with_an_interrupt(
 }
 
 #[tokio::test]
+async fn following_a_pattern_goes_on_without_a_gap() {
+    let mut sidecar = development().await;
+    let url = sidecar.url("");
+    ended(&sidespan(&["publish", "t.a", "0", "--server", &url]).await, 0);
+    let seen = sidecar.directory().join("seen");
+    let line =
+        format!("$SIDESPAN sub 't.*' -n 3 --start begin -o json --server {url} | tee {}", seen.display());
+    let following = tokio::spawn(async move { shell(&line).await });
+    let lines = || fs::read_to_string(&seen).unwrap_or_default().lines().count();
+    eventually(PATIENCE, "a message is seen", async || lines() == 1).await;
+    sidecar.kill();
+    sidecar.start_again().await;
+    // Before the reader is back, as a rule.
+    for topic in ["t.b", "t.a"] {
+        ended(&sidespan(&["publish", topic, "1", "--server", &url]).await, 0);
+    }
+    let seen = following.await.unwrap();
+    ended(&seen, 0);
+    let topics: Vec<String> = seen
+        .stdout
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["topic"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(topics, ["t.a", "t.b", "t.a"]);
+    assert!(seen.stderr.contains("connected again\n"), "{}", seen.stderr);
+}
+
+#[tokio::test]
 async fn validate_says_what_a_configuration_means() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/embedded.yaml");
     let said = sidespan(&["validate", path]).await;

@@ -166,7 +166,8 @@ struct Progress {
 }
 
 impl Progress {
-    /// A pattern has no ids to go on from: what was shown is not shown again, at the price of a gap.
+    /// Without an id, where the broker has no positions, there is no going on: what was shown is not
+    /// shown again, at the price of a gap.
     fn start<'a>(&self, asked: &'a str) -> &'a str {
         if self.seen > 0 && self.last_id.is_none() { "end" } else { asked }
     }

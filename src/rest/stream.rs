@@ -4,10 +4,12 @@
 //! gets fewer messages. A slow reader holds up only itself, since the bridge hands out no more than a
 //! small window and the next message is asked for when the last one is written.
 
+mod cursor;
 mod events;
 mod start;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -17,6 +19,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use sidespan_bridge::{Fault, Order, Pattern, Start, Subscribe, Window};
 use tokio::time::{Instant, timeout_at};
 
+use self::cursor::Cursor;
 use self::events::Events;
 use super::head::Terms;
 use super::publish::topic;
@@ -42,14 +45,22 @@ pub(super) async fn stream(State(door): State<Arc<Door>>, request: Request) -> R
         Start::End => stored(route.outlet(), &pattern, terms.deadline).await,
         Start::Begin | Start::Time(_) | Start::Position(_) | Start::Resume { .. } => None,
     };
-    let resumable = !pattern.is_wildcard();
-    let wish = Subscribe { pattern, group: None, start, order: Order::None, window: WINDOW };
+    let now = SystemTime::now();
+    let wish = Subscribe {
+        pattern: pattern.clone(),
+        group: None,
+        start: start.clone(),
+        order: Order::None,
+        window: WINDOW,
+    };
     let subscribed = timeout_at(terms.deadline, route.outlet().bridge().subscribe(wish)).await;
     // Nothing was handed over that might be stored: a broker too slow to subscribe is not there.
     let silent =
         |_| sidespan_bridge::Error::new(Fault::Unavailable).detail("the broker did not answer in time");
     let subscription = subscribed.map_err(silent)??;
-    let events = Events::new(route, subscription, resumable, door.drain.clone(), permit);
+    // A broker without positions has nothing to go on from.
+    let cursor = subscription.begun().map(|begun| Cursor::new(pattern, &start, now, &begun));
+    let events = Events::new(route, subscription, cursor, door.drain.clone(), permit);
     let mut response = Body::from_stream(events.stream()).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

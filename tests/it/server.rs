@@ -223,6 +223,13 @@ impl Events {
         }
     }
 
+    /// Waits for the next event, and returns its id, which it must have.
+    pub(crate) async fn id(&mut self) -> String {
+        let event = self.event().await.expect("the stream goes on");
+        let id = event.lines().find_map(|line| line.strip_prefix("id: "));
+        id.unwrap_or_else(|| panic!("an id in {event:?}")).to_owned()
+    }
+
     /// Waits for the end of the stream.
     pub(crate) async fn end(&mut self) {
         while self.event().await.is_some() {}

@@ -21,9 +21,8 @@ async fn a_stream_shows_what_comes_and_counts_what_was_there() {
     let mut begin = server.follow("/v1/topics/orders/stream?start=begin", &[]).await;
     assert_eq!(begin.header("sidespan-stored-earlier"), None);
     server.publish("orders", "three").await;
-    let (id, message) = end.message().await;
+    let (_, message) = end.message().await;
     assert_eq!(text(&message), "three");
-    assert_eq!(id.as_deref(), message["position"].as_str());
     for expected in ["one", "two", "three"] {
         assert_eq!(text(&begin.message().await.1), expected);
     }
@@ -37,16 +36,42 @@ async fn a_reader_goes_on_behind_what_it_has_seen() {
     }
     let mut first = server.follow("/v1/topics/orders/stream?start=begin", &[]).await;
     first.message().await;
-    let (id, _) = first.message().await;
+    let (id, message) = first.message().await;
     let id = id.unwrap();
     drop(first);
     let mut second = server.follow("/v1/topics/orders/stream?start=begin", &[("Last-Event-ID", &id)]).await;
     assert_eq!(text(&second.message().await.1), "three");
-    let mut at = server.follow(&format!("/v1/topics/orders/stream?start={id}"), &[]).await;
+    let position = message["position"].as_str().unwrap();
+    let mut at = server.follow(&format!("/v1/topics/orders/stream?start={position}"), &[]).await;
     assert_eq!(text(&at.message().await.1), "two", "a position that is asked for is inclusive");
     server.get("/v1/topics/orders/stream?start=x").problem(400, "INVALID_REQUEST").await;
     server.get("/v1/topics/orders/stream?from=begin").problem(400, "INVALID_REQUEST").await;
-    server.get("/v1/topics/orders/stream").header("Last-Event-ID", "x").problem(400, "INVALID_REQUEST").await;
+    for (topic, id) in [("orders", "x"), ("orders", "0-1"), ("payments", id.as_str())] {
+        let path = format!("/v1/topics/{topic}/stream");
+        let problem = server.get(&path).header("Last-Event-ID", id).problem(400, "INVALID_REQUEST").await;
+        assert!(problem["detail"].as_str().unwrap().contains("Last-Event-ID"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_saw_nothing_yet_has_no_gap_and_no_history() {
+    let server = Server::start().await;
+    server.publish("orders.eu", "earlier").await;
+    for path in ["/v1/topics/orders.eu/stream", "/v1/topics/orders.*/stream", "/v1/topics/later.*/stream"] {
+        let mut first = server.follow(path, &[]).await;
+        let id = first.id().await;
+        drop(first);
+        let topic = if path.contains("later") { "later.eu" } else { "orders.eu" };
+        server.publish(topic, "meanwhile").await;
+        server.publish(topic, "next").await;
+        let id = server.follow(path, &[("Last-Event-ID", &id)]).await.id().await;
+        let mut second = server.follow(path, &[("Last-Event-ID", &id)]).await;
+        let (id, message) = second.message().await;
+        assert_eq!(text(&message), "meanwhile", "{path}");
+        drop(second);
+        let mut third = server.follow(path, &[("Last-Event-ID", &id.unwrap())]).await;
+        assert_eq!(text(&third.message().await.1), "next", "{path}");
+    }
 }
 
 #[tokio::test]
@@ -57,9 +82,11 @@ async fn a_pattern_shows_topics_that_are_made_later() {
     server.publish("payments", "not this one").await;
     server.publish("orders.us", "two").await;
     let (id, message) = events.message().await;
-    assert_eq!((id, &message["topic"], text(&message)), (None, &json!("orders.eu"), "one"));
+    assert_eq!((&message["topic"], text(&message)), (&json!("orders.eu"), "one"));
     let (_, message) = events.message().await;
     assert_eq!((&message["topic"], text(&message)), (&json!("orders.us"), "two"));
+    let mut again = server.follow("/v1/topics/orders.*/stream", &[("Last-Event-ID", &id.unwrap())]).await;
+    assert_eq!(text(&again.message().await.1), "two");
     server.get("/v1/topics/orders*/stream").problem(400, "INVALID_REQUEST").await;
 }
 

@@ -1,17 +1,16 @@
 //! The body of a stream.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use sidespan_bridge::{Delivery, Event, Position, Subscription, Verdict};
+use sidespan_bridge::{Delivery, Event, Subscription, Verdict};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use super::cursor::Cursor;
 use crate::error::Error;
 use crate::publish::Route;
 use crate::rest::message::Received;
@@ -20,9 +19,8 @@ use crate::rest::message::Received;
 pub(super) struct Events {
     route: Route,
     subscription: Box<dyn Subscription>,
-    /// The last position of each partition seen, by which a reader goes on; `None` for a pattern,
-    /// whose topics have positions of their own.
-    seen: Option<BTreeMap<u32, Position>>,
+    /// By which a reader goes on; `None` where it can't.
+    cursor: Option<Cursor>,
     heartbeat: Interval,
     drain: CancellationToken,
     /// Counts the stream as open while it lives.
@@ -33,25 +31,32 @@ impl Events {
     pub(super) fn new(
         route: Route,
         subscription: Box<dyn Subscription>,
-        resumable: bool,
+        cursor: Option<Cursor>,
         drain: CancellationToken,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let seen = resumable.then(BTreeMap::new);
-        Self { route, subscription, seen, heartbeat, drain, _permit: permit }
+        Self { route, subscription, cursor, heartbeat, drain, _permit: permit }
     }
 
     /// Returns the events as the bytes to be written.
     pub(super) fn stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-        let opening = stream::once(async { Ok(Bytes::from_static(OPENING)) });
+        let opening = self.opening();
+        let opening = stream::once(async { Ok(opening) });
         let events = stream::unfold(Some(self), |state| async move {
             let mut events = state?;
             let (bytes, more) = events.next().await?;
             Some((Ok(bytes), more.then_some(events)))
         });
         stream::StreamExt::chain(opening, events)
+    }
+
+    /// Tells when to come back, and where to go on if that is before the first message. An event
+    /// without data is not dispatched, but its id is kept.
+    fn opening(&self) -> Bytes {
+        let id = self.cursor.as_ref().map(|cursor| format!("id: {}\n", cursor.id()));
+        format!("retry: {RETRY}\n{}\n", id.unwrap_or_default()).into()
     }
 
     /// Waits for the next event; `false` with the last one.
@@ -84,13 +89,10 @@ impl Events {
         let received =
             Received::new(&message, name, position, redelivered.map(|times| times.saturating_add(1)));
         let mut event = String::with_capacity(message.weight() + 256);
-        if let (Some(seen), Some(position)) = (&mut self.seen, position) {
-            seen.insert(position.partition, position);
+        if let (Some(cursor), Some(position)) = (&mut self.cursor, position) {
+            cursor.saw(&topic, position);
             event.push_str("id: ");
-            for (index, position) in seen.values().enumerate() {
-                // Writing to a string cannot fail.
-                let _ = write!(event, "{}{position}", if index > 0 { "," } else { "" });
-            }
+            event.push_str(&cursor.id());
             event.push('\n');
         }
         let mut event = event.into_bytes();
@@ -114,7 +116,7 @@ fn failure(error: &Error) -> Bytes {
     format!("event: error\ndata: {told}\n\n").into()
 }
 
-/// A reader whose connection breaks comes back after a second.
-const OPENING: &[u8] = b"retry: 1000\n\n";
+/// Milliseconds after which a reader whose connection breaks comes back.
+const RETRY: u32 = 1000;
 /// Proxies cut connections that are silent for a minute or half of one.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -4,6 +4,7 @@ use http::HeaderMap;
 use sidespan_bridge::{Pattern, Position, Start};
 use url::form_urlencoded;
 
+use super::cursor;
 use crate::error::Error;
 
 /// Reads `?start=` and `Last-Event-ID`; the latter wins, since a browser sends both when it comes
@@ -14,7 +15,7 @@ pub(super) fn read(query: &str, headers: &HeaderMap, pattern: &Pattern) -> Resul
         start = match (name.as_ref(), value.as_ref()) {
             ("start", "begin") => Start::Begin,
             ("start", "end") => Start::End,
-            ("start", written) => Start::Position(positions("`start`", written, pattern)?),
+            ("start", written) => Start::Position(positions(written, pattern)?),
             (other, _) => {
                 let other: String = other.chars().take(80).collect();
                 return Err(Error::Invalid(format!("there is no query parameter {other:?}; known is start")));
@@ -22,27 +23,22 @@ pub(super) fn read(query: &str, headers: &HeaderMap, pattern: &Pattern) -> Resul
         };
     }
     let last = headers.get("last-event-id").map(http::HeaderValue::as_bytes).unwrap_or_default();
-    if last.is_empty() || pattern.is_wildcard() {
-        return Ok(start);
-    }
-    let last = positions("Last-Event-ID", &String::from_utf8_lossy(last), pattern)?;
-    Ok(Start::Position(last.into_iter().map(Position::next).collect()))
+    if last.is_empty() { Ok(start) } else { cursor::read(last, pattern) }
 }
 
 /// One position a partition, separated by commas.
-fn positions(what: &str, written: &str, pattern: &Pattern) -> Result<Vec<Position>, Error> {
+fn positions(written: &str, pattern: &Pattern) -> Result<Vec<Position>, Error> {
     if pattern.is_wildcard() {
-        return Err(Error::Invalid(format!(
-            "{what} of a pattern must be begin or end: a position is one topic's"
-        )));
+        let reason = "`start` of a pattern must be begin or end: a position is one topic's";
+        return Err(Error::Invalid(reason.to_owned()));
     }
     let read = |part: &str| {
         part.trim().parse::<Position>().map_err(|error| {
-            Error::Invalid(format!("{what} must be begin, end, or positions separated by commas: {error}"))
+            Error::Invalid(format!("`start` must be begin, end, or positions separated by commas: {error}"))
         })
     };
     if written.split(',').count() > MOST_POSITIONS {
-        return Err(Error::Invalid(format!("{what} has more than {MOST_POSITIONS} positions")));
+        return Err(Error::Invalid(format!("`start` has more than {MOST_POSITIONS} positions")));
     }
     let mut positions: Vec<Position> = written.split(',').map(read).collect::<Result<_, _>>()?;
     positions.sort();
@@ -54,14 +50,18 @@ const MOST_POSITIONS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use std::time::SystemTime;
 
+    use http::HeaderValue;
+    use sidespan_bridge::Topic;
+
+    use super::cursor::Cursor;
     use super::*;
 
-    fn start(query: &str, last: Option<&'static str>, pattern: &str) -> Result<Start, String> {
+    fn start(query: &str, last: Option<&str>, pattern: &str) -> Result<Start, String> {
         let mut headers = HeaderMap::new();
         if let Some(last) = last {
-            headers.insert("last-event-id", HeaderValue::from_static(last));
+            headers.insert("last-event-id", HeaderValue::from_str(last).unwrap());
         }
         read(query, &headers, &Pattern::parse(pattern).unwrap()).map_err(|error| error.to_string())
     }
@@ -72,8 +72,12 @@ mod tests {
         assert_eq!(start("", None, "t"), Ok(Start::End));
         assert_eq!(start("start=begin", None, "t"), Ok(Start::Begin));
         assert_eq!(start("start=0-7", None, "t"), Ok(Start::Position(vec![at(0, 7)])));
-        assert_eq!(start("start=end", Some("1-4,0-7"), "t"), Ok(Start::Position(vec![at(0, 8), at(1, 5)])));
-        assert_eq!(start("start=begin", Some("0-7"), "t.*"), Ok(Start::Begin));
+        assert_eq!(start("start=1-4,0-7", None, "t"), Ok(Start::Position(vec![at(0, 7), at(1, 4)])));
+        let from = vec![(Topic::new("t.a"), at(0, 7))];
+        let pattern = Pattern::parse("t.*").unwrap();
+        let id = Cursor::new(pattern, &Start::End, SystemTime::now(), &from).id();
+        let resumed = Start::Resume { from, since: SystemTime::UNIX_EPOCH };
+        assert_eq!(start("start=begin", Some(&id), "t.*"), Ok(resumed));
         assert_eq!(start("start=begin", Some(""), "t"), Ok(Start::Begin));
     }
 
@@ -82,6 +86,6 @@ mod tests {
         assert!(start("start=now", None, "t").unwrap_err().contains("begin, end, or positions"));
         assert!(start("from=begin", None, "t").unwrap_err().contains("known is start"));
         assert!(start("start=0-1", None, "t.*").unwrap_err().contains("one topic's"));
-        assert!(start("", Some("x"), "t").unwrap_err().contains("Last-Event-ID"));
+        assert!(start("", Some("0-7"), "t").unwrap_err().contains("Last-Event-ID"));
     }
 }

@@ -77,11 +77,13 @@ impl<'de> Visitor<'de> for Written {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
-        let Some(name) = map.next_key::<String>()? else { return Err(unexpected()) };
-        let secret = match (name.as_str(), map.next_value()?) {
-            ("env", Secret::Text(env)) => Secret::Env(EnvSecret { env }),
-            ("file", Secret::Text(file)) => Secret::File(FileSecret { file: file.into() }),
-            _ => return Err(unexpected()),
+        // A name that is neither may be the secret itself: it must not get into an error's path.
+        let name = map.next_key::<String>()?.filter(|name| name == "env" || name == "file");
+        let Some(name) = name else { return Err(unexpected()) };
+        let secret = match map.next_value()? {
+            Secret::Text(env) if name == "env" => Secret::Env(EnvSecret { env }),
+            Secret::Text(file) => Secret::File(FileSecret { file: file.into() }),
+            Secret::Env(_) | Secret::File(_) => return Err(unexpected()),
         };
         match map.next_key::<String>()? {
             None => Ok(secret),
@@ -152,6 +154,7 @@ pub enum SecretError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Settings;
 
     #[test]
     fn a_secret_is_never_shown() {
@@ -169,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_a_text_or_says_where_it_is() {
-        let read = |json| serde_json::from_str::<Secret>(json);
+        let read = |json| Settings::new("s", serde_json::from_str(json).unwrap()).parse::<Secret>();
         assert_eq!(read(r#"{"env": "A"}"#).unwrap(), Secret::Env(EnvSecret { env: "A".into() }));
         assert_eq!(read(r#"{"file": "/a"}"#).unwrap(), Secret::File(FileSecret { file: "/a".into() }));
         for wrong in [

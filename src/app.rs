@@ -129,7 +129,8 @@ pub async fn run(config: Config, say: impl FnOnce(&Config, &Bound)) -> Result<En
     }
     tokio::select! {
         ended = running => {
-            tracing::info!(?ended, "stopped");
+            let Ended { attempts_left, held, connections_cut } = ended;
+            tracing::info!(attempts_left, held, connections_cut, "stopped");
             Ok(ended)
         }
         () = told() => Err(RunError::Interrupted),

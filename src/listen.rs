@@ -124,8 +124,12 @@ pub async fn serve(
     if let Some(path) = socket {
         let _ = std::fs::remove_file(path);
     }
-    // Both end together once the last request is answered.
-    let _ = timeout_at(Instant::now() + grace, graceful.shutdown()).await;
+    // A connection that has said that it is done may still have its task to end.
+    let finished = async {
+        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
+    };
+    let _ = timeout_at(Instant::now() + grace, finished).await;
     while connections.try_join_next().is_some() {}
     let cut = connections.len();
     connections.shutdown().await;

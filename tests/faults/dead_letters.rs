@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sidespan_test_support::Client;
+use sidespan_test_support::history::Order;
 use tokio::time::timeout;
-
-use crate::history::Order;
 
 /// Reads a stream of dead letters until nothing more comes for a while.
 pub(crate) async fn read(url: &str) -> BTreeSet<Order> {

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use sidespan_test_support::history::{History, Order};
 use sidespan_test_support::{Answer, Client, Random, Webhook, eventually};
 use tokio::task::JoinSet;
 
 use crate::dead_letters;
-use crate::history::{History, Order};
 
 const KEYS: usize = 40;
 /// How many messages publishers may be ahead of the deliveries, so that what is killed is killed

@@ -14,7 +14,6 @@
 )]
 
 mod dead_letters;
-mod history;
 mod load;
 
 use std::time::Duration;

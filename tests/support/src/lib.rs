@@ -3,7 +3,7 @@
 //! No test starts a process by itself: [`Process`] makes sure that what was started ends with
 //! the test run, also when that is interrupted or killed. On it stand [`Kafka`] and [`Sidecar`].
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
-//! publishing side. The rest is what such tests share: [`eventually()`], [`free_port`], [`Random`].
+//! publishing side. [`history`] writes down what happened and checks it. The rest is what such tests share: [`eventually()`], [`free_port`], [`Random`].
 //!
 //! What fails here fails the test: functions panic with what they saw and where the log is.
 
@@ -22,6 +22,8 @@ pub use process::{Process, Signal};
 pub use random::{Random, unique_name};
 pub use sidecar::{Ended, Launch, Sidecar};
 pub use webhook::{Answer, Received, Webhook};
+
+pub mod history;
 
 mod client;
 mod eventually;

@@ -1,13 +1,15 @@
-//! What happened, and whether it was as promised.
+//! What happened to keyed messages, and whether it was as promised.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A message: the key's number, and the place among the key's messages, from 0.
+/// A message, known by its key and its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Order {
-    pub(crate) key: usize,
-    pub(crate) number: usize,
+pub struct Order {
+    /// The key's number.
+    pub key: usize,
+    /// The place among the key's messages, from 0.
+    pub number: usize,
 }
 
 impl fmt::Display for Order {
@@ -18,7 +20,7 @@ impl fmt::Display for Order {
 
 impl Order {
     /// Reads a body that a publisher wrote.
-    pub(crate) fn read(body: &str) -> Self {
+    pub fn read(body: &str) -> Self {
         let (key, number) = body.split_once(' ').expect("a body that this run published");
         Self { key: key.parse().expect("a key"), number: number.parse().expect("a number") }
     }
@@ -26,7 +28,7 @@ impl Order {
 
 /// Every publish and every delivery attempt, in the order in which they were seen.
 #[derive(Debug, Default)]
-pub(crate) struct History {
+pub struct History {
     stored: BTreeMap<Order, usize>,
     publishes_failed: usize,
     attempts: Vec<Attempt>,
@@ -42,17 +44,17 @@ struct Attempt {
 
 impl History {
     /// Notes a publish that was answered 2xx.
-    pub(crate) fn stored(&mut self, order: Order) {
+    pub fn stored(&mut self, order: Order) {
         *self.stored.entry(order).or_default() += 1;
     }
 
     /// Notes a publish that was not answered 2xx; it is made again.
-    pub(crate) fn publish_failed(&mut self) {
+    pub fn publish_failed(&mut self) {
         self.publishes_failed += 1;
     }
 
     /// Notes a delivery attempt, and whether the webhook answers 2xx.
-    pub(crate) fn attempt(&mut self, order: Order, accepted: bool) {
+    pub fn attempt(&mut self, order: Order, accepted: bool) {
         self.attempts.push(Attempt { order, accepted });
         if accepted {
             *self.accepted.entry(order).or_default() += 1;
@@ -60,27 +62,27 @@ impl History {
     }
 
     /// Notes the dead letters that are stored.
-    pub(crate) fn dead(&mut self, letters: BTreeSet<Order>) {
+    pub fn dead(&mut self, letters: BTreeSet<Order>) {
         self.dead.extend(letters);
     }
 
     /// Returns how many messages were accepted or are dead letters.
-    pub(crate) fn settled(&self) -> usize {
+    pub fn settled(&self) -> usize {
         self.accepted.len() + self.dead.iter().filter(|order| !self.accepted.contains_key(order)).count()
     }
 
     /// Returns how many different messages the webhook accepted.
-    pub(crate) fn delivered(&self) -> usize {
+    pub fn delivered(&self) -> usize {
         self.accepted.len()
     }
 
     /// Returns how many stored messages the webhook has not accepted yet.
-    pub(crate) fn lead(&self) -> usize {
+    pub fn lead(&self) -> usize {
         self.stored.len().saturating_sub(self.accepted.len())
     }
 
     /// Checks every promise and returns the figures, or what was broken.
-    pub(crate) fn check(&self, published: usize, kills: usize) -> Result<Figures, Vec<String>> {
+    pub fn check(&self, published: usize, kills: usize) -> Result<Figures, Vec<String>> {
         let mut broken = Vec::new();
         if self.stored.len() != published {
             broken.push(format!("{} of {published} messages were answered 2xx", self.stored.len()));
@@ -136,7 +138,7 @@ impl History {
 
 /// The figures of a run that kept its promises.
 #[derive(Debug)]
-pub(crate) struct Figures {
+pub struct Figures {
     published: usize,
     kills: usize,
     publishes_failed: usize,

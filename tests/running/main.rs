@@ -1,0 +1,56 @@
+//! The running server: probes, stopping, Kafka's troubles, members that take turns, secrets.
+//!
+//! The processes, brokers and webhooks are real: what is tested here is what only shows once all
+//! the parts stand together.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and its figures are for the person who reads them"
+)]
+
+#[cfg(feature = "kafka")]
+mod broker;
+#[cfg(feature = "kafka")]
+mod records;
+#[cfg(feature = "kafka")]
+mod rolling;
+mod secrets;
+mod starting;
+mod stopping;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sidespan_test_support::{Client, Ended, Response, Sidecar};
+
+const SIDESPAN: &str = env!("CARGO_BIN_EXE_sidespan");
+
+/// How long anything may take that should be done soon.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Returns what `/readyz` says, and with which status.
+async fn readiness(sidecar: &Sidecar) -> (u16, Value) {
+    let answer = Client::new().get(&sidecar.admin_url("/readyz")).send().await.unwrap();
+    (answer.status.as_u16(), answer.json())
+}
+
+/// Publishes a message to a topic and returns the answer.
+async fn publish(sidecar: &Sidecar, topic: &str, body: &str) -> Response {
+    let url = sidecar.url(&format!("/v1/topics/{topic}/messages"));
+    Client::new().post(&url, body.to_owned()).header("content-type", "text/plain").send().await.unwrap()
+}
+
+/// Publishes a message to a topic, which must be stored.
+async fn store(sidecar: &Sidecar, topic: &str, body: &str) -> Value {
+    let answer = publish(sidecar, topic, body).await;
+    assert_eq!(answer.status, 200, "{body}: {}", answer.text());
+    answer.json()
+}
+
+#[track_caller]
+fn ended_with(ended: &Ended, code: i32) {
+    assert_eq!(ended.status.code(), Some(code), "{}\n{}", ended.stdout, ended.stderr);
+}

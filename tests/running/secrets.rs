@@ -1,0 +1,125 @@
+//! Secrets stay where they are, also when what they are for fails and everything is logged.
+
+use sidespan_test_support::{Answer, Client, Ended, Launch, Webhook, eventually};
+
+use crate::{PATIENCE, SIDESPAN, readiness, store};
+
+const SIGNING: &str = "whsec_c2VjcmV0LXRoYXQtbm9ib2R5LW1heS1zZWUtMzItYnk=";
+/// Not as secrets are written, and perhaps one nevertheless.
+const UNFIT: &str = "hunter2hunter2hunter2hunter2hunter2";
+const BARE_SIGNING: &str = "c2VjcmV0LXRoYXQtbm9ib2R5LW1heS1zZWUtMzItYnk";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signing_secret_is_never_said() {
+    let webhook = Webhook::start(|_| Answer::status(500)).await;
+    for level in ["debug", "trace"] {
+        let config = format!(
+            "version: 1\nservice: shop\nlog: {{level: {level}}}\nbridges: {{local: {{kind: embedded, dir: data}}}}\n\
+             topics: {{orders: {{}}}}\n\
+             subscriptions:\n  billing:\n    topic: orders\n    start: begin\n    \
+             push: {{url: '{}', secrets: ['{SIGNING}', {{env: OTHER_SECRET}}]}}\n    \
+             retry: {{backoff: {{base: 5ms, cap: 10ms}}, max_attempts: 3}}\n\
+             \x20 refused:\n    topic: orders\n    start: begin\n    \
+             push: {{url: 'http://127.0.0.1:1/', secrets: ['{SIGNING}']}}\n\
+             \x20 unset:\n    topic: orders\n    push: {{url: '{0}', secrets: [{{env: BAD_SECRET}}]}}\n\
+             \x20 unfit:\n    topic: orders\n    push: {{url: '{0}', secrets: ['{UNFIT}']}}\n",
+            webhook.url("/")
+        );
+        let other = "whsec_b3RoZXIgc2VjcmV0IG5vYm9keSBtYXkgc2VlIDMyIGI=";
+        let bad = "whsec_not-base64-but-still-a-secret!";
+        let launch = Launch::new(SIDESPAN).config(&config);
+        let mut sidecar = launch.env("OTHER_SECRET", other).env("BAD_SECRET", bad).start().await;
+        store(&sidecar, "orders", "x").await;
+        let mut said = String::new();
+        eventually(PATIENCE, "all of it fails and says so", async || {
+            said = readiness(&sidecar).await.1.to_string();
+            said.contains("\"dead_lettered\":1") && said.contains("\"endpoint\"") && said.contains("retrying")
+        })
+        .await;
+        let ended = sidecar.stop().await;
+        assert!(ended.stderr.contains("DEBUG"), "the log is at its level: {}", ended.stderr);
+        for secret in [BARE_SIGNING, UNFIT, &other[6..40], &bad[6..30]] {
+            is_not_said(secret, &said, &ended);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_the_configuration_repeats_no_secret() {
+    let with = |push: &str| {
+        format!(
+            "version: 1\nservice: s\nbridges: {{b: {{kind: embedded, dir: d}}}}\ntopics: {{t: {{}}}}\n\
+             subscriptions: {{a: {{topic: t, push: {{{push}}}}}}}\n"
+        )
+    };
+    let secret = "hunter2hunter2hunter2";
+    for push in [
+        format!("url: 'http://127.0.0.1/', secrets: '{secret}'"),
+        format!("url: 'http://127.0.0.1/', secrets: [{{text: {secret}}}]"),
+        format!("url: 'http://127.0.0.1/', secret: '{secret}'"),
+        format!("url: 'http://user:{secret}@127.0.0.1/'"),
+        format!("url: 'http://user:{secret}@127.0.0.1:port/'"),
+    ] {
+        let ended = Launch::new(SIDESPAN).config(&with(&push)).run_to_end().await;
+        assert_eq!(ended.status.code(), Some(78), "{push}\n{}", ended.stderr);
+        is_not_said(secret, "", &ended);
+    }
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_for_kafka_is_never_said() {
+    let kafka = sidespan_test_support::Kafka::shared().await;
+    let secret = "correct-horse-battery";
+    // This broker asks for no password: the client fails at it in its own words.
+    let config = format!(
+        "version: 1\nservice: shop\nlog: {{level: 'trace'}}\nbridges:\n  main:\n    kind: kafka\n    \
+         brokers: ['{}']\n    properties:\n      security.protocol: sasl_plaintext\n      \
+         sasl.mechanisms: PLAIN\n      sasl.username: shop\n      sasl.password: {secret}\n      \
+         debug: 'security,broker'\ntopics: {{orders: {{}}}}\n\
+         subscriptions: {{billing: {{topic: orders, push: {{url: 'http://127.0.0.1:1/'}}}}}}\n",
+        kafka.address()
+    );
+    let mut sidecar = Launch::new(SIDESPAN).config(&config).start().await;
+    let mut said = String::new();
+    eventually(PATIENCE, "both say why they are not ready", async || {
+        let (status, report) = readiness(&sidecar).await;
+        said = report.to_string();
+        status == 503
+            && report["bridges"][0]["error"].as_str().is_some_and(|error| error != "not asked yet")
+            && report["subscriptions"][0]["state"] == "retrying"
+    })
+    .await;
+    println!("sasl with a broker that has none: {said}");
+    let publish = Client::new().post(&sidecar.url("/v1/topics/orders/messages"), "x");
+    let answer = publish.header("sidespan-timeout", "3s").send().await.unwrap();
+    assert!(answer.status.is_server_error() || answer.status == 403, "{}", answer.status);
+    said.push_str(answer.text());
+    let ended = sidecar.stop().await;
+    is_not_said(secret, &said, &ended);
+
+    let checked = Launch::new(SIDESPAN).config(&config);
+    for arguments in
+        [&["check", "sidespan.yaml", "--timeout", "3s"][..], &["validate", "sidespan.yaml", "-o", "json"]]
+    {
+        let ended = Launch::new(SIDESPAN).config(&config).arguments(arguments).run_to_end().await;
+        is_not_said(secret, "", &ended);
+    }
+    let wrong = config.replace("sasl.password", "sasl.passwort");
+    let ended = checked.config(&wrong).run_to_end().await;
+    assert_eq!(ended.status.code(), Some(78), "{}", ended.stderr);
+    is_not_said(secret, "", &ended);
+    let wrong = config.replace(secret, &format!("[{secret}]"));
+    let ended = Launch::new(SIDESPAN).config(&wrong).run_to_end().await;
+    assert_eq!(ended.status.code(), Some(78), "{}", ended.stderr);
+    is_not_said(secret, "", &ended);
+}
+
+#[track_caller]
+fn is_not_said(secret: &str, answers: &str, ended: &Ended) {
+    for (place, text) in [("answers", answers), ("stdout", &ended.stdout), ("stderr", &ended.stderr)] {
+        if let Some(line) = text.lines().find(|line| line.contains(secret)) {
+            panic!("the secret {secret:?} is in {place}: {line}");
+        }
+    }
+}

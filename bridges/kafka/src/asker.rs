@@ -10,7 +10,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use sidespan_bridge::Error;
+use sidespan_bridge::{Error, Fault};
 use tokio::time::sleep;
 
 use crate::link::Link;
@@ -40,7 +40,24 @@ impl Asker {
         question: impl FnOnce(&Asking) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let client = self.client()?;
-        blocking::call(move || question(&client)).await
+        let asked = Arc::clone(&client);
+        let answer = blocking::call(move || question(&asked)).await;
+        if let Err(error) = &answer
+            && matches!(error.fault, Fault::Timeout | Fault::Unavailable)
+            && !self.link.is_down()
+        {
+            self.forget(client);
+        }
+        answer
+    }
+
+    /// Lets go of a client that got no answer though the cluster can be reached: it may have
+    /// forgotten all brokers for good (librdkafka issue 5301). The next question makes another.
+    fn forget(&self, client: Arc<Asking>) {
+        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = current.take_if(|current| Arc::ptr_eq(current, &client));
+        drop(current);
+        blocking::drop_apart((client, taken), || {});
     }
 
     /// Returns the client, for questions that are asked off the executor anyway.

@@ -167,6 +167,8 @@ fn read(topic: &MetadataTopic) -> Result<Found, Error> {
 
 /// Kafka's own topics (`__consumer_offsets`): no pattern stands for them.
 pub(crate) const INTERNAL_PREFIX: &str = "__";
+/// To ask for any topic is enough to see that the cluster answers, and cheaper than to ask for all.
+pub(crate) const ANY_TOPIC: &str = "__consumer_offsets";
 const NAME_LIMIT: usize = 249;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod ownership;
 mod shard;
 mod shared;
 mod start;
+mod stranded;
 mod token;
 mod waiting;
 
@@ -44,6 +45,7 @@ use member::{Change, Member};
 use ownership::{CALL, Ownership};
 use shared::{Shared, Turn};
 use start::Begin;
+use stranded::Stranded;
 
 /// Reads what a group, or a cursor, is to get.
 pub(crate) struct KafkaSubscription {
@@ -68,7 +70,7 @@ pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
     let Plan { config, to, asker, link, mute } = plan;
     let (sender, changes) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new((to.window, to.order), to.group.is_some(), mute, sender.clone()));
-    let member = Member::new(sender, link);
+    let member = Member::new(sender, Arc::clone(&link));
     let consumer: Arc<BaseConsumer<Member>> =
         blocking::call(move || Ok(Arc::new(config.create_with_context(member).map_err(fault::of_call)?)))
             .await?;
@@ -76,7 +78,7 @@ pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
     let (served, serves, end) = (Arc::clone(&consumer), Arc::clone(&shared), CancellationToken::new());
     let quit = end.clone();
     let ended = blocking::thread("kafka-serve", move || {
-        serve(&served, &serves, &quit);
+        serve(&served, &serves, &link, &quit);
         drop(served);
     })?;
     let serving = Serving { end: end.drop_guard(), ended };
@@ -234,7 +236,8 @@ impl Drop for KafkaSubscription {
 ///
 /// On a thread of its own, because the client does not tell an empty queue from an event that it
 /// has dealt with: only a poll that waits is sure to leave nothing behind.
-fn serve(consumer: &BaseConsumer<Member>, shared: &Shared, over: &CancellationToken) {
+fn serve(consumer: &BaseConsumer<Member>, shared: &Shared, link: &Link, over: &CancellationToken) {
+    let mut stranded = Stranded::default();
     while !over.is_cancelled() {
         match consumer.poll(TICK) {
             None => {}
@@ -245,10 +248,16 @@ fn serve(consumer: &BaseConsumer<Member>, shared: &Shared, over: &CancellationTo
                 return;
             }
             Some(Err(error)) => {
+                stranded.hear(&error);
                 if let Some(error) = end_of(error) {
                     shared.end(Err(error));
                 }
             }
+        }
+        if stranded.is_certain(consumer, link) {
+            error!("the client finds no broker though others do: the subscription begins anew");
+            shared.end(Err(Fault::Unavailable.into()));
+            return;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The client that sends, and the watch over it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ pub(super) type Sending = ThreadedProducer<Reports>;
 /// Takes what the client tells.
 pub(crate) struct Reports {
     link: Arc<Link>,
+    /// The client has told that all brokers are down, and has not been seen to reach one since.
+    alone: AtomicBool,
+    /// Another client has taken over: what this one still says of the cluster is old.
+    abandoned: AtomicBool,
 }
 
 impl Producer {
@@ -63,7 +68,9 @@ impl Producer {
     pub(crate) async fn reach(&self, timeout: Duration) -> Result<(), Error> {
         let answered = self
             .ask(timeout, |client, timeout| {
-                client.fetch_metadata(Some(ANY_TOPIC), timeout).map(drop).map_err(fault::of_call)
+                client.fetch_metadata(Some(catalogue::ANY_TOPIC), timeout).map_err(fault::of_call)?;
+                client.context().alone.store(false, Ordering::Release);
+                Ok(())
             })
             .await;
         if answered.is_ok() {
@@ -89,6 +96,39 @@ impl Producer {
         }
     }
 
+    /// Puts a new client in the place of one that finds no broker though a new one does: a broker that
+    /// the cluster takes for gone says for a moment that there are none, and a race within the
+    /// client (librdkafka issue 5301) can then keep it from ever looking for them again.
+    async fn replace_if_stranded(&self) -> bool {
+        let is_alone = |client: Arc<Sending>| client.context().alone.load(Ordering::Acquire);
+        if !self.client().is_ok_and(is_alone) {
+            return false;
+        }
+        let (config, link) = (self.config.clone(), Arc::clone(&self.link));
+        let made = blocking::call(move || {
+            let client = make(&config, &link).map_err(fault::of_call)?;
+            let answered = client.client().fetch_metadata(Some(catalogue::ANY_TOPIC), PATIENCE);
+            Ok((client, answered.is_ok()))
+        });
+        let Ok((client, answers)) = made.await else { return false };
+        let client = Arc::new(client);
+        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = match current.as_mut() {
+            Some(current) if answers => std::mem::replace(current, client),
+            // No better than the other, or the bridge was closed meanwhile.
+            Some(_) | None => client,
+        };
+        let replaced = answers && current.is_some();
+        drop(current);
+        stale.context().abandoned.store(true, Ordering::Release);
+        blocking::drop_apart(stale, || {});
+        if replaced {
+            error!("the kafka client finds no broker though one answers, and was made anew");
+            self.link.is_back();
+        }
+        replaced
+    }
+
     /// Lets go of the cluster. What is still on its way is given up.
     pub(super) fn let_go(&self) {
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +144,12 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.link.hear(&error, reason);
+        if error.rdkafka_error_code() == Some(Code::AllBrokersDown) {
+            self.alone.store(true, Ordering::Release);
+        }
+        if !self.abandoned.load(Ordering::Acquire) {
+            self.link.hear(&error, reason);
+        }
     }
 }
 
@@ -123,6 +168,10 @@ impl ProducerContext for Reports {
                     local: false,
                 })
             }
+            // It may have been sent long ago, and only its answer is missing.
+            Err((error, _)) if self.abandoned.load(Ordering::Acquire) => {
+                Err(Error::new(Fault::Timeout).because(error.clone()))
+            }
             Err((error, _)) => {
                 if error.rdkafka_error_code() == Some(Code::Fatal) {
                     self.link.doubt.notify_one();
@@ -137,6 +186,7 @@ impl ProducerContext for Reports {
 /// Finds out that the cluster is away though nobody said so, and that it is back.
 pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
     let mut before = budget.progress();
+    let mut failures: u32 = 0;
     loop {
         tokio::select! {
             () = producer.link.doubt.notified() => {}
@@ -147,31 +197,65 @@ pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
         let stuck = now.0 > 0 && before.0 > 0 && now.1 == before.1;
         before = now;
         if !stuck && !producer.link.is_down() {
+            failures = 0;
             continue;
         }
         if let Err(error) = producer.reach(PATIENCE).await
             && producer.client().is_ok()
         {
+            failures = failures.wrapping_add(1);
             if stuck {
                 warn!(%error, messages = now.0, "kafka does not answer while messages are on their way");
             }
             producer.link.is_lost();
+            if failures.is_multiple_of(STRANDED) && producer.replace_if_stranded().await {
+                continue;
+            }
             sleep(PAUSE).await;
         }
     }
 }
 
 fn make(config: &ClientConfig, link: &Arc<Link>) -> Result<Sending, KafkaError> {
-    config.create_with_context(Reports { link: Arc::clone(link) })
+    config.create_with_context(Reports {
+        link: Arc::clone(link),
+        alone: AtomicBool::new(false),
+        abandoned: AtomicBool::new(false),
+    })
 }
 
 fn position(partition: i32, offset: i64) -> Option<Position> {
     Some(Position { partition: partition.try_into().ok()?, sequence: offset.try_into().ok()? })
 }
 
-/// To ask for any topic is enough to see that the cluster answers, and cheaper than to ask for all.
-const ANY_TOPIC: &str = "__consumer_offsets";
 const WATCH: Duration = Duration::from_secs(1);
 /// How long a cluster may take to answer before it is called away.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// At every so many questions without an answer a new client asks too.
+const STRANDED: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use sidespan_test_support::{Kafka, eventually, free_port};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_finds_no_broker_is_replaced_once_another_finds_one() {
+        let kafka = Kafka::shared().await;
+        let link = Arc::new(Link::default());
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", format!("127.0.0.1:{}", free_port()));
+        let stranded = make(&config, &link).unwrap();
+        config.set("bootstrap.servers", kafka.address());
+        let client = Mutex::new(Some(Arc::new(stranded)));
+        let producer = Arc::new(Producer { config, link: Arc::clone(&link), client });
+        let watching = tokio::spawn(watch(Arc::clone(&producer), Arc::default()));
+        let patience = Duration::from_secs(30);
+        eventually(patience, "it is known to reach nobody", async || link.is_down()).await;
+        eventually(patience, "it was replaced", async || !link.is_down()).await;
+        producer.reach(PATIENCE).await.unwrap();
+        watching.abort();
+    }
+}

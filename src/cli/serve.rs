@@ -42,7 +42,8 @@ impl Development {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A configuration that cannot be read ends it with exit code 78 before anything is bound. SIGTERM and
-SIGINT finish what is in flight, within the deadlines of `drain`.
+SIGINT finish what is in flight, within the deadlines of `drain`: exit code 0. What a deadline or a
+second signal cuts off comes again after the next start: exit code 1.
 
 Example:
   sidespan serve --config sidespan.yaml")]

@@ -1,6 +1,6 @@
 //! What Sidespan is told to do, valid by construction.
 //!
-//! [`file`] is what a person types; [`Config`] is what it means: names are resolved, defaults
+//! [`mod@file`] is what a person types; [`Config`] is what it means: names are resolved, defaults
 //! filled in, contradictions refused. Nothing beyond this module sees raw input.
 
 mod development;

@@ -7,9 +7,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
@@ -205,7 +206,9 @@ impl App {
         let bounds = Bounds { connections: config.limits.max_connections, idle: config.limits.idle_timeout };
         let mut doors = JoinSet::new();
         let mut open = |listener: Listener, router: axum::Router| {
-            doors.spawn(listen::serve(listener, router, bounds, closing.clone(), drain.shutdown()));
+            // The other half is for what the brokers have yet to be told.
+            let grace = drain.shutdown() / 2;
+            doors.spawn(listen::serve(listener, router, bounds, closing.clone(), grace));
         };
         let services = guard(&listeners.services).protect(rest::router(door.clone()));
         open(listeners.services, services);
@@ -217,20 +220,21 @@ impl App {
 
         stop.await;
         let unfinished = drain.deliveries().await;
+        let deadline = Instant::now() + drain.shutdown();
         closing.cancel();
         drop(preparing);
-        let connections_cut = doors.join_all().await.iter().sum();
+        let (held, cut) = tokio::join!(drain.close(deadline), doors.join_all());
+        let connections_cut = cut.iter().sum();
         door.tasks().close();
-        let held = drain.close().await;
-        let _ = timeout(drain.shutdown(), door.tasks().wait()).await;
-        let deadline = Instant::now() + drain.shutdown();
-        for outlet in outlets.values() {
-            let closed = timeout(drain.shutdown() + Duration::from_secs(1), outlet.bridge().close(deadline));
-            if closed.await.is_err() {
-                tracing::warn!(bridge = %outlet.name(), "the bridge did not close in time");
-            }
-        }
+        let _ = timeout_at(deadline, door.tasks().wait()).await;
+        join_all(outlets.values().map(|outlet| close(outlet, deadline))).await;
         Ended { attempts_left: unfinished.attempts, held, connections_cut }
+    }
+}
+
+async fn close(outlet: &Outlet, deadline: Instant) {
+    if timeout_at(deadline + GRACE, outlet.bridge().close(deadline)).await.is_err() {
+        tracing::warn!(bridge = %outlet.name(), "the bridge did not close in time");
     }
 }
 
@@ -249,3 +253,6 @@ fn subscriptions(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<
     };
     config.subscriptions.iter().filter_map(start).collect()
 }
+
+/// What a bridge may take beyond the deadline that it was given.
+const GRACE: Duration = Duration::from_secs(1);

@@ -63,8 +63,7 @@ impl Drain {
 
     /// Phase two, for the subscriptions: hands over what was settled and leaves the groups. Returns
     /// how many messages were held and stay with their brokers.
-    pub async fn close(&self) -> usize {
-        let deadline = Instant::now() + self.deadlines.shutdown;
+    pub async fn close(&self, deadline: Instant) -> usize {
         let left = join_all(self.subscriptions.iter().map(|running| running.close(deadline))).await;
         left.iter().map(|left| left.held).sum()
     }

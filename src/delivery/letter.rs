@@ -40,8 +40,8 @@ impl Parcel {
     }
 }
 
-/// A message's own id where the receiver's libraries take it; else a hash of what names the message
-/// at its origin, partition included. What the broker gives no name at all gets one that lasts as
+/// A message's own id where that is unique by itself; else a hash of what names the message at its
+/// origin, partition included, since receivers drop what has an id that they have seen. What the broker gives no name at all gets one that lasts as
 /// long as we hold it.
 fn id(bridge: &str, delivery: &Delivery) -> Box<str> {
     let Delivery { message, topic, position, .. } = delivery;
@@ -50,7 +50,7 @@ fn id(bridge: &str, delivery: &Delivery) -> Box<str> {
         return fingerprint([b"event", attribute("ce-source"), attribute("ce-id")]);
     }
     match (&message.id, position) {
-        (Some(id), _) if is_plain(id) => id.clone(),
+        (Some(id), _) if is_unique(id) => id.clone(),
         (Some(id), _) => fingerprint([b"id", bridge.as_bytes(), topic.as_str().as_bytes(), id.as_bytes()]),
         (None, Some(position)) => fingerprint([
             b"position",
@@ -63,12 +63,10 @@ fn id(bridge: &str, delivery: &Delivery) -> Box<str> {
     }
 }
 
-fn is_plain(id: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(legal)
+/// Sidespan's own ids are, and so are callers' UUIDs; a `17` names a message only within its topic.
+fn is_unique(id: &str) -> bool {
+    Uuid::try_parse(id).is_ok() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
-
-const LONGEST_ID: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -114,11 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_id_is_kept_and_any_other_is_hashed() {
-        assert_eq!(&*id_of(named("a-b_C9"), 0), "a-b_C9");
-        for odd in ["a.b", "", "ü", "a b", &"x".repeat(300)] {
+    fn an_id_that_is_unique_is_kept_and_any_other_is_hashed_with_its_topic() {
+        let own = "01a1f96b-e812-718a-83fa-390940893943";
+        assert_eq!(&*id_of(named(own), 0), own);
+        for odd in ["17", "a-b_C9", "a.b", "", "ü", "a b", "{01a1f96b-e812-718a-83fa-390940893943}"] {
             let id = id_of(named(odd), 0);
-            assert!(is_plain(&id) && *id != *odd, "{odd}");
+            assert!(is_unique(&id) && *id != *odd, "{odd}");
         }
     }
 

@@ -25,7 +25,7 @@ async fn a_message_arrives_as_it_was_published() {
             payload: Some(Bytes::from_static(b"\0\xff{}")),
             content_type: Some("application/x-odd; a=b".into()),
             key: Some(Bytes::from_static(b"k 1%\xff")),
-            id: Some("order_1-A".into()),
+            id: Some("01a1f96b-e812-718a-83fa-390940893943".into()),
             headers: vec![
                 header("Color", b"red"),
                 header("color", b"light blue"),
@@ -46,7 +46,7 @@ async fn a_message_arrives_as_it_was_published() {
     assert_eq!(&got.body[..], b"\0\xff{}");
     assert_eq!(got.header("content-type"), "application/x-odd; a=b");
     assert_eq!(got.header("content-length"), "4");
-    assert_eq!(got.header("webhook-id"), "order_1-A");
+    assert_eq!(got.header("webhook-id"), "01a1f96b-e812-718a-83fa-390940893943");
     assert!(got.header("webhook-timestamp").parse::<u64>().unwrap() > 1_700_000_000);
     assert!(!got.headers.contains_key("webhook-signature"));
     assert_eq!(got.header("sidespan-topic"), "orders");

@@ -41,6 +41,7 @@ pub(super) struct DeadLetters {
     place: DeadLetterPlace,
     publisher: Arc<dyn Publisher>,
     subscription: Box<str>,
+    group: Box<str>,
     bridge: Box<str>,
 }
 
@@ -50,6 +51,7 @@ impl DeadLetters {
             publisher: place.bridge.publisher(),
             place,
             subscription: subscription.name.as_str().into(),
+            group: subscription.group.clone(),
             bridge: subscription.bridge.as_str().into(),
         }
     }
@@ -155,7 +157,8 @@ impl DeadLetters {
         let position = letter.position?;
         Some(fingerprint([
             b"dead letter",
-            self.subscription.as_bytes(),
+            // The name alone may be another service's too.
+            self.group.as_bytes(),
             self.bridge.as_bytes(),
             letter.topic.as_str().as_bytes(),
             &position.partition.to_be_bytes(),

@@ -26,9 +26,16 @@ pub(super) struct Breaker {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Closed { probes: u32, probe_at: Instant },
+    Closed {
+        probes: u32,
+        probe_at: Instant,
+    },
     Gone,
-    Open { misses: u32 },
+    /// `asked`: until when the endpoint wants to be left alone, by the misses so far.
+    Open {
+        misses: u32,
+        asked: Option<Instant>,
+    },
 }
 
 impl State {
@@ -50,7 +57,7 @@ impl Breaker {
     /// not too long for somebody who waits for the endpoint to come back.
     pub(super) fn new(base: Duration, cap: Duration) -> Self {
         Self {
-            state: watch::Sender::new(State::Open { misses: 0 }),
+            state: watch::Sender::new(State::Open { misses: 0, asked: None }),
             turn: Semaphore::new(1),
             base,
             cap: cap.min(LONGEST_WAIT),
@@ -115,29 +122,36 @@ impl Breaker {
         asked: Option<Duration>,
         probed: bool,
     ) -> (State, Option<Change>) {
-        let closed = |probes| {
+        let now = Instant::now();
+        let asked = asked.map(|asked| now + asked.min(self.asked));
+        let closed = |probes, asked: Option<Instant>| {
             let wait = retry::backoff(self.base, self.cap, probes, 0.5 + retry::roll() / 2.0);
-            let wait = asked.map_or(wait, |asked| wait.max(asked.min(self.asked)));
-            State::Closed { probes, probe_at: Instant::now() + wait }
+            State::Closed { probes, probe_at: asked.unwrap_or(now).max(now + wait) }
         };
         match (state, meaning) {
             (State::Gone, _) => (state, None),
             (_, Meaning::Gone) => (State::Gone, Some(Change::Gone)),
-            (State::Open { misses }, Meaning::Unavailable) if misses + 1 >= MISSES => {
-                (closed(1), Some(Change::Closed))
+            (State::Open { misses, asked: before }, Meaning::Unavailable) => {
+                let asked = asked.max(before);
+                if misses + 1 >= MISSES {
+                    (closed(1, asked), Some(Change::Closed))
+                } else {
+                    (State::Open { misses: misses + 1, asked }, None)
+                }
             }
-            (State::Open { misses }, Meaning::Unavailable) => (State::Open { misses: misses + 1 }, None),
             // No answer to a probe is no sign of life.
             (State::Closed { probes, .. }, Meaning::Unavailable | Meaning::Failed) if probed => {
-                (closed(probes.saturating_add(1)), None)
+                (closed(probes.saturating_add(1), asked), None)
             }
             (State::Closed { .. }, Meaning::Unavailable | Meaning::Failed) => (state, None),
             (State::Closed { .. }, Meaning::Accepted | Meaning::Refused) => {
-                (State::Open { misses: 0 }, Some(Change::Opened))
+                (State::Open { misses: 0, asked: None }, Some(Change::Opened))
             }
             // Timeouts say nothing either way.
             (State::Open { .. }, Meaning::Failed) => (state, None),
-            (State::Open { .. }, Meaning::Accepted | Meaning::Refused) => (State::Open { misses: 0 }, None),
+            (State::Open { .. }, Meaning::Accepted | Meaning::Refused) => {
+                (State::Open { misses: 0, asked: None }, None)
+            }
         }
     }
 }
@@ -223,6 +237,17 @@ mod tests {
         let probe = breaker.pass().await;
         let before = Instant::now();
         probe.report(Meaning::Unavailable, Some(Duration::from_millis(300)));
+        let _probe = breaker.pass().await;
+        assert!(before.elapsed() >= Duration::from_millis(300));
+    }
+
+    #[tokio::test]
+    async fn the_longest_wait_asked_for_before_the_way_closed_is_kept() {
+        let breaker = Breaker::new(BASE, LONGEST_WAIT);
+        let before = Instant::now();
+        for asked in [Some(Duration::from_millis(300)), None, None] {
+            breaker.pass().await.report(Meaning::Unavailable, asked);
+        }
         let _probe = breaker.pass().await;
         assert!(before.elapsed() >= Duration::from_millis(300));
     }

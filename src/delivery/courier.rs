@@ -170,7 +170,12 @@ impl Courier<'_> {
         tracing::debug!(subscription = %subscription.name, id = %self.letter.id, %reply, ?after, "will try again");
         let recovery = async {
             match meaning {
-                Meaning::Unavailable => breaker.recovery().await,
+                Meaning::Unavailable => {
+                    // That another message was taken does not lift what was asked for this one.
+                    let asked = asked(reply).unwrap_or_default().min(subscription.retry.cap);
+                    sleep(asked).await;
+                    breaker.recovery().await;
+                }
                 Meaning::Accepted | Meaning::Failed | Meaning::Gone | Meaning::Refused => {
                     std::future::pending().await
                 }

@@ -184,15 +184,16 @@ impl Group {
             }
         };
         let missing = !state.wanted.is_empty();
-        let rested = state.rest.is_none_or(|rest| rest <= now);
-        if wants_more && !state.reading && rested && (missing || state.has_more()) {
+        // A rest that is over must not wake those who have no use for more.
+        let rest = state.rest.filter(|rest| *rest > now);
+        if wants_more && !state.reading && rest.is_none() && (missing || state.has_more()) {
             state.reading = true;
             let group = Arc::clone(self);
             tokio::task::spawn_blocking(move || group.fill());
         }
         match handed {
             Some(handed) => Next::Message(Box::new(handed)),
-            None => Next::Wait(state.board.next_due().into_iter().chain(state.rest).min()),
+            None => Next::Wait(state.board.next_due().into_iter().chain(rest).min()),
         }
     }
 
@@ -399,3 +400,28 @@ const LOW: usize = 32;
 const MOST_UNSETTLED: usize = 65_536;
 /// A delay is cut to this, as instants have an end.
 const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use sidespan_bridge::Settings;
+
+    use super::*;
+    use crate::log::Limits;
+    use crate::store::Store;
+
+    #[test]
+    fn a_rest_that_is_over_does_not_keep_a_member_awake_that_has_no_room() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let opened = Store::open(&dir.path().join("log")).unwrap();
+        let settings = Settings::new("s", json!({"dir": dir.path()})).parse().unwrap();
+        let limits = Limits::new(&settings);
+        let log = Log::new(dir.path().to_owned(), limits, opened.store, opened.index, Vec::new());
+        let group = Group::private(&log, Pattern::parse("a").unwrap(), 0);
+        let window = Window { messages: 0, bytes: 0 };
+        group.join(1, &Pattern::parse("a").unwrap(), Order::None, window, Seat::default()).unwrap();
+        group.lock().rest = Some(Instant::now());
+        let next = group.next(1);
+        assert!(matches!(next, Next::Wait(None)), "{next:?}");
+    }
+}

@@ -9,7 +9,8 @@
 //! Then the store is closed and opened anew, again and again until a commit works; publishes are
 //! refused meanwhile. Whether the commit that failed has happened is looked up afterwards: if not,
 //! its publishers are told that nothing was stored; if it has, that nobody knows, since a disk that
-//! failed to flush may have lost what it still shows.
+//! failed to flush may have lost what it still shows. The next flush would not tell: the system
+//! takes those pages for written. So the whole file is written once more first.
 
 mod answer;
 mod draft;
@@ -57,6 +58,8 @@ struct Trouble {
     fault: Fault,
     /// A commit that may have happened.
     doubt: Option<(u64, Vec<Answer>)>,
+    /// A flush has failed: what the file shows may not be on the disk.
+    adrift: bool,
     pause: Duration,
     /// That the store cannot be opened anew was said.
     said: bool,
@@ -211,8 +214,11 @@ impl Committer {
         let before = old.as_ref().map(|old| old.pause).or(relapse);
         let pause = before.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
         let said = old.as_ref().is_some_and(|old| old.said);
+        // Where there was no space, nothing was lost of what had been written.
+        let unflushed = doubt.is_some() && fault != Fault::StorageFull;
+        let adrift = unflushed || old.as_ref().is_some_and(|old| old.adrift);
         let doubt = doubt.or(old.and_then(|old| old.doubt));
-        self.trouble = Some(Trouble { fault, doubt, pause, said });
+        self.trouble = Some(Trouble { fault, doubt, adrift, pause, said });
         // At once, so that reading goes on while nothing can be written.
         self.reopen();
     }
@@ -221,10 +227,12 @@ impl Committer {
     fn recover(&mut self) -> bool {
         let pause = self.trouble.as_ref().map_or(FIRST_PAUSE, |trouble| trouble.pause);
         let closing = self.log.queue.pause(Instant::now() + pause);
+        self.anchor();
         if !self.log.store.is_open() {
             self.reopen();
         }
-        if self.log.store.is_open() && self.transact(Vec::new(), &unsaved(&self.log), false) {
+        let adrift = self.trouble.as_ref().is_some_and(|trouble| trouble.adrift);
+        if self.log.store.is_open() && !adrift && self.transact(Vec::new(), &unsaved(&self.log), false) {
             self.trouble = None;
             self.recovered = Some((Instant::now(), pause));
             self.log.queue.accept();
@@ -236,6 +244,16 @@ impl Committer {
             self.give_up();
         }
         closing
+    }
+
+    /// After a flush that failed, has the disk take everything once more before more is built on it.
+    fn anchor(&mut self) {
+        let Some(trouble) = self.trouble.as_mut().filter(|trouble| trouble.adrift) else { return };
+        match self.log.store.renew() {
+            Ok(()) => trouble.adrift = false,
+            Err(error) => debug!(%error, "the embedded log still cannot be flushed"),
+        }
+        self.log.resume();
     }
 
     fn reopen(&mut self) {

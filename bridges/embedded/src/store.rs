@@ -4,6 +4,7 @@
 //! handle can be dropped and opened again while the bridge lives; whoever reads meanwhile is told
 //! that the store is not there at the moment.
 
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +114,15 @@ impl Store {
         Ok(repaired)
     }
 
+    /// Closes the database, has the disk take all of the file once more, and opens it again.
+    pub(crate) fn renew(&self) -> Result<(), redb::Error> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        drop(database.take());
+        rewrite(&self.file)?;
+        *database = Some(open(&self.file)?.0);
+        Ok(())
+    }
+
     /// Reads anew all but the messages.
     pub(crate) fn reload(&self) -> Result<(Index, Vec<Saved>), redb::Error> {
         self.read(|txn| Ok((read_index(txn)?, read_groups(txn)?.0)))
@@ -170,7 +180,7 @@ fn mend_tail(file: &Path) -> std::io::Result<bool> {
     let is_log = length > PAGE && {
         let mut magic = [0; MAGIC.len()];
         let mut log = std::fs::File::open(file)?;
-        std::io::Read::read_exact(&mut log, &mut magic)?;
+        log.read_exact(&mut magic)?;
         magic == *MAGIC
     };
     if !is_log || length.is_multiple_of(PAGE) {
@@ -179,6 +189,21 @@ fn mend_tail(file: &Path) -> std::io::Result<bool> {
     let log = std::fs::OpenOptions::new().write(true).open(file)?;
     log.set_len(length.next_multiple_of(PAGE))?;
     Ok(true)
+}
+
+/// Writes every page of a file as it is and flushes it. Pages of zeros may be holes and stay so;
+/// pages that cannot be read stay as they are.
+fn rewrite(file: &Path) -> std::io::Result<()> {
+    let mut log = std::fs::OpenOptions::new().read(true).write(true).open(file)?;
+    let mut page = [0; PAGE as usize];
+    for at in (0..log.metadata()?.len()).step_by(PAGE as usize) {
+        log.seek(SeekFrom::Start(at))?;
+        if log.read_exact(&mut page).is_ok() && page.iter().any(|byte| *byte != 0) {
+            log.seek(SeekFrom::Start(at))?;
+            log.write_all(&page)?;
+        }
+    }
+    log.sync_all()
 }
 
 /// Tells whether the file is new. Where it is not, opening it writes nothing, so that a log can be
@@ -235,3 +260,35 @@ const MAGIC: &[u8; 4] = b"redb";
 const COMPACT_FROM: u64 = 64 << 20;
 /// A file is compacted when it is this many times larger than what it holds.
 const COMPACT_RATIO: u64 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_written_once_more_is_what_it_was() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = dir.path().join("log");
+        let store = Store::open(&file).unwrap().store;
+        let bodies: Vec<Vec<u8>> = (0..200_u32).map(|n| n.to_le_bytes().repeat(2000)).collect();
+        let fill = |txn: &WriteTransaction| {
+            let mut records = txn.open_table(RECORDS)?;
+            for (sequence, body) in bodies.iter().enumerate() {
+                records.insert((7, sequence as u64), body.as_slice())?;
+            }
+            Ok(())
+        };
+        store.write(fill, &mut false).unwrap();
+        store.shut();
+        let before = std::fs::read(&file).unwrap();
+        rewrite(&file).unwrap();
+        assert!(std::fs::read(&file).unwrap() == before);
+        store.renew().unwrap();
+        let found = store.read(|txn| {
+            let records = txn.open_table(RECORDS)?;
+            let rows = records.iter()?.map(|row| Ok(row?.1.value().to_vec()));
+            rows.collect::<Result<Vec<_>, redb::Error>>()
+        });
+        assert_eq!(found.unwrap(), bodies);
+    }
+}

@@ -200,7 +200,7 @@ impl Log {
                 messages += ordinal.saturating_sub(stamp.ordinal);
                 see(stamp);
             }
-            for (.., record) in pick(txn, known.as_slice())?.records {
+            for (.., record) in pick(txn, known.as_slice(), usize::MAX)?.records {
                 see(record.stamp);
             }
             Ok((messages, oldest))

@@ -36,7 +36,7 @@ pub(crate) struct Found {
     pub(crate) records: Vec<(u64, u32, Record)>,
     /// What is there and cannot be read.
     pub(crate) damaged: Vec<(u64, u32)>,
-    /// The whole of each stretch was read.
+    /// All that was asked for was read; else only up to the last record.
     pub(crate) complete: bool,
 }
 
@@ -82,15 +82,22 @@ pub(crate) fn merge(
     Ok(found)
 }
 
-/// Reads single messages; those that are gone are left out.
-pub(crate) fn pick(txn: &ReadTransaction, wanted: &[(u64, u32)]) -> Result<Found, redb::Error> {
+/// Reads single messages, which are given ascending; those that are gone are left out.
+pub(crate) fn pick(txn: &ReadTransaction, wanted: &[(u64, u32)], bytes: usize) -> Result<Found, redb::Error> {
     let table = txn.open_table(RECORDS)?;
-    let mut found = Found { complete: true, ..Found::default() };
+    let mut found = Found::default();
+    let mut taken = 0;
     for (sequence, topic) in wanted.iter().copied() {
+        if taken >= bytes {
+            return Ok(found);
+        }
         match table.get((topic, sequence)) {
             Ok(None) => {}
             Ok(Some(row)) => match Record::read(topic, sequence, &Bytes::copy_from_slice(row.value())) {
-                Some(record) => found.records.push((sequence, topic, record)),
+                Some(record) => {
+                    taken += record.message.weight();
+                    found.records.push((sequence, topic, record));
+                }
                 None => found.damaged.push((sequence, topic)),
             },
             Err(error) => match redb::Error::from(error) {
@@ -99,6 +106,7 @@ pub(crate) fn pick(txn: &ReadTransaction, wanted: &[(u64, u32)]) -> Result<Found
             },
         }
     }
+    found.complete = true;
     Ok(found)
 }
 

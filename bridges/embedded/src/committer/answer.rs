@@ -47,9 +47,22 @@ pub(super) fn carry_out(draft: &mut Draft<'_>, job: &Job) -> Result<Outcome, red
         Job::Create { topic, .. } => Ok(Outcome::Done(draft.create(topic).map(drop))),
         Job::Found { name, pattern, start, .. } => draft.found(name, pattern, start).map(Outcome::Done),
         Job::Publish { topic, messages, .. } => {
-            let outcomes = messages.iter().map(|message| match draft.create(topic) {
-                Ok(id) => draft.publish(id, message),
-                Err(error) => Ok(Err(error)),
+            let mut full: Option<String> = None;
+            let outcomes = messages.iter().map(|message| {
+                // None may overtake one that there was no room for.
+                if let Some(full) = &full {
+                    return Ok(Err(Error::new(Fault::StorageFull).detail(full.as_str())));
+                }
+                let outcome = match draft.create(topic) {
+                    Ok(id) => draft.publish(id, message)?,
+                    Err(error) => Err(error),
+                };
+                full = outcome
+                    .as_ref()
+                    .err()
+                    .filter(|error| error.fault == Fault::StorageFull)
+                    .map(ToString::to_string);
+                Ok(outcome)
             });
             outcomes.collect::<Result<_, _>>().map(Outcome::Receipts)
         }

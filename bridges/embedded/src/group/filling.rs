@@ -28,7 +28,7 @@ impl Group {
             (state.plan(&self.log), state.generation)
         };
         let found = self.log.store.read(|txn| match &plan {
-            Plan::Pick(wanted) => pick(txn, wanted),
+            Plan::Pick(wanted) => pick(txn, wanted, BATCH_BYTES),
             Plan::Merge(stretches, _) => merge(txn, stretches, BATCH, BATCH_BYTES),
         });
         let mut state = self.lock();
@@ -51,7 +51,9 @@ impl Group {
     }
 
     fn picked(&self, state: &mut State, wanted: &[(u64, u32)], found: Found) {
-        for (sequence, _) in wanted {
+        let last = found.records.last().map_or(0, |(sequence, ..)| *sequence);
+        let reached = if found.complete { u64::MAX } else { last };
+        for (sequence, _) in wanted.iter().take_while(|(sequence, _)| *sequence <= reached) {
             if !found.records.iter().any(|(there, ..)| there == sequence) {
                 // Removed by retention, or damaged: it cannot be given any more.
                 state.backlog.remove(sequence);

@@ -69,6 +69,45 @@ async fn an_unsettled_cursor_is_never_passed() {
 }
 
 #[tokio::test]
+async fn nothing_overtakes_a_message_that_there_was_no_room_for() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let bridge = try_open(dir.path(), small()).unwrap();
+    let _inbox = subscribe(&*bridge, "a", Some("billing"), Start::Begin).await;
+    let batch = (0..20).map(|n| text(&"x".repeat(if n < 18 { 15_000 } else { 10 }))).collect();
+    let outcomes = bridge.publisher().publish(&topic("a"), batch, soon()).await;
+    let faults: Vec<_> = outcomes.into_iter().map(|outcome| outcome.err().map(|error| error.fault)).collect();
+    let stored = faults.iter().take_while(|fault| fault.is_none()).count();
+    assert!((1..18).contains(&stored), "{stored}");
+    assert!(faults[stored..].iter().all(|fault| *fault == Some(Fault::StorageFull)), "{faults:?}");
+}
+
+#[tokio::test]
+async fn large_messages_that_were_not_settled_all_come_again_in_order() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let bridge = open(dir.path());
+    let mut inbox = subscribe(&*bridge, "a", Some("g"), Start::Begin).await;
+    let bodies: Vec<String> = (0..8).map(|n| format!("{n} {}", "x".repeat(300_000))).collect();
+    for body in &bodies {
+        publish(&*bridge, "a", text(body)).await.unwrap();
+    }
+    let mut held = Vec::new();
+    for expected in &bodies {
+        let delivery = next(&mut *inbox).await;
+        assert!(body(&delivery) == *expected);
+        held.push(delivery);
+    }
+    bridge.close(soon()).await;
+    drop((held, inbox, bridge));
+    let bridge = open(dir.path());
+    let mut inbox = subscribe(&*bridge, "a", Some("g"), Start::Begin).await;
+    for expected in &bodies {
+        let delivery = next(&mut *inbox).await;
+        assert!(body(&delivery) == *expected);
+        assert_eq!(delivery.ack.settle(Verdict::Accept).await, Settlement::Confirmed);
+    }
+}
+
+#[tokio::test]
 async fn old_messages_are_given_up_where_the_settings_say_so() {
     let dir = tempfile::TempDir::new().unwrap();
     let keys = json!({"max_message": "16KiB", "retention": {"size": "256KiB", "discard": "old"}});

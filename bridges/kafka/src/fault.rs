@@ -18,6 +18,7 @@ pub(crate) fn of_delivery(error: KafkaError) -> Error {
         None => Fault::Timeout,
         Some(code) => match of_code(code) {
             Fault::Unavailable if code != Code::PurgeQueue => Fault::Timeout,
+            Fault::Rejected if !is_refusal(code) => Fault::Timeout,
             fault => fault,
         },
     };
@@ -33,6 +34,20 @@ pub(crate) fn of_handover(error: KafkaError) -> Error {
     // It was not taken, so the outcome is known.
     let fault = if fault == Fault::Timeout { Fault::Unavailable } else { fault };
     Error::new(fault).because(error)
+}
+
+/// Tells whether a broker says so of what it has looked at and not stored. Of others nobody knows: an
+/// answer that can't be read, a broker that failed half-way, a sequence that it has seen before.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidRecord
+            | Code::InvalidRequiredAcks
+            | Code::InvalidTimestamp
+            | Code::PolicyViolation
+            | Code::UnsupportedCompressionType
+            | Code::UnsupportedForMessageFormat
+    )
 }
 
 fn of_code(code: Code) -> Fault {
@@ -88,6 +103,10 @@ mod tests {
             Code::PurgeInflight,
             Code::Fatal,
             Code::NotEnoughReplicasAfterAppend,
+            Code::BadMessage,
+            Code::DuplicateSequenceNumber,
+            Code::OutOfOrderSequenceNumber,
+            Code::Unknown,
         ] {
             assert_eq!(of_delivery(KafkaError::MessageProduction(code)).fault, Fault::Timeout, "{code:?}");
         }

@@ -131,10 +131,12 @@ impl Budget {
         let bytes = weight + OVERHEAD;
         let messages = self.messages.fetch_add(1, Ordering::AcqRel);
         let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let permit = Permit { budget: Arc::clone(self), bytes };
         // One message always passes, so that none is too large for ever.
-        let fits = messages < MESSAGES && (before == 0 || before + bytes <= BYTES);
-        fits.then_some(permit)
+        if messages < MESSAGES && (before == 0 || before + bytes <= BYTES) {
+            return Some(Permit { budget: Arc::clone(self), bytes });
+        }
+        self.give_back(bytes);
+        None
     }
 
     /// Returns how many messages are on their way, and a number that moves when they do.
@@ -151,15 +153,19 @@ impl Budget {
             emptied.await;
         }
     }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if self.messages.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.empty.notify_waiters();
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.budget.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         self.budget.finished.fetch_add(1, Ordering::AcqRel);
-        if self.budget.messages.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.budget.empty.notify_waiters();
-        }
+        self.budget.give_back(self.bytes);
     }
 }
 
@@ -191,7 +197,9 @@ mod tests {
     fn the_budget_refuses_past_its_bound_and_recovers() {
         let budget = Arc::new(Budget::default());
         let large = budget.admit(BYTES).unwrap();
+        let before = budget.progress();
         assert!(budget.admit(1).is_none());
+        assert_eq!(budget.progress(), before, "a refusal is no progress, and hides no broker that hangs");
         drop(large);
         let held: Vec<Permit> = (0..MESSAGES).map(|_| budget.admit(1).unwrap()).collect();
         assert!(budget.admit(1).is_none());

@@ -313,3 +313,53 @@ impl Ready {
         Some(epoch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rdkafka::config::ClientConfig;
+    use rdkafka::consumer::BaseConsumer;
+    use sidespan_bridge::{Settle, Topic, Verdict};
+
+    use super::super::member::Member;
+    use super::*;
+    use crate::offsets::SkipSet;
+
+    const EPOCH: Epoch = Epoch(1);
+
+    /// Returns a token of a partition that is read no further for want of room.
+    fn parked(durable: bool) -> (Arc<Shared>, Box<Token>) {
+        let (changes, _) = mpsc::unbounded_channel();
+        let member = Member::new(changes.clone(), Arc::default());
+        let mut config = ClientConfig::new();
+        config.set("group.id", "g").set("bootstrap.servers", "127.0.0.1:1");
+        let consumer: Arc<BaseConsumer<Member>> = Arc::new(config.create_with_context(member).unwrap());
+        let queue = consumer.split_partition_queue("orders", 0).unwrap();
+        let shared =
+            Arc::new(Shared::new((Window::default(), Order::None), durable, Arc::default(), changes));
+        let partition = Partition { topic: Topic::new("orders"), number: 0 };
+        let mut owned = Owned::new(partition, EPOCH, queue, 0, SkipSet::default());
+        owned.parked = true;
+        let token = Box::new(Token::new(Arc::clone(&shared), &owned, 0, Message::default()));
+        shared.lock().shards.insert(EPOCH, owned);
+        (shared, token)
+    }
+
+    #[test]
+    fn a_partition_that_was_out_of_room_is_read_again_whatever_made_room() {
+        let release = Verdict::Release { after: Duration::ZERO };
+        for (durable, verdict) in [(true, Verdict::Accept), (false, Verdict::Accept), (false, release)] {
+            let (shared, token) = parked(durable);
+            drop(token.settle(verdict));
+            assert_eq!(shared.ready.pop(), Some(EPOCH), "durable: {durable}, {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_delay_without_end_is_a_long_one() {
+        let (shared, token) = parked(true);
+        drop(token.settle(Verdict::Release { after: Duration::MAX }));
+        assert!(shared.lock().waiting.due().is_some_and(|due| due > Instant::now()));
+    }
+}

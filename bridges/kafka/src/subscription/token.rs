@@ -1,6 +1,7 @@
 //! The duty to settle one message of a partition.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sidespan_bridge::{Epoch, Message, Settle, Settled, Settlement, Verdict};
 use tokio::sync::watch;
@@ -54,14 +55,19 @@ impl Settle for Token {
             // A cursor settles nothing, and so it releases nothing.
             Verdict::Release { .. } if !shared.durable => {
                 owned.settle(offset);
+                let unparked = owned.unpark();
                 state.let_go(epoch, message.weight());
                 drop(state);
+                if unparked {
+                    shared.ready.push(epoch);
+                }
                 shared.ready.wake.notify_one();
                 Settled::ready(Settlement::Stale)
             }
             Verdict::Release { after } => {
                 if !leaving {
-                    shared.release(&mut state, Instant::now() + after, epoch, offset, message);
+                    let due = Instant::now() + after.min(LONGEST_DELAY);
+                    shared.release(&mut state, due, epoch, offset, message);
                 }
                 drop(state);
                 shared.ready.wake.notify_one();
@@ -79,3 +85,6 @@ async fn confirmed(shared: Arc<Shared>, mut progress: watch::Receiver<Progress>,
         _ => Settlement::Stale,
     }
 }
+
+/// A delay is cut to this, as instants have an end.
+const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -171,6 +171,10 @@ impl Committer {
 /// Commits until the subscription is gone.
 fn work(jobs: &mpsc::Receiver<Job>) {
     while let Ok(Job { consumer, list, reply }) = jobs.recv() {
+        // Nobody waits any more: by now its partitions may belong to others.
+        if reply.is_closed() {
+            continue;
+        }
         let answer = consumer.commit(&list, CommitMode::Sync);
         // Let go first: whoever awaits the answer may be about to drop the consumer.
         drop(consumer);

@@ -46,7 +46,7 @@ impl Ownership {
             };
             match change {
                 None => break,
-                Some(Change::Assigned(partitions)) => self.assigned(partitions).await,
+                Some(Change::Assigned(partitions)) => self.assigned(partitions, true).await,
                 Some(Change::Revoked { partitions, lost }) => self.revoked(partitions, lost).await,
                 Some(Change::OutOfRange(epoch)) => self.out_of_range(epoch).await,
             }
@@ -68,9 +68,10 @@ impl Ownership {
         }
     }
 
-    async fn assigned(&self, partitions: Vec<Partition>) {
+    /// Takes partitions over. What the group had settled ahead counts only if the log is `whole`.
+    async fn assigned(&self, partitions: Vec<Partition>, whole: bool) {
         let begins = tokio::select! {
-            begins = self.resume(partitions.clone()) => begins,
+            begins = self.resume(partitions.clone(), whole) => begins,
             () = self.over.cancelled() => Vec::new(),
         };
         let unknown = begins.is_empty() && !partitions.is_empty();
@@ -82,12 +83,12 @@ impl Ownership {
     }
 
     /// Finds where to go on, however long the broker takes, and records what it does not know.
-    async fn resume(&self, partitions: Vec<Partition>) -> Vec<Begin> {
+    async fn resume(&self, partitions: Vec<Partition>, whole: bool) -> Vec<Begin> {
         if partitions.is_empty() {
             return Vec::new();
         }
         loop {
-            match self.try_resume(partitions.clone()).await {
+            match self.try_resume(partitions.clone(), whole).await {
                 Ok(begins) => return begins,
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -98,10 +99,10 @@ impl Ownership {
         }
     }
 
-    async fn try_resume(&self, partitions: Vec<Partition>) -> Result<Vec<Begin>, Error> {
+    async fn try_resume(&self, partitions: Vec<Partition>, whole: bool) -> Result<Vec<Begin>, Error> {
         let (consumer, cluster, durable) =
             (Arc::clone(&self.consumer), self.cluster.clone(), self.shared.durable);
-        let begins = self
+        let mut begins = self
             .asker
             .ask(move |asking| {
                 if durable {
@@ -111,6 +112,9 @@ impl Ownership {
                 }
             })
             .await?;
+        for begin in begins.iter_mut().filter(|_| !whole) {
+            (begin.skip, begin.unrecorded) = (SkipSet::default(), true);
+        }
         if durable {
             self.record(&begins).await?;
         }
@@ -251,7 +255,8 @@ impl Ownership {
         let partitions = vec![partition];
         self.give_up(&partitions, false).await;
         self.answer(partitions.clone(), false).await;
-        self.assigned(partitions).await;
+        // A log that was cut short has other messages by now where some were settled.
+        self.assigned(partitions, false).await;
     }
 }
 

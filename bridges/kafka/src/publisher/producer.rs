@@ -1,14 +1,15 @@
 //! The client that sends, and the watch over it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
-use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use sidespan_bridge::{Error, Fault, Guarantee, Position, Receipt, Topic};
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -26,7 +27,7 @@ pub(crate) struct Producer {
     client: Mutex<Option<Arc<Sending>>>,
 }
 
-pub(super) type Sending = ThreadedProducer<Reports>;
+pub(super) type Sending = BaseProducer<Reports>;
 
 /// Takes what the client tells.
 pub(crate) struct Reports {
@@ -40,7 +41,7 @@ pub(crate) struct Reports {
 impl Producer {
     pub(super) fn new(config: ClientConfig, link: Arc<Link>) -> Result<Self, KafkaError> {
         let client = make(&config, &link)?;
-        Ok(Self { config, link, client: Mutex::new(Some(Arc::new(client))) })
+        Ok(Self { config, link, client: Mutex::new(Some(client)) })
     }
 
     /// Returns the client; an error once the bridge is closed.
@@ -88,7 +89,7 @@ impl Producer {
         error!(%code, reason, "the kafka producer cannot go on and is made anew");
         match make(&self.config, &self.link) {
             Ok(client) => {
-                if let Some(dead) = current.replace(Arc::new(client)) {
+                if let Some(dead) = current.replace(client) {
                     blocking::drop_apart(dead, || {});
                 }
             }
@@ -111,7 +112,6 @@ impl Producer {
             Ok((client, answered.is_ok()))
         });
         let Ok((client, answers)) = made.await else { return false };
-        let client = Arc::new(client);
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         let stale = match current.as_mut() {
             Some(current) if answers => std::mem::replace(current, client),
@@ -216,18 +216,38 @@ pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
     }
 }
 
-fn make(config: &ClientConfig, link: &Arc<Link>) -> Result<Sending, KafkaError> {
-    config.create_with_context(Reports {
+/// Makes a client, and the thread that hears what becomes of its messages.
+///
+/// The client library's own thread asks ten times a second, and each time goes round idly for the
+/// last millisecond of its wait: a hundredth of a processor with nothing to do.
+fn make(config: &ClientConfig, link: &Arc<Link>) -> Result<Arc<Sending>, KafkaError> {
+    let reports = Reports {
         link: Arc::clone(link),
         alone: AtomicBool::new(false),
         abandoned: AtomicBool::new(false),
-    })
+    };
+    let client: Arc<Sending> = Arc::new(config.create_with_context(reports)?);
+    let heard = Arc::downgrade(&client);
+    let started = thread::Builder::new().name("kafka-produce".to_owned()).spawn(move || listen(&heard));
+    match started {
+        Ok(_) => Ok(client),
+        Err(error) => Err(KafkaError::ClientCreation(error.to_string())),
+    }
+}
+
+/// Hears what becomes of messages. Ends with the client, and may be the one to let go of it.
+fn listen(client: &Weak<Sending>) {
+    while let Some(client) = client.upgrade() {
+        client.poll(TICK);
+    }
 }
 
 fn position(partition: i32, offset: i64) -> Option<Position> {
     Some(Position { partition: partition.try_into().ok()?, sequence: offset.try_into().ok()? })
 }
 
+/// How soon the thread that listens notices that the client is not needed any more.
+const TICK: Duration = Duration::from_secs(1);
 const WATCH: Duration = Duration::from_secs(1);
 /// How long a cluster may take to answer before it is called away.
 const PATIENCE: Duration = Duration::from_secs(2);

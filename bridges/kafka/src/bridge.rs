@@ -124,6 +124,8 @@ impl Bridge for KafkaBridge {
         if let Some(topic) = to.pattern.literal() {
             check_name(topic.as_str())?;
         }
+        // What no name holds would be read as an expression, and match more than the pattern does.
+        check_name(&to.pattern.as_str().replace(['*', '>'], "-"))?;
         if self.link.is_down() {
             return Err(self.link.explain(&self.settings.brokers));
         }

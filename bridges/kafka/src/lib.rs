@@ -26,7 +26,9 @@
 //!
 //! The client gathers messages into requests of up to `batch.size` (1 MB), and the broker refuses a
 //! request that is larger than a topic's `max.message.bytes` as a whole: where that is lower than 1 MB, set
-//! `batch.size` below it in `properties`.
+//! `batch.size` below it in `properties`. What was refused only because of its neighbours is
+//! `Rejected`, with that advice; to tell, the bridge asks for the topic's configuration. Where it may
+//! not see that, all of such a request is `TooLarge`.
 //!
 //! # Receiving
 //!

@@ -8,6 +8,7 @@
 //! Nothing is handed over while the cluster is known to be away, or for a topic that does not
 //! exist: once handed over, a message can't be taken back.
 
+mod largest;
 mod outcome;
 mod producer;
 mod sender;
@@ -27,6 +28,7 @@ use crate::catalogue::check_name;
 use crate::link::Link;
 use crate::settings::KafkaSettings;
 
+use largest::Largest;
 use outcome::{Batch, Budget};
 pub(crate) use producer::Producer;
 use sender::{Sender, Submission};
@@ -36,7 +38,8 @@ pub(crate) struct KafkaPublisher {
     queue: mpsc::UnboundedSender<Submission>,
     budget: Arc<Budget>,
     link: Arc<Link>,
-    largest: usize,
+    max_message: usize,
+    largest: Arc<Largest>,
     closing: AtomicBool,
 }
 
@@ -65,7 +68,8 @@ pub(crate) fn open(
         queue,
         budget,
         link: Arc::clone(link),
-        largest: usize::try_from(settings.max_message.0).unwrap_or(usize::MAX),
+        max_message: usize::try_from(settings.max_message.0).unwrap_or(usize::MAX),
+        largest: Arc::new(Largest::new(settings.asker(service))),
         closing: AtomicBool::new(false),
     };
     Ok((Arc::new(publisher), Engine { producer, tasks }))
@@ -103,12 +107,19 @@ impl Publisher for KafkaPublisher {
         }
         let batch = Batch::new(messages.len());
         let mut accepted = Vec::with_capacity(messages.len());
+        // Of what is refused here nothing is to be asked.
+        let size = |message: &Message| {
+            if message.weight() > self.max_message { usize::MAX } else { largest::alone(message) }
+        };
+        let sizes: Vec<usize> = messages.iter().map(size).collect();
         let mut full = false;
         for (index, message) in messages.into_iter().enumerate() {
             let weight = message.weight();
-            if weight > self.largest {
-                let detail =
-                    format!("the message is larger than `max_message` of the bridge, {} bytes", self.largest);
+            if weight > self.max_message {
+                let detail = format!(
+                    "the message is larger than `max_message` of the bridge, {} bytes",
+                    self.max_message
+                );
                 batch.conclude(index, Err(Error::new(Fault::TooLarge).detail(detail)));
                 continue;
             }
@@ -127,9 +138,17 @@ impl Publisher for KafkaPublisher {
                 submission.refuse(|| Fault::Unavailable.into());
             }
         }
+        let (topic, largest) = (topic.clone(), Arc::clone(&self.largest));
         async move {
             let _ = timeout_at(deadline, batch.until_concluded()).await;
-            batch.outcomes()
+            let mut outcomes = batch.outcomes();
+            let in_doubt = |(outcome, size): (&Result<Receipt, Error>, &usize)| {
+                *size < usize::MAX && matches!(outcome, Err(error) if error.fault == Fault::TooLarge)
+            };
+            if outcomes.iter().zip(&sizes).any(in_doubt) {
+                let _ = timeout_at(deadline, largest.judge(&topic, &sizes, &mut outcomes)).await;
+            }
+            outcomes
         }
         .boxed()
     }

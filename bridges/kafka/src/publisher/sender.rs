@@ -92,6 +92,10 @@ impl Sender {
     }
 
     fn seek(&mut self, submission: Submission) {
+        // Each takes a thread until the cluster answers, and anybody may make up names.
+        if self.lookups.len() >= LOOKUPS {
+            return submission.refuse(|| Fault::Overloaded.into());
+        }
         let (producer, topic) = (Arc::clone(&self.producer), submission.topic.clone());
         self.topics.insert(topic.clone(), Known::Sought(vec![submission]));
         self.lookups.spawn(async move {
@@ -128,16 +132,26 @@ impl Sender {
             Ok(client) => client,
             Err(_) => return Submission { topic, messages }.refuse(|| Fault::Unavailable.into()),
         };
+        let mut full = false;
         for (message, ticket) in messages {
+            // None may overtake one that the client had no room for.
+            if full {
+                ticket.conclude(Err(Fault::Overloaded.into()));
+                continue;
+            }
             if let Some(asked) = message.partition.filter(|asked| *asked >= partitions) {
                 let detail =
                     format!("the topic has no partition {asked}: it has {partitions}, counted from 0");
                 ticket.conclude(Err(Error::new(Fault::Invalid).detail(detail)));
                 continue;
             }
-            if let Some(Code::Fatal | Code::UnknownTopic) = hand_over(&client, &topic, &message, ticket) {
-                self.topics.remove(&topic);
-                self.producer.link.doubt.notify_one();
+            match hand_over(&client, &topic, &message, ticket) {
+                Some(Code::QueueFull) => full = true,
+                Some(Code::Fatal | Code::UnknownTopic) => {
+                    self.topics.remove(&topic);
+                    self.producer.link.doubt.notify_one();
+                }
+                Some(_) | None => {}
             }
         }
     }
@@ -178,3 +192,5 @@ fn hand_over(client: &Sending, topic: &Topic, message: &Message, ticket: Ticket)
 const TURN: usize = 1024;
 /// How long the cluster may take to say whether it has a topic.
 const LOOKUP: Duration = Duration::from_millis(900);
+/// As many topics are looked up at a time.
+const LOOKUPS: usize = 64;

@@ -1,8 +1,11 @@
 //! Topics that do not exist, are made, or are smaller than one thinks.
 
+use std::time::Duration;
+
 use serde_json::json;
 use sidespan_bridge::{Fault, Message, Pattern, Topic};
 use sidespan_test_support::{Kafka, unique_name};
+use tokio::time::Instant;
 
 use super::{all_of, close, open, open_with, publish, soon, subscribe, text, until};
 
@@ -50,6 +53,61 @@ async fn a_message_that_only_the_broker_finds_too_large_fails_alone() {
     close(inbox).await;
 }
 
+/// The client puts messages together into a request that a topic with a low limit refuses as a whole.
+#[tokio::test]
+async fn small_messages_that_are_refused_together_are_not_called_too_large() {
+    let kafka = Kafka::shared().await;
+    let topic = unique_name("together");
+    kafka.create_topic_with(&topic, 1, &[("max.message.bytes", "20000")]).await;
+    let bridge = open_with(kafka, json!({"linger": "200ms"}));
+    let large = Message { payload: Some("x".repeat(40_000).into()), ..Message::default() };
+    let batch = vec![text("y".repeat(8_000)), large, text("z".repeat(8_000))];
+
+    let outcomes = bridge.publisher().publish(&Topic::new(topic.as_str()), batch, soon()).await;
+    let faults: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap_err().fault).collect();
+    assert_eq!(faults, [Fault::Rejected, Fault::TooLarge, Fault::Rejected]);
+    let advice = outcomes[0].as_ref().unwrap_err().to_string();
+    assert!(advice.contains("batch.size") && advice.contains("20000"), "{advice}");
+}
+
+/// What the client has no room for is refused together with what is behind it.
+#[tokio::test]
+async fn nothing_overtakes_a_message_that_the_client_had_no_room_for() {
+    let kafka = Kafka::shared().await;
+    let topic = unique_name("full");
+    kafka.create_topic(&topic, 1).await;
+    let bridge = open_with(kafka, json!({"properties": {"queue.buffering.max.messages": 10}}));
+    for _ in 0..20 {
+        let batch = (0..3_000).map(text).collect();
+        let outcomes = bridge.publisher().publish(&Topic::new(topic.as_str()), batch, soon()).await;
+        let behind: Vec<_> = outcomes.iter().skip_while(|outcome| outcome.is_ok()).collect();
+        let overtaking = behind.iter().filter(|outcome| outcome.is_ok()).count();
+        assert!(!behind.is_empty(), "the client was never full");
+        assert_eq!(overtaking, 0);
+    }
+}
+
+/// Each takes a question to the cluster, and only so many are asked at a time.
+#[tokio::test]
+async fn many_made_up_names_are_answered_soon() {
+    let kafka = Kafka::shared().await;
+    let bridge = open(kafka);
+    let (begin, name) = (Instant::now(), unique_name("made-up"));
+    let calls = (0..1_000)
+        .map(|n| bridge.publisher().publish(&Topic::new(format!("{name}.{n}")), vec![text("x")], soon()));
+    let calls: Vec<_> = calls.collect();
+    let mut faults = Vec::new();
+    for call in calls {
+        faults.push(call.await.remove(0).unwrap_err().fault);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(
+        faults.iter().all(|fault| matches!(fault, Fault::UnknownTopic | Fault::Overloaded)),
+        "{faults:?}"
+    );
+    assert!(faults.contains(&Fault::UnknownTopic) && faults.contains(&Fault::Overloaded));
+}
+
 #[tokio::test]
 async fn names_that_kafka_does_not_take_are_invalid() {
     let kafka = Kafka::shared().await;
@@ -57,5 +115,9 @@ async fn names_that_kafka_does_not_take_are_invalid() {
     for name in ["a b", "orders/eu", "..", "ä", &"x".repeat(250)] {
         let outcomes = bridge.publisher().publish(&Topic::new(name), vec![text("x")], soon()).await;
         assert_eq!(outcomes[0].as_ref().unwrap_err().fault, Fault::Invalid, "{name}");
+    }
+    for pattern in ["orders|payments.*", "a$.>", "(.*"] {
+        let error = bridge.subscribe(all_of(pattern)).await.err().expect("a refusal");
+        assert_eq!(error.fault, Fault::Invalid, "{pattern}");
     }
 }

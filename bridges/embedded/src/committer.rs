@@ -251,7 +251,10 @@ impl Committer {
         let Some(trouble) = self.trouble.as_mut().filter(|trouble| trouble.adrift) else { return };
         match self.log.store.renew() {
             Ok(()) => trouble.adrift = false,
-            Err(error) => debug!(%error, "the embedded log still cannot be flushed"),
+            Err(error) => {
+                debug!(%error, "the embedded log still cannot be flushed");
+                trouble.pause = (trouble.pause * 2).min(LONGEST_PAUSE);
+            }
         }
         self.log.resume();
     }

@@ -82,6 +82,7 @@ fn of_code(code: Code) -> Fault {
         | Code::NotLeaderForPartition
         | Code::OperationTimedOut
         | Code::PurgeQueue
+        | Code::RebalanceInProgress
         | Code::Resolve
         | Code::SSL
         | Code::TimedOutQueue

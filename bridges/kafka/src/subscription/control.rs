@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use sidespan_bridge::{Control, Error, Fault, Lag, Pattern};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::commit::Committer;
@@ -82,7 +82,7 @@ impl Control for KafkaControl {
         } else {
             // Something must be left to leave the group with.
             let until = deadline.checked_sub(LEAVE).unwrap_or(deadline).max(Instant::now());
-            match timeout_at(until, running.committer.commit(|_| true)).await {
+            match timeout_at(until, commit_all(&running.committer)).await {
                 Ok(committed) => committed,
                 Err(_) => Err(Error::new(Fault::Timeout)
                     .detail("kafka did not take all settlements in time: some messages may come again")),
@@ -90,6 +90,17 @@ impl Control for KafkaControl {
         };
         running.end(&self.shared, deadline).await;
         handed_over
+    }
+}
+
+/// Commits all that is settled. While members come and go the broker takes no commit, and it is just
+/// then that members leave.
+async fn commit_all(committer: &Committer) -> Result<(), Error> {
+    loop {
+        match committer.commit(|_| true).await {
+            Err(error) if error.fault == Fault::Unavailable => sleep(PAUSE).await,
+            committed => return committed,
+        }
     }
 }
 
@@ -140,5 +151,7 @@ impl Running {
     }
 }
 
+/// How long to wait before a commit is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long leaving a group takes, at most, when the broker is well.
 const LEAVE: Duration = Duration::from_millis(500);

@@ -221,11 +221,8 @@ pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
 /// The client library's own thread asks ten times a second, and each time goes round idly for the
 /// last millisecond of its wait: a hundredth of a processor with nothing to do.
 fn make(config: &ClientConfig, link: &Arc<Link>) -> Result<Arc<Sending>, KafkaError> {
-    let reports = Reports {
-        link: Arc::clone(link),
-        alone: AtomicBool::new(false),
-        abandoned: AtomicBool::new(false),
-    };
+    let reports =
+        Reports { link: Arc::clone(link), alone: AtomicBool::new(false), abandoned: AtomicBool::new(false) };
     let client: Arc<Sending> = Arc::new(config.create_with_context(reports)?);
     let heard = Arc::downgrade(&client);
     let started = thread::Builder::new().name("kafka-produce".to_owned()).spawn(move || listen(&heard));
@@ -269,7 +266,7 @@ mod tests {
         config.set("bootstrap.servers", format!("127.0.0.1:{}", free_port()));
         let stranded = make(&config, &link).unwrap();
         config.set("bootstrap.servers", kafka.address());
-        let client = Mutex::new(Some(Arc::new(stranded)));
+        let client = Mutex::new(Some(stranded));
         let producer = Arc::new(Producer { config, link: Arc::clone(&link), client });
         let watching = tokio::spawn(watch(Arc::clone(&producer), Arc::default()));
         let patience = Duration::from_secs(30);

@@ -17,7 +17,7 @@ pub(crate) fn of_delivery(error: KafkaError) -> Error {
     let fault = match error.rdkafka_error_code() {
         None => Fault::Timeout,
         Some(code) => match of_code(code) {
-            Fault::Unavailable if code != Code::PurgeQueue => Fault::Timeout,
+            Fault::Unavailable => Fault::Timeout,
             Fault::Rejected if !is_refusal(code) => Fault::Timeout,
             fault => fault,
         },
@@ -102,6 +102,8 @@ mod tests {
             Code::BrokerTransportFailure,
             Code::RequestTimedOut,
             Code::PurgeInflight,
+            // Sent, unanswered, and queued to be sent again.
+            Code::PurgeQueue,
             Code::Fatal,
             Code::NotEnoughReplicasAfterAppend,
             Code::BadMessage,
@@ -111,7 +113,6 @@ mod tests {
         ] {
             assert_eq!(of_delivery(KafkaError::MessageProduction(code)).fault, Fault::Timeout, "{code:?}");
         }
-        assert_eq!(of_delivery(KafkaError::MessageProduction(Code::PurgeQueue)).fault, Fault::Unavailable);
     }
 
     #[test]

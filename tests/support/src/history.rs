@@ -76,6 +76,11 @@ impl History {
         self.accepted.len()
     }
 
+    /// Returns how many different messages were answered 2xx.
+    pub fn published(&self) -> usize {
+        self.stored.len()
+    }
+
     /// Returns how many stored messages the webhook has not accepted yet.
     pub fn lead(&self) -> usize {
         self.stored.len().saturating_sub(self.accepted.len())

@@ -16,6 +16,7 @@ mod publish;
 mod receipt;
 mod stream;
 mod topics;
+mod upload;
 
 use std::sync::Arc;
 
@@ -52,8 +53,8 @@ impl Door {
         Self { publishing, limits, drain, streams, tasks: TaskTracker::new() }
     }
 
-    /// Returns the tasks that outlive their requests: publishes answered with 202. Close and await
-    /// it before the bridges are closed.
+    /// Returns the tasks that outlive their requests: publishes answered with 202, and the rests of
+    /// bodies that were refused. Close and await it before the bridges are closed.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }

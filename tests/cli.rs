@@ -170,6 +170,8 @@ async fn the_exit_code_tells_refused_from_not_now() {
     assert!(refused.stderr.contains("(400)") && refused.stderr.contains("reserved"), "{}", refused.stderr);
     let large = format!("head -c 1100000 /dev/zero | $SIDESPAN publish t - --server {url}");
     ended(&shell(&large).await, 1);
+    let larger = format!("head -c 8000000 /dev/zero > f && $SIDESPAN publish t --file f --server {url}");
+    ended(&shell(&larger).await, 1);
     let half =
         format!(r#"printf '{{"text":"a"}}\n{{"txt":"b"}}\n' | $SIDESPAN publish t --ndjson --server {url}"#);
     let half = shell(&half).await;

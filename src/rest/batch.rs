@@ -21,6 +21,7 @@ use super::body::{Incoming, Limit};
 use super::head::{self, Terms};
 use super::problem::Problem;
 use super::publish::topic;
+use super::upload::Upload;
 use super::{Door, acceptable, json};
 use crate::cloudevents;
 use crate::error::Error;
@@ -30,6 +31,7 @@ pub(super) use tally::Tally;
 /// Publishes a batch and tells the outcome of each message.
 pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
+    let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;
     let route = door.publishing.route(&topic(&parts.uri)?)?;
     let terms = Terms::read(&parts.headers, &door.limits)?;

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
-use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use http::HeaderMap;
@@ -22,6 +21,7 @@ use tokio::io::AsyncBufRead;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use super::upload::Upload;
 use crate::error::Error;
 
 /// The body of one request.
@@ -46,7 +46,7 @@ pub(super) struct Limit {
 }
 
 enum Source {
-    Plain(BodyDataStream),
+    Plain(Upload),
     Decoded(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
 }
 
@@ -58,7 +58,7 @@ impl Incoming {
     /// It is announced as larger than allowed, or its encoding is not understood.
     pub(super) fn new(
         headers: &HeaderMap,
-        body: Body,
+        body: Upload,
         limit: Limit,
         pause: Duration,
         deadline: Instant,
@@ -67,7 +67,7 @@ impl Incoming {
         if announced.is_some_and(|length| length > limit.most) {
             return Err(limit.exceeded());
         }
-        let source = decoded(headers, body.into_data_stream(), limit)?;
+        let source = decoded(headers, body, limit)?;
         Ok(Self { source, limit, announced, read: 0, pause, deadline })
     }
 
@@ -117,7 +117,7 @@ impl Limit {
     }
 }
 
-fn decoded(headers: &HeaderMap, body: BodyDataStream, limit: Limit) -> Result<Source, Error> {
+fn decoded(headers: &HeaderMap, body: Upload, limit: Limit) -> Result<Source, Error> {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     let encoding = encodings.next().map_or("identity", |value| value.to_str().unwrap_or(""));
     if encodings.next().is_some() {
@@ -141,7 +141,7 @@ fn decoded(headers: &HeaderMap, body: BodyDataStream, limit: Limit) -> Result<So
 }
 
 /// Bytes that decode to nothing must end too: headers and empty frames without end.
-fn bounded(body: BodyDataStream, limit: Limit) -> impl AsyncBufRead + Send {
+fn bounded(body: Upload, limit: Limit) -> impl AsyncBufRead + Send {
     let most = limit.most.saturating_add(SLACK);
     let mut read = 0;
     StreamReader::new(body.map_err(io::Error::other).and_then(move |chunk: Bytes| {

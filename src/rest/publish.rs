@@ -15,6 +15,7 @@ use super::body::{Incoming, Limit};
 use super::fields::set_key;
 use super::head::{Head, Terms};
 use super::receipt::{AT_MOST_ONCE, StoredBody};
+use super::upload::Upload;
 use super::{Door, acceptable, json};
 use crate::cloudevents;
 use crate::error::Error;
@@ -23,6 +24,7 @@ use crate::publish::{Admission, new_id};
 /// Publishes one message: room is reserved before the body is read, and the answer is the broker's.
 pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
+    let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;
     let route = door.publishing.route(&topic(&parts.uri)?)?;
     let terms = Terms::read(&parts.headers, &door.limits)?;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sidespan_test_support::eventually;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::limits::gzip;
+use crate::limits::{LARGE, gzip};
 use crate::server::{Call, Server, head};
 
 const ORDERS: &str = "/v1/topics/orders/batches";
@@ -117,6 +117,22 @@ async fn behind_broken_json_nothing_is_stored_and_it_is_said() {
         assert_eq!(problem["outcome"], if stored > 0 { "partial" } else { "not_stored" });
     }
     array(&server, [&b"[{\"text\":\""[..], b"\xff", b"\"}]"].concat()).problem(400, "INVALID_REQUEST").await;
+}
+
+#[tokio::test]
+async fn a_client_that_writes_before_it_reads_gets_to_know_what_is_stored() {
+    let server = Server::start().await;
+    let body = format!(r#"[{{"text":"a"}}}}{}"#, " ".repeat(LARGE));
+    let request = format!(
+        "POST {ORDERS} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        server.address(),
+        body.len()
+    );
+    let mut stream = server.raw(request.as_bytes()).await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(r#""stored":1,"#), "{answer}");
 }
 
 #[tokio::test]

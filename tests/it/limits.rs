@@ -30,6 +30,25 @@ async fn a_large_body_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn a_client_that_writes_before_it_reads_gets_to_read_the_refusal() {
+    let server = Server::start().await;
+    for (path, header, status) in [
+        (ORDERS, "Accept: application/json", "413"),
+        (ORDERS, "Accept: text/html", "406"),
+        ("/v1/topics/nowhere%00/messages", "Accept: */*", "400"),
+    ] {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n{header}\r\n\r\n",
+            server.address(),
+            LARGE
+        );
+        let mut stream = server.raw(&[request.as_bytes(), &vec![b'x'; LARGE]].concat()).await;
+        let head = head(&mut stream).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_without_a_length_is_cut_off_at_the_limit() {
     let server = Server::with("limits: { max_message: 64KiB }").await;
     let request =
@@ -167,6 +186,9 @@ async fn a_caller_that_goes_away_cancels_nothing_and_leaks_nothing() {
     eventually(Duration::from_secs(10), "room", async || server.post(ORDERS, "x").send().await.status == 200)
         .await;
 }
+
+/// More than the sockets between client and server hold.
+pub(crate) const LARGE: usize = 32 << 20;
 
 pub(crate) async fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzipEncoder::new(Vec::new());

@@ -79,6 +79,15 @@ impl Incoming {
         }
     }
 
+    /// Returns how much of what came out is kept to decode what follows: a frame of a few hundred
+    /// bytes may stand for all of it.
+    pub(super) fn window(&self) -> usize {
+        match self.source {
+            Source::Plain(_) => 0,
+            Source::Decoded(_) => self.read.min(1 << WINDOW_LOG),
+        }
+    }
+
     /// Waits for the next piece; `None` is the end.
     ///
     /// # Errors

@@ -333,3 +333,40 @@ async fn where_room_runs_out_the_rest_of_a_batch_is_not_stored() {
     assert_eq!((&problem["outcome"], &problem["retryable"]), (&json!("partial"), &json!(true)));
     assert_eq!(hanging.await.unwrap().status, 504);
 }
+
+#[tokio::test]
+async fn what_is_kept_of_a_body_that_has_not_ended_takes_room_too() {
+    let item = format!("{{\"text\":\"{}", "x".repeat(60 << 10)).into_bytes();
+    // A decoder keeps what came out of it, to refer back to it.
+    let compressed = gzip(&[b'\n'; 80 << 10]).await;
+    for (encoding, part) in
+        [("identity", item.clone()), ("gzip", compressed[..compressed.len() - 8].to_vec())]
+    {
+        let server = Server::with("limits: { max_in_flight_bytes: 100KiB, max_message: 64KiB }").await;
+        let request = |encoding: &str, part: &[u8]| {
+            let head = format!(
+                "POST {ORDERS} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-ndjson\r\n\
+                 Content-Encoding: {encoding}\r\nContent-Length: 70000\r\n\r\n",
+                server.address()
+            );
+            [head.as_bytes(), part].concat()
+        };
+        let first = server.raw(&request(encoding, &part)).await;
+        eventually(Duration::from_secs(5), "the first takes room", async || {
+            server.post("/v1/topics/orders/messages", vec![b'x'; 60 << 10]).send().await.status == 503
+        })
+        .await;
+        let mut second = server.raw(&request("identity", &item)).await;
+        assert!(head(&mut second).await.starts_with("HTTP/1.1 503"));
+        let mut problem = vec![0; 400];
+        let read = second.read(&mut problem).await.unwrap();
+        let problem = String::from_utf8_lossy(&problem[..read]).into_owned();
+        assert!(problem.contains("limits.max_in_flight_bytes"), "{problem}");
+
+        drop(first);
+        eventually(Duration::from_secs(5), "the room is given back", async || {
+            server.post("/v1/topics/orders/messages", vec![b'x'; 60 << 10]).send().await.status == 200
+        })
+        .await;
+    }
+}

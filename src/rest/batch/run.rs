@@ -28,6 +28,8 @@ pub(super) struct Run<'a> {
     tally: Tally,
     chunk: Chunk,
     unanswered: VecDeque<(Vec<usize>, Outcomes)>,
+    /// Room for what is kept of the body and is no message yet.
+    part: Option<Admission>,
 }
 
 type Outcomes = BoxFuture<'static, Vec<Result<Stored, Error>>>;
@@ -60,7 +62,7 @@ impl<'a> Run<'a> {
         drop(door.publishing.admit(&route, 1, 0)?);
         let tally = Tally::new(route.name());
         let (chunk, unanswered) = (Chunk::default(), VecDeque::new());
-        Ok(Self { door, route, deadline, kind, context, tally, chunk, unanswered })
+        Ok(Self { door, route, deadline, kind, context, tally, chunk, unanswered, part: None })
     }
 
     /// Publishes what the body holds, until its end or until it cannot be read any further.
@@ -74,6 +76,7 @@ impl<'a> Run<'a> {
                 Err(error) => return self.stop(error),
             };
             let Some(chunk) = chunk else { break };
+            self.part = None;
             splitter.push(&chunk);
             loop {
                 match splitter.next() {
@@ -86,7 +89,11 @@ impl<'a> Run<'a> {
                     Err(broken) => return self.stop(Error::Invalid(broken.to_string())),
                 }
             }
+            if let Err(error) = self.hold(splitter.held() + body.window()).await {
+                return self.stop(error);
+            }
         }
+        self.part = None;
         match splitter.finish() {
             Ok(None) => {}
             Ok(Some(piece)) => {
@@ -164,11 +171,30 @@ impl<'a> Run<'a> {
                 }
             };
             let Err(error) = reserved else { return Ok(()) };
-            self.submit();
-            if !self.settle_oldest().await {
-                return Err(error);
+            self.make_room(error).await?;
+        }
+    }
+
+    /// Keeps room for what the body takes until its next piece comes. Nothing takes more than there
+    /// is: alone, every batch passes.
+    async fn hold(&mut self, bytes: usize) -> Result<(), Error> {
+        let bytes = bytes.min(self.door.limits.max_in_flight_bytes);
+        loop {
+            match self.door.publishing.admit(&self.route, 0, bytes) {
+                Ok(part) => {
+                    self.part = Some(part);
+                    return Ok(());
+                }
+                Err(error) => self.make_room(error).await?,
             }
         }
+    }
+
+    /// Waits for the oldest messages of this batch to be answered; returns the error where there
+    /// are none.
+    async fn make_room(&mut self, error: Error) -> Result<(), Error> {
+        self.submit();
+        if self.settle_oldest().await { Ok(()) } else { Err(error) }
     }
 
     /// Hands the chunk over, in this call.

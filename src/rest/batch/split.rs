@@ -84,6 +84,11 @@ impl Splitter {
         Self { form, buffer: BytesMut::new(), at: 0, state, most, skipping: false }
     }
 
+    /// Returns how many bytes of an item that is not whole are kept.
+    pub(super) fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Adds what arrived. Take all pieces before the next.
     pub(super) fn push(&mut self, chunk: &[u8]) {
         self.buffer.extend_from_slice(chunk);

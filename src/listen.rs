@@ -4,18 +4,24 @@
 //! stalls HTTP/2 by tens of milliseconds; so the loop is ours, over hyper-util's connections.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -41,14 +47,7 @@ impl Listener {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
             Address::Unix(path) => {
-                let in_use = tokio::net::UnixStream::connect(path).await.is_ok();
-                if in_use {
-                    return Err(io::Error::from(io::ErrorKind::AddrInUse));
-                }
-                match std::fs::remove_file(path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    Ok(()) | Err(_) => {}
-                }
+                clear(path).await?;
                 Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
             }
         }
@@ -107,12 +106,17 @@ pub async fn serve(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone());
+        let heard = Arc::new(Notify::new());
+        let (router, hearing) = (TowerToHyperService::new(router.clone()), heard.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            hearing.notify_one();
+            router.call(request)
+        });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        // A connection that breaks is its client's affair.
+        let connection = graceful.watch(connection).map(drop).boxed();
         connections.spawn(async move {
-            // A connection that breaks is its client's affair.
-            let _ = connection.await;
+            converse(connection, heard, bounds.idle).await;
             drop(slot);
         });
     }
@@ -134,6 +138,33 @@ pub async fn serve(
     let cut = connections.len();
     connections.shutdown().await;
     cut
+}
+
+/// Serves a connection; one on which no request begins in time is dropped. hyper-util waits without
+/// a deadline for the bytes that tell HTTP/2 from HTTP/1.
+async fn converse(mut connection: BoxFuture<'static, ()>, heard: Arc<Notify>, patience: Duration) {
+    tokio::select! {
+        () = &mut connection => {}
+        () = heard.notified() => connection.await,
+        () = sleep(patience) => {}
+    }
+}
+
+/// Removes the socket of a server that is gone. Anything else stays: it is somebody's.
+async fn clear(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::other("there is something else than a socket"));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        // A full queue and a missing permission mean that somebody listens.
+        Ok(_) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
 }
 
 fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
@@ -167,5 +198,30 @@ async fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
             Ok(Box::new(stream))
         }
         Listener::Unix(listener, _) => Ok(Box::new(listener.accept().await?.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_socket_of_a_server_that_is_gone_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.sock");
+        let address = Address::Unix(path.clone());
+        let bind = || Listener::bind(&address);
+
+        std::fs::write(&path, "orders").unwrap();
+        assert!(bind().await.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"orders");
+        std::fs::remove_file(&path).unwrap();
+
+        let lives = net::UnixListener::bind(&path).unwrap();
+        assert_eq!(bind().await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(lives);
+        assert!(bind().await.is_ok());
     }
 }

@@ -83,6 +83,21 @@ async fn a_body_that_stops_is_408_and_one_that_is_cut_is_not_stored() {
 }
 
 #[tokio::test]
+async fn a_connection_on_which_no_request_begins_is_closed() {
+    let server = Server::with("limits: { idle_timeout: 200ms }").await;
+    for said in ["", "PRI * HT", "GET", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut silent = server.raw(said.as_bytes()).await;
+        let end = tokio::time::timeout(Duration::from_secs(10), silent.read_to_end(&mut Vec::new())).await;
+        end.unwrap_or_else(|_| panic!("a connection that said {said:?} is held")).ok();
+    }
+    // Once there was one, a connection may take its time: the other bounds hold for it.
+    let mut events = server.follow("/v1/topics/orders/stream?start=begin", &[]).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    server.publish("orders", "late").await;
+    assert_eq!(events.message().await.1["text"], "late");
+}
+
+#[tokio::test]
 async fn compressed_bodies_are_understood() {
     let server = Server::start().await;
     let text = "so much the same ".repeat(1000);

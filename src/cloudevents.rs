@@ -32,7 +32,7 @@ impl Attributes {
     /// An illegal name, an illegal value, or a name that was there before.
     pub fn set(&mut self, name: &str, value: String) -> Result<(), EventError> {
         let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        if name.is_empty() || !name.bytes().all(legal) {
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(legal) {
             return Err(EventError::Name(name.chars().take(80).collect()));
         }
         if self.find(name).is_some() {
@@ -78,7 +78,9 @@ pub enum EventError {
     #[error("a CloudEvent needs the attribute `{0}`")]
     Missing(&'static str),
     /// An attribute's name is illegal.
-    #[error("{0:?} is no attribute name of a CloudEvent: use lower-case letters and digits")]
+    #[error(
+        "{0:?} is no attribute name of a CloudEvent: use 1 to {LONGEST_NAME} lower-case letters and digits"
+    )]
     Name(Box<str>),
     /// A header `ce-datacontenttype`.
     #[error("in binary form a CloudEvent's `datacontenttype` is the header Content-Type")]
@@ -144,6 +146,8 @@ fn is_rfc3339(text: &str) -> bool {
     shaped && text.to_ascii_uppercase().parse::<jiff::Timestamp>().is_ok()
 }
 
+/// With `ce-` before it, as long as another header's may be.
+const LONGEST_NAME: usize = 252;
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
 #[cfg(test)]
@@ -200,6 +204,8 @@ mod tests {
         ] {
             assert!(set(name, value).is_err(), "{name} {value:?}");
         }
+        assert_eq!(set(&"a".repeat(252), "x"), Ok(()));
+        assert!(set(&"a".repeat(253), "x").is_err());
         for (name, value) in
             [("source", "/orders"), ("dataschema", "urn:x:y"), ("comexample1", ""), ("a", "ü €")]
         {

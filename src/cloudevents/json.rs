@@ -20,8 +20,8 @@ use super::{Attributes, EventError};
 ///
 /// What makes it no CloudEvent.
 pub fn parse(json: &Bytes) -> Result<Message, EventError> {
-    let Members(members) =
-        serde_json::from_slice(json).map_err(|error| EventError::Json(error.to_string().into()))?;
+    let Members(members) = serde_json::from_slice(json)
+        .map_err(|error| EventError::Json(error.to_string().chars().take(300).collect()))?;
     let mut attributes = Attributes::default();
     let mut content_type = None;
     let mut data = None;

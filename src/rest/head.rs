@@ -30,6 +30,7 @@ impl Head {
         let structured = form(headers)?;
         let mut message = Message::default();
         let mut tombstone = None;
+        let (mut plain_key, mut encoded_key) = (None, None);
         let mut fields = Fields::default();
         for (name, value) in headers {
             let name = name.as_str();
@@ -57,10 +58,10 @@ impl Head {
                     let key = text(name, value).map_err(|_| {
                         Error::Invalid("Sidespan-Key is not UTF-8: use Sidespan-Key-Base64".into())
                     })?;
-                    set_key(&mut message, Bytes::copy_from_slice(key.as_bytes()))?;
+                    once(&mut plain_key, Bytes::copy_from_slice(key.as_bytes()), name)?;
                 }
                 "sidespan-key-base64" => {
-                    set_key(&mut message, base64("Sidespan-Key-Base64", value.as_bytes())?)?
+                    once(&mut encoded_key, base64("Sidespan-Key-Base64", value.as_bytes())?, name)?
                 }
                 "sidespan-partition" => {
                     let partition = text(name, value)?.parse().map_err(|_| {
@@ -86,6 +87,9 @@ impl Head {
                 }
                 _ => {}
             }
+        }
+        for key in [plain_key, encoded_key].into_iter().flatten() {
+            set_key(&mut message, key)?;
         }
         fields.finish(&mut message)?;
         Ok(Self { message, tombstone: tombstone.unwrap_or(false), structured })
@@ -130,10 +134,11 @@ pub(super) struct Terms {
 impl Terms {
     /// Reads `Sidespan-Timeout` and `Prefer` (RFC 7240).
     pub(super) fn read(headers: &HeaderMap, limits: &Limits) -> Result<Self, Error> {
-        let timeout = match headers.get("sidespan-timeout") {
-            None => limits.timeout,
-            Some(value) => timeout(value, limits.max_timeout)?,
-        };
+        let mut asked = None;
+        for value in headers.get_all("sidespan-timeout") {
+            once(&mut asked, timeout(value, limits.max_timeout)?, "sidespan-timeout")?;
+        }
+        let timeout = asked.unwrap_or(limits.timeout);
         let prefers = |wish: &str| {
             let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
             values.flat_map(|value| value.split(',')).any(|one| {

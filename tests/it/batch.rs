@@ -370,3 +370,19 @@ async fn what_is_kept_of_a_body_that_has_not_ended_takes_room_too() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_callers_own_words_come_back_shortened() {
+    let server = Server::start().await;
+    let long = "x".repeat(10_000);
+    for item in [
+        format!(r#"{{"{long}":1}}"#),
+        format!(r#"{{"id":{{"{long}":1}}}}"#),
+        format!(r#"{{"text":"a","headers":[["ce-{long}","1"]]}}"#),
+        format!(r#"{{"text":"a","headers":[["ce-{long}",{{"base64":"MQ=="}}]]}}"#),
+    ] {
+        let problem = lines(&server, item).problem(400, "INVALID_REQUEST").await;
+        let detail = problem["outcomes"][0]["detail"].as_str().unwrap();
+        assert!(detail.len() < 400, "{detail}");
+    }
+}

@@ -145,8 +145,17 @@ async fn headers_that_cannot_be_meant_are_refused() {
         let detail = problem.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(expected), "{name}: {detail}");
     }
-    let twice = server.post(ORDERS, "x").header("Sidespan-Partition", "0").header("Sidespan-Partition", "1");
-    assert!(twice.problem(400, "INVALID_REQUEST").await["detail"].as_str().unwrap().contains("twice"));
+    for (name, value) in [
+        ("Sidespan-Key", "k"),
+        ("Sidespan-Key-Base64", "aw=="),
+        ("Sidespan-Partition", "0"),
+        ("Sidespan-Timeout", "1s"),
+        ("Sidespan-Tombstone", "false"),
+    ] {
+        let twice = server.post(ORDERS, "x").header(name, value).header(name, value);
+        let problem = twice.problem(400, "INVALID_REQUEST").await;
+        assert!(problem["detail"].as_str().unwrap().contains("twice"), "{name}: {problem}");
+    }
     let keys = server.post(ORDERS, "x").header("Sidespan-Key", "a").header("Sidespan-Key-Base64", "Yg==");
     keys.problem(400, "INVALID_REQUEST").await;
     let long = "k".repeat(256);

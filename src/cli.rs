@@ -17,12 +17,15 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use sidespan_bridge::Span;
 
 use self::failure::{Failure, Outcome};
 use crate::bridges::DRIVERS;
+use crate::config::bounded;
 
 /// Reads the arguments and does what they say.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -114,6 +117,12 @@ fn on_one_thread(command: impl Future<Output = Outcome>) -> Outcome {
     // A thread may be reading from a terminal, and would be waited for.
     runtime.shutdown_background();
     outcome
+}
+
+/// Reads how long to wait for something.
+fn patience(text: &str) -> Result<Duration, String> {
+    let span = Span::parse(text).map_err(|error| error.to_string())?;
+    bounded(span).map_err(str::to_owned)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Start, Topic, Window};
+use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Span, Start, Topic, Window};
 use url::Url;
 
 pub use file::File;
@@ -216,6 +216,17 @@ pub struct Retry {
     /// Statuses that mean that the message is refused, besides the defaults.
     pub refused: Vec<u16>,
 }
+
+/// Takes a duration that can be waited for: far times cannot be added to the clock.
+///
+/// # Errors
+///
+/// It is longer than a day.
+pub fn bounded(span: Span) -> Result<Duration, &'static str> {
+    if span.0 <= LONGEST { Ok(span.0) } else { Err("must be at most 24h") }
+}
+
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, PartialEq, Eq)]

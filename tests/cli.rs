@@ -186,6 +186,7 @@ async fn the_exit_code_tells_refused_from_not_now() {
     }
     ended(&sidespan(&["drain", "--admin", "http://127.0.0.1:1"]).await, 75);
     ended(&sidespan(&["publish", "t"]).await, 2);
+    ended(&sidespan(&["publish", "t", "x", "--timeout", "9999999999y"]).await, 2);
     ended(&sidespan(&["sub", "t", "--server", "https://h"]).await, 2);
     ended(&sidespan(&["sub", "t", "--start", "now", "--server", &url]).await, 1);
 }

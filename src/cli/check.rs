@@ -6,15 +6,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sidespan_bridge::{Bridge, Fault, Pattern, Span, Subscribe, Topic};
+use sidespan_bridge::{Bridge, Fault, Pattern, Subscribe, Topic};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::{Failure, Outcome};
 use super::output::{self, Format, Output};
+use super::patience;
 use crate::bridges::DRIVERS;
 use crate::config::{Config, Name, Push, Subscription, TopicConfig};
 use crate::security::signature;
@@ -33,8 +35,8 @@ pub(super) struct Check {
     /// The configuration, in YAML or TOML.
     file: PathBuf,
     /// How long each thing may take.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = Span::parse)]
-    timeout: Span,
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = patience)]
+    timeout: Duration,
     #[command(flatten)]
     output: Output,
 }
@@ -61,14 +63,14 @@ impl Check {
 type Bridges = BTreeMap<Name, Arc<dyn Bridge>>;
 
 struct Report {
-    timeout: Span,
+    timeout: Duration,
     format: Format,
     wrong: usize,
 }
 
 impl Report {
     fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout.0
+        Instant::now() + self.timeout
     }
 
     fn say(&mut self, what: &str, found: Result<String, String>) -> Outcome {
@@ -99,7 +101,7 @@ impl Report {
             let found = match answered {
                 Ok(Ok(())) => Ok(format!("{} answers", bridge.driver.name())),
                 Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err(format!("no answer within {:?}: is it running there?", self.timeout.0)),
+                Err(_) => Err(format!("no answer within {:?}: is it running there?", self.timeout)),
             };
             let reachable = found.is_ok();
             self.say(&what, found)?;

@@ -1,5 +1,7 @@
 //! `sidespan drain`: phase one of stopping, for a `preStop` hook.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use clap::Args;
 use http::Request;
@@ -9,7 +11,7 @@ use serde_json::Value;
 use super::client::Server;
 use super::failure::{Failure, Outcome};
 use super::output::{self, Format, Output};
-use sidespan_bridge::Span;
+use super::patience;
 
 /// Finish deliveries and start no new ones, before the server is stopped.
 #[derive(Debug, Args)]
@@ -24,8 +26,8 @@ pub(super) struct Drain {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7401")]
     admin: Server,
     /// How long to wait for it.
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = Span::parse)]
-    timeout: Span,
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = patience)]
+    timeout: Duration,
     #[command(flatten)]
     output: Output,
 }
@@ -35,7 +37,7 @@ impl Drain {
     pub(super) async fn run(self) -> Outcome {
         let request = Request::post("/drain").body(Full::new(Bytes::new()));
         let request = request.map_err(|error| Failure::Failed(format!("this cannot be asked: {error}")))?;
-        let body = self.admin.send(request, self.timeout.0).await?.body().await?;
+        let body = self.admin.send(request, self.timeout).await?.body().await?;
         let left: Value = serde_json::from_slice(&body).unwrap_or_default();
         match (self.output.format, left.get("attempts").and_then(Value::as_u64)) {
             (Format::Json, _) => output::print(&left.to_string()),

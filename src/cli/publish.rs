@@ -20,7 +20,7 @@ use tokio::io::AsyncReadExt;
 use super::client::{Server, topic_path};
 use super::failure::{Failure, Outcome};
 use super::output::{self, Format, Output};
-use sidespan_bridge::Span;
+use super::patience;
 
 /// Publish a message, or one a line.
 #[derive(Debug, Args)]
@@ -56,8 +56,8 @@ pub(super) struct Publish {
     #[arg(long, value_name = "KEY", value_parser = idempotency_key, conflicts_with = "ndjson")]
     idempotency_key: Option<String>,
     /// How long the broker may take.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = Span::parse)]
-    timeout: Span,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = patience)]
+    timeout: Duration,
     /// Where Sidespan listens: a URL, or unix:/path.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
     server: Server,
@@ -90,7 +90,7 @@ impl Publish {
         }
         let payload = self.payload.read().await?;
         let request = self.request(payload)?;
-        let answer = self.server.send(request, self.timeout.0 + GRACE).await?;
+        let answer = self.server.send(request, self.timeout + GRACE).await?;
         let body = answer.body().await?;
         match self.output.format {
             Format::Json => output::print(String::from_utf8_lossy(&body).trim_end()),
@@ -132,7 +132,7 @@ impl Publish {
     }
 
     fn timeout(&self, request: Builder) -> Builder {
-        request.header("sidespan-timeout", format!("{}ms", self.timeout.0.as_millis()))
+        request.header("sidespan-timeout", format!("{}ms", self.timeout.as_millis()))
     }
 }
 

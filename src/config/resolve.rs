@@ -27,6 +27,7 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
     let listeners = server::listeners(&file, &mut errors);
     let log = server::log(&file.log, &mut errors);
     let limits = server::limits(&file.limits, &mut errors);
+    let drain = server::drain(&file.drain, &mut errors);
     let who = service.as_ref().map_or("unnamed", Name::as_str).to_owned();
     let brokers = brokers::resolve(&file, &who, drivers, &mut errors);
     let subscriptions = subscriptions::resolve(file.subscriptions, &who, &brokers, &mut errors);
@@ -44,7 +45,7 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
         allowed_origins: file.allowed_origins,
         log,
         limits,
-        drain: server::drain(&file.drain),
+        drain,
         bridges: brokers.bridges,
         default_bridge: brokers.default_bridge,
         topics: brokers.topics,

@@ -439,6 +439,28 @@ fn numbers_that_would_stop_everything_are_refused() {
 }
 
 #[test]
+fn what_is_longer_than_a_day_is_no_deadline() {
+    let long = "2000000000y";
+    for key in ["timeout", "max_timeout", "read_timeout", "idle_timeout"] {
+        let below =
+            format!("limits: {{max_timeout: 24h, {key}: {long}}}").replace("max_timeout: 24h, max", "max");
+        refused_with(yaml(&below), &[&format!("limits.{key}: must be at most 24h")]);
+    }
+    for key in ["deliveries", "shutdown"] {
+        let expected = format!("drain.{key}: must be at most 24h");
+        refused_with(yaml(&format!("drain: {{{key}: {long}}}")), &[&expected]);
+    }
+    for (section, key) in [
+        (format!("push: {{url: 'http://h', timeout: {long}}}"), "push.timeout"),
+        (format!("push: {{url: 'http://h'}}, retry: {{backoff: {{base: {long}}}}}"), "retry.backoff.base"),
+        ("push: {url: 'http://h'}, retry: {backoff: {cap: 25h}}".to_owned(), "retry.backoff.cap"),
+    ] {
+        let expected = format!("subscriptions.b.{key}: must be at most 24h");
+        refused_with(yaml(&format!("subscriptions: {{b: {{topic: o, {section}}}}}")), &[&expected]);
+    }
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let text = "version: 2\nservice: a b\nbridges: {main: {kind: embedded, dir: d, size: 3}}\nlisten: here\nadmin: there";
     let keys: Vec<String> = read("c.yaml", text, &[]).unwrap_err().0.into_iter().map(|e| e.key).collect();

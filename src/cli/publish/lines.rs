@@ -33,7 +33,7 @@ pub(super) async fn publish(publish: &Publish) -> Outcome {
         let request = publish.timeout(request).body(Full::new(Bytes::from(batch)));
         let request =
             request.map_err(|error| Failure::Usage(format!("error: this cannot be sent: {error}")))?;
-        let answer = publish.server.send(request, publish.timeout.0 + GRACE).await;
+        let answer = publish.server.send(request, publish.timeout + GRACE).await;
         let body = match answer {
             Ok(answer) => answer.body().await,
             Err(failure) => Err(failure),

@@ -10,7 +10,7 @@ use super::Errors;
 use crate::config::file::{DrainFile, LimitsFile, LogFile};
 use sidespan_bridge::{Size, Span};
 
-use crate::config::{Address, Drain, File, Limits, Log, LogFormat};
+use crate::config::{Address, Drain, File, Limits, Log, LogFormat, bounded};
 
 /// The three listeners.
 pub(super) struct Listeners {
@@ -77,10 +77,10 @@ pub(super) fn limits(file: &LimitsFile, errors: &mut Errors) -> Limits {
         max_batch_messages: file.max_batch_messages.unwrap_or(10_000),
         max_in_flight: file.max_in_flight.unwrap_or(16_384),
         max_in_flight_bytes: size(file.max_in_flight_bytes, 64 << 20),
-        timeout: span(file.timeout, Duration::from_secs(10)),
-        max_timeout: span(file.max_timeout, Duration::from_secs(30)),
-        read_timeout: span(file.read_timeout, Duration::from_secs(10)),
-        idle_timeout: span(file.idle_timeout, Duration::from_secs(75)),
+        timeout: span("limits.timeout", file.timeout, Duration::from_secs(10), errors),
+        max_timeout: span("limits.max_timeout", file.max_timeout, Duration::from_secs(30), errors),
+        read_timeout: span("limits.read_timeout", file.read_timeout, Duration::from_secs(10), errors),
+        idle_timeout: span("limits.idle_timeout", file.idle_timeout, Duration::from_secs(75), errors),
         max_connections: file.max_connections.unwrap_or(8192),
         max_streams: file.max_streams.unwrap_or(2048),
     };
@@ -113,16 +113,16 @@ pub(super) fn limits(file: &LimitsFile, errors: &mut Errors) -> Limits {
 }
 
 /// Reads the deadlines of stopping.
-pub(super) fn drain(file: &DrainFile) -> Drain {
+pub(super) fn drain(file: &DrainFile, errors: &mut Errors) -> Drain {
     Drain {
-        deliveries: span(file.deliveries, Duration::from_secs(20)),
-        shutdown: span(file.shutdown, Duration::from_secs(5)),
+        deliveries: span("drain.deliveries", file.deliveries, Duration::from_secs(20), errors),
+        shutdown: span("drain.shutdown", file.shutdown, Duration::from_secs(5), errors),
     }
 }
 
 /// Returns a duration, or its default.
-pub(super) fn span(span: Option<Span>, default: Duration) -> Duration {
-    span.map_or(default, |span| span.0)
+pub(super) fn span(key: &str, span: Option<Span>, default: Duration, errors: &mut Errors) -> Duration {
+    span.and_then(|span| errors.keep(key, bounded(span))).unwrap_or(default)
 }
 
 /// Returns a size, or its default.

@@ -12,7 +12,7 @@ use crate::config::{Push, Retry};
 /// Reads a webhook.
 pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Push> {
     let url = errors.keep(format!("{key}.url"), webhook_url(&file.url));
-    let timeout = span(file.timeout, Duration::from_secs(10));
+    let timeout = span(&format!("{key}.timeout"), file.timeout, Duration::from_secs(10), errors);
     if timeout.is_zero() {
         errors.add(format!("{key}.timeout"), "must be more than nothing");
     }
@@ -35,8 +35,8 @@ pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Pus
 pub(super) fn retry(key: &str, file: &RetryFile, errors: &mut Errors) -> Retry {
     let retry = Retry {
         max_attempts: file.max_attempts.unwrap_or(20),
-        base: span(file.backoff.base, Duration::from_millis(200)),
-        cap: span(file.backoff.cap, Duration::from_secs(300)),
+        base: span(&format!("{key}.backoff.base"), file.backoff.base, Duration::from_millis(200), errors),
+        cap: span(&format!("{key}.backoff.cap"), file.backoff.cap, Duration::from_secs(300), errors),
         unavailable: file.on.unavailable.clone(),
         failed: file.on.failed.clone(),
         refused: file.on.refused.clone(),

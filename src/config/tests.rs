@@ -439,6 +439,18 @@ fn numbers_that_would_stop_everything_are_refused() {
 }
 
 #[test]
+fn a_message_sets_no_header_of_the_request_itself() {
+    let push = |name: &str| {
+        yaml(&format!("subscriptions: {{b: {{topic: o, push: {{url: 'http://h', headers: ['{name}']}}}}}}"))
+    };
+    for name in ["Content-Length", "host", "Connection", "TE", "webhook-id", "Sidespan-Topic", "ce-id", "a b"]
+    {
+        refused_with(push(name), &["subscriptions.b.push.headers: ", name]);
+    }
+    assert_eq!(push("X-Tenant").unwrap().subscriptions[0].push.headers, ["x-tenant"]);
+}
+
+#[test]
 fn what_is_longer_than_a_day_is_no_deadline() {
     let long = "2000000000y";
     for key in ["timeout", "max_timeout", "read_timeout", "idle_timeout"] {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use url::Url;
 
 use super::super::Errors;
@@ -18,7 +19,7 @@ pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Pus
     }
     let mut headers = Vec::new();
     for name in file.headers {
-        let parsed = name.parse().map_err(|_| format!("{name:?} is no header name"));
+        let parsed = message_header(&name);
         headers.extend(errors.keep(format!("{key}.headers"), parsed));
     }
     Some(Push {
@@ -63,6 +64,16 @@ pub(super) fn retry(key: &str, file: &RetryFile, errors: &mut Errors) -> Retry {
     retry
 }
 
+/// Reads the name of a header that a message may set.
+fn message_header(text: &str) -> Result<HeaderName, String> {
+    let name: HeaderName = text.parse().map_err(|_| format!("{text:?} is no header name"))?;
+    let own = OWN_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+    if own || OF_THE_REQUEST.contains(&name.as_str()) {
+        return Err(format!("{text:?} is not a message's to set: Sidespan or the connection does"));
+    }
+    Ok(name)
+}
+
 /// The text itself is not repeated in errors: it may hold a password.
 fn webhook_url(text: &str) -> Result<Url, String> {
     let advice = "write it as http://host:port/path or https://host/path";
@@ -75,3 +86,20 @@ fn webhook_url(text: &str) -> Result<Url, String> {
     }
     Ok(url)
 }
+
+/// What the request itself needs, and what belongs to one connection (RFC 9110, 7.6.1).
+const OF_THE_REQUEST: [&str; 12] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+const OWN_PREFIXES: [&str; 3] = ["ce-", "sidespan-", "webhook-"];

@@ -18,7 +18,7 @@
 //! in header names, so those of the message arrive in lower case.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use jiff::Timestamp;
@@ -51,7 +51,7 @@ impl Writer {
             signer: Signer::new(push.secrets.clone())?,
             subscription: encoded(subscription.name.as_str().as_bytes()),
             topic,
-            raw: push.headers.iter().filter(|name| !is_ours(name)).cloned().collect(),
+            raw: push.headers.clone(),
             cloudevents: push.cloudevents,
         })
     }
@@ -139,24 +139,6 @@ impl Writer {
 /// A content type that no header may have is none.
 fn content_type(message: &Message) -> Option<HeaderValue> {
     HeaderValue::from_str(message.content_type.as_deref()?).ok()
-}
-
-/// Headers that the request itself needs, or that say what only we may say.
-fn is_ours(name: &HeaderName) -> bool {
-    const HOP_BY_HOP: [&str; 8] = [
-        "connection",
-        "expect",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let text = name.as_str();
-    [CONTENT_LENGTH, CONTENT_TYPE, HOST].contains(name)
-        || HOP_BY_HOP.contains(&text)
-        || ["sidespan-", "webhook-", CE_PREFIX].iter().any(|prefix| text.starts_with(prefix))
 }
 
 fn attribute(name: &str) -> Option<&str> {

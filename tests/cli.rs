@@ -228,7 +228,7 @@ async fn following_goes_on_after_the_server_was_away_and_ends_with_an_interrupt(
     assert_eq!(data, [0, 1, 2]);
 
     let line = format!(
-        "$SIDESPAN sub t --server {url} 2>said & until grep -q following said; do sleep 0.05; done; \
+        "$SIDESPAN sub t --server {url} 2>said & until grep -qs following said; do sleep 0.05; done; \
          kill -INT $! && wait $! && cat said >&2"
     );
     let interrupted = shell(&line).await;

@@ -192,6 +192,32 @@ async fn the_exit_code_tells_refused_from_not_now() {
 }
 
 #[tokio::test]
+async fn of_lines_that_are_not_all_stored_it_is_said_which() {
+    let sidecar = development().await;
+    let url = sidecar.url("");
+    let publish = async |options: &str| {
+        let lines =
+            r#"(yes '{"text":"a"}' | head -n 1000; printf '{"text":"b"}\n{"txt":"c"}\n{"text":"d"}\n')"#;
+        let done = shell(&format!("{lines} | $SIDESPAN publish t --ndjson {options} --server {url}")).await;
+        ended(&done, 1);
+        done
+    };
+    let text = publish("").await;
+    assert!(text.stderr.starts_with("message 1001 not stored: "), "{}", text.stderr);
+    assert!(text.stderr.contains("unknown field `txt`"), "{}", text.stderr);
+    assert!(text.stderr.contains("stored from earlier batches: 1000"), "{}", text.stderr);
+
+    let json = publish("-o json").await;
+    let outcomes: Vec<serde_json::Value> =
+        json.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(outcomes.len(), 1003);
+    assert!(outcomes.iter().enumerate().all(|(index, outcome)| outcome["index"] == index));
+    let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome["status"] != 200).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["index"], 1001);
+}
+
+#[tokio::test]
 async fn a_reader_that_goes_away_ends_it_quietly() {
     let sidecar = development().await;
     let url = sidecar.url("");

@@ -126,6 +126,12 @@ impl Answer {
 
     /// Reads the body of an answer that says that all is well, or what the problem is.
     pub(super) async fn body(self) -> Result<Bytes, Failure> {
+        let (status, body) = self.read().await?;
+        if status.is_success() { Ok(body) } else { Err(problem(status, &body)) }
+    }
+
+    /// Reads the body, whatever it says.
+    pub(super) async fn read(self) -> Result<(StatusCode, Bytes), Failure> {
         let Self { response, connection } = self;
         let status = response.status();
         let read = Limited::new(response.into_body(), MOST_BODY).collect();
@@ -135,7 +141,7 @@ impl Answer {
             Err(_) => return Err(Failure::Later("the answer did not come to its end in time".into())),
         };
         drop(connection);
-        if status.is_success() { Ok(body) } else { Err(problem(status, &body)) }
+        Ok((status, body))
     }
 
     /// Waits for the next piece of the body; `None` is its end.

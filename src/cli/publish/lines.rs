@@ -7,15 +7,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use http::header::CONTENT_TYPE;
+use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use tokio::time::{Instant, timeout_at};
 
 use super::{GRACE, Publish};
-use crate::cli::client::topic_path;
+use crate::cli::client::{problem, topic_path};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{self, Format};
 
@@ -34,16 +35,16 @@ pub(super) async fn publish(publish: &Publish) -> Outcome {
         let request =
             request.map_err(|error| Failure::Usage(format!("error: this cannot be sent: {error}")))?;
         let answer = publish.server.send(request, publish.timeout + GRACE).await;
-        let body = match answer {
-            Ok(answer) => answer.body().await,
+        let told = match answer {
+            Ok(answer) => answer.read().await,
             Err(failure) => Err(failure),
         };
-        let body = body.inspect_err(|_| {
+        let told = told.and_then(|(status, body)| tell(status, &body, stored, publish.output.format));
+        stored += told.inspect_err(|_| {
             if stored > 0 {
                 output::talk(&format!("stored from earlier batches: {stored}"));
             }
         })?;
-        stored += told(&body, publish.output.format)?;
     }
     match publish.output.format {
         Format::Json => Ok(()),
@@ -53,23 +54,42 @@ pub(super) async fn publish(publish: &Publish) -> Outcome {
     }
 }
 
-/// What is read of the answer to a batch.
-#[derive(Deserialize)]
+/// What is read of the answer to a batch, wholly stored or not.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Told {
     stored: usize,
-    #[serde(default)]
-    outcomes: Vec<serde_json::Value>,
+    outcomes: Vec<Map<String, Value>>,
 }
 
-fn told(body: &[u8], format: Format) -> Result<usize, Failure> {
-    let told: Told = serde_json::from_slice(body)
-        .map_err(|error| Failure::Failed(format!("the server's answer cannot be read: {error}")))?;
-    if format == Format::Json {
-        for outcome in &told.outcomes {
-            output::print(&outcome.to_string())?;
+/// Prints what became of each message, and returns how many are stored if all are. `before` is how
+/// many earlier batches had: messages are counted from the first line of the input, from 0.
+fn tell(status: StatusCode, body: &[u8], before: usize, format: Format) -> Result<usize, Failure> {
+    let told = match serde_json::from_slice(body) {
+        Ok(told) => told,
+        Err(error) if status.is_success() => {
+            return Err(Failure::Failed(format!("the server's answer cannot be read: {error}")));
+        }
+        // What there is to say of it is said below.
+        Err(_) => Told::default(),
+    };
+    let Told { stored, outcomes } = told;
+    for (index, mut outcome) in (before..).zip(outcomes) {
+        match format {
+            Format::Json => {
+                outcome.insert("index".into(), index.into());
+                output::print(&Value::from(outcome).to_string())?;
+            }
+            Format::Text => {
+                if let Some(detail) = outcome.get("detail").and_then(Value::as_str) {
+                    let unknown = outcome.get("outcome").is_some_and(|outcome| outcome == "unknown");
+                    let what = if unknown { "may be stored" } else { "not stored" };
+                    output::talk(&format!("message {index} {what}: {}", output::visible(detail)));
+                }
+            }
         }
     }
-    Ok(told.stored)
+    if status.is_success() { Ok(stored) } else { Err(problem(status, body)) }
 }
 
 struct Input<R> {

@@ -16,6 +16,7 @@ mod validate;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ use sidespan_bridge::Span;
 
 use self::failure::{Failure, Outcome};
 use crate::bridges::DRIVERS;
-use crate::config::bounded;
+use crate::config::{self, ConfigError, ConfigErrors, bounded};
+use crate::security::signature;
 
 /// Reads the arguments and does what they say.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -101,7 +103,7 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Publish(publish)) => on_one_thread(publish.run()),
         Some(Command::Sub(sub)) => on_one_thread(sub.run()),
         Some(Command::Drain(drain)) => on_one_thread(drain.run()),
-        Some(Command::Config(Config::Schema)) => output::print_pretty(&crate::config::schema(DRIVERS)),
+        Some(Command::Config(Config::Schema)) => output::print_pretty(&config::schema(DRIVERS)),
         Some(Command::Completion { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut CommandLine::command(), "sidespan", &mut script);
@@ -117,6 +119,22 @@ fn on_one_thread(command: impl Future<Output = Outcome>) -> Outcome {
     // A thread may be reading from a terminal, and would be waited for.
     runtime.shutdown_background();
     outcome
+}
+
+/// Reads a configuration. A signing secret that is there and cannot sign is an error of it: webhooks
+/// would wait for it for ever. One that is not there may still come.
+fn load(path: &Path) -> Result<config::Config, ConfigErrors> {
+    let config = config::Config::load(path, DRIVERS)?;
+    let mut errors = Vec::new();
+    for subscription in &config.subscriptions {
+        let revealed = subscription.push.secrets.iter().filter_map(|secret| secret.reveal().ok());
+        errors.extend(revealed.filter_map(|text| signature::check(&text).err()).map(|error| ConfigError {
+            origin: path.display().to_string(),
+            key: format!("subscriptions.{}.push.secrets", subscription.name),
+            reason: error.to_string(),
+        }));
+    }
+    if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
 }
 
 /// Reads how long to wait for something.

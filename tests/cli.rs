@@ -52,6 +52,32 @@ async fn a_configuration_that_cannot_be_read_ends_it_before_anything_is_touched(
 }
 
 #[tokio::test]
+async fn a_secret_that_cannot_sign_ends_it_before_anything_is_touched() {
+    let yaml = |secret: &str| {
+        format!(
+            "version: 1\nservice: s\nbridges: {{b: {{kind: embedded, dir: d, open: true}}}}\n\
+             subscriptions: {{s: {{topic: t, push: {{url: 'http://127.0.0.1:1', secrets: [{secret}]}}}}}}\n"
+        )
+    };
+    for secret in ["hunter2", "whsec_c2hvcnQ=", "{env: BAD}"] {
+        for command in [&["serve", "--config", "sidespan.yaml"][..], &["validate", "sidespan.yaml"]] {
+            let launch = Launch::new(SIDESPAN).config(&yaml(secret)).env("BAD", "hunter2");
+            let refused = launch.arguments(command).run_to_end().await;
+            ended(&refused, 78);
+            let said = &refused.stderr;
+            assert!(
+                said.starts_with("sidespan.yaml: subscriptions.s.push.secrets: a signing secret "),
+                "{said}"
+            );
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+    let absent =
+        Launch::new(SIDESPAN).config(&yaml("{file: absent}")).arguments(&["validate", "sidespan.yaml"]);
+    ended(&absent.run_to_end().await, 0);
+}
+
+#[tokio::test]
 async fn it_starts_beside_a_kubernetes_service_of_its_name() {
     let launch =
         Launch::new(SIDESPAN).config("version: 1\nservice: s\nbridges: {b: {kind: embedded, dir: d}}\n");

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use clap::Args;
 
 use super::failure::{Failure, Outcome};
-use super::{no_runtime, output};
+use super::{load, no_runtime, output};
 use crate::app::{self, Bound};
 use crate::bridges::DRIVERS;
 use crate::config::{Address, Config};
@@ -62,7 +62,7 @@ impl Serve {
                         environment; `sidespan` alone is development mode and needs none";
             return Err(Failure::Usage(text.into()));
         };
-        serve(Config::load(&path, DRIVERS)?)
+        serve(load(&path)?)
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sidespan_bridge::{Guarantee, Order, Start};
 
 use super::failure::Outcome;
+use super::load;
 use super::output::{self, Format, Output};
-use crate::bridges::DRIVERS;
 use crate::config::{Address, Config, Subscription, TopicConfig};
 
 /// Check a configuration file, without connecting to anything, and say what it means.
@@ -28,7 +28,7 @@ pub(super) struct Validate {
 impl Validate {
     /// Prints what the configuration means.
     pub(super) fn run(self) -> Outcome {
-        let config = Config::load(&self.file, DRIVERS)?;
+        let config = load(&self.file)?;
         match self.output.format {
             Format::Json => output::print(&as_json(&config).to_string()),
             Format::Text => output::print(&as_text(&config)),

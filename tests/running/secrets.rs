@@ -21,14 +21,18 @@ async fn a_signing_secret_is_never_said() {
              retry: {{backoff: {{base: 5ms, cap: 10ms}}, max_attempts: 3}}\n\
              \x20 refused:\n    topic: orders\n    start: begin\n    \
              push: {{url: 'http://127.0.0.1:1/', secrets: ['{SIGNING}']}}\n\
-             \x20 unset:\n    topic: orders\n    push: {{url: '{0}', secrets: [{{env: BAD_SECRET}}]}}\n\
-             \x20 unfit:\n    topic: orders\n    push: {{url: '{0}', secrets: ['{UNFIT}']}}\n",
+             \x20 unset:\n    topic: orders\n    push: {{url: '{0}', secrets: [{{file: bad}}]}}\n\
+             \x20 unfit:\n    topic: orders\n    push: {{url: '{0}', secrets: [{{file: unfit}}]}}\n",
             webhook.url("/")
         );
         let other = "whsec_b3RoZXIgc2VjcmV0IG5vYm9keSBtYXkgc2VlIDMyIGI=";
         let bad = "whsec_not-base64-but-still-a-secret!";
         let launch = Launch::new(SIDESPAN).config(&config);
-        let mut sidecar = launch.env("OTHER_SECRET", other).env("BAD_SECRET", bad).start().await;
+        let mut sidecar = launch.env("OTHER_SECRET", other).start().await;
+        // Those that are there at the start and cannot sign are refused.
+        for (file, secret) in [("bad", bad), ("unfit", UNFIT)] {
+            std::fs::write(sidecar.directory().join(file), secret).unwrap();
+        }
         store(&sidecar, "orders", "x").await;
         let mut said = String::new();
         eventually(PATIENCE, "all of it fails and says so", async || {
@@ -55,6 +59,7 @@ async fn an_error_in_the_configuration_repeats_no_secret() {
     let secret = "hunter2hunter2hunter2";
     for push in [
         format!("url: 'http://127.0.0.1/', secrets: '{secret}'"),
+        format!("url: 'http://127.0.0.1/', secrets: ['{secret}']"),
         format!("url: 'http://127.0.0.1/', secrets: [{{text: {secret}}}]"),
         format!("url: 'http://127.0.0.1/', secret: '{secret}'"),
         format!("url: 'http://user:{secret}@127.0.0.1/'"),

@@ -198,6 +198,15 @@ pub struct Push {
     pub cloudevents: CloudEventsMode,
 }
 
+impl Push {
+    /// Returns the URL as it may be shown: its query may hold a token.
+    pub fn shown(&self) -> Url {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        url
+    }
+}
+
 pub use file::{CloudEventsMode, PushProtocol};
 
 /// What happens when a webhook does not accept.

@@ -360,8 +360,9 @@ async fn check_connects_and_says_what_is_wrong() {
     assert!(well.stdout.contains("dead letters (dead.s.billing on local)"), "{}", well.stdout);
     assert!(webhook.received().is_empty(), "a check sends nothing");
 
-    let wrong = check(&yaml("http://127.0.0.1:1/", "")).await;
+    let wrong = check(&yaml("http://127.0.0.1:1/?token=hunter2", "")).await;
     ended(&wrong, 1);
+    assert!(!wrong.stdout.contains("hunter2"), "{}", wrong.stdout);
     assert!(
         wrong.stdout.contains("WRONG  subscription billing, webhook http://127.0.0.1:1/: "),
         "{}",

@@ -147,7 +147,7 @@ impl Report {
             self.say(&format!("{what}, secret {}", index + 1), found)?;
         }
         let found = reachable(&subscription.push, self.deadline()).await;
-        self.say(&format!("{what}, webhook {}", subscription.push.url), found)
+        self.say(&format!("{what}, webhook {}", subscription.push.shown()), found)
     }
 }
 

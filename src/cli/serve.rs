@@ -103,7 +103,7 @@ fn welcome(config: &Config, bound: &Bound) -> String {
     ];
     lines.extend(dirs.map(|dir| format!("  data       {dir}, on this machine only")));
     let pushes = config.subscriptions.iter();
-    lines.extend(pushes.map(|push| format!("  webhook    {} -> {}", push.topic, push.push.url)));
+    lines.extend(pushes.map(|push| format!("  webhook    {} -> {}", push.topic, push.push.shown())));
     let (curl, server) = match &bound.services {
         Address::Tcp(address) if address.port() == 7400 => (format!("http://{address}"), String::new()),
         Address::Tcp(address) => (format!("http://{address}"), format!(" --server http://{address}")),

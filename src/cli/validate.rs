@@ -53,7 +53,7 @@ fn as_text(config: &Config) -> String {
     }
     for subscription in &config.subscriptions {
         let Subscription { name, bridge, pattern, group, push, .. } = subscription;
-        lines.push(format!("subscription  {name}: {pattern} on {bridge} -> {}", push.url));
+        lines.push(format!("subscription  {name}: {pattern} on {bridge} -> {}", push.shown()));
         lines.push(format!("              group {group}, {}", manner(subscription)));
         lines.push(match &subscription.dead_letter {
             Some(dead) => format!("              dead letters -> {}", place(dead)),
@@ -114,7 +114,7 @@ fn as_json(config: &Config) -> Value {
             "pattern": subscription.pattern.as_str(),
             "group": subscription.group,
             "guarantee": guarantee(subscription.guarantee),
-            "push": subscription.push.url.as_str(),
+            "push": subscription.push.shown().as_str(),
             "dead_letter": subscription.dead_letter.as_ref().map(place),
         })
     });

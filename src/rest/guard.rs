@@ -18,7 +18,7 @@ use http::header::{
     CONTENT_TYPE, HOST, ORIGIN, VARY,
 };
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::error::Error;
@@ -46,12 +46,19 @@ impl Guard {
     /// Lets a request pass; returns the origin if the request is a listed page's.
     fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
         self.host(uri, headers)?;
-        let Some(origin) = headers.get(ORIGIN) else { return Ok(None) };
+        let stranger = || {
+            Err(Error::Forbidden("pages of this origin may not call: list it under `allowed_origins`".into()))
+        };
+        let Some(origin) = headers.get(ORIGIN) else {
+            // An image or a link of a page has no `Origin`, and browsers say whose page it is.
+            let cross = headers.get(FETCH_SITE).is_some_and(|site| site == "cross-site");
+            return if cross { stranger() } else { Ok(None) };
+        };
         let listed = |known: &String| known.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
         if headers.get_all(ORIGIN).iter().count() == 1 && self.origins.iter().any(listed) {
             return Ok(Some(origin.clone()));
         }
-        Err(Error::Forbidden("pages of this origin may not call: list it under `allowed_origins`".into()))
+        stranger()
     }
 
     fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
@@ -78,6 +85,9 @@ impl Guard {
         self.hosts.iter().any(same)
     }
 }
+
+/// Fetch Metadata, 2.4.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses strangers, turns bare errors into problems, and answers listed pages.
 async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {

@@ -50,7 +50,10 @@ async fn strangers_hosts_and_pages_are_refused() {
             .problem(403, "FORBIDDEN")
             .await;
     }
-    let answer = server.get("/v1/topics").header("Origin", "https://shop.example").send().await;
+    let of = |site: &str| server.get("/v1/topics").header("Sec-Fetch-Site", site);
+    of("cross-site").problem(403, "FORBIDDEN").await;
+    of("none").expect(200).await;
+    let answer = of("cross-site").header("Origin", "https://shop.example").send().await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("access-control-allow-origin"), "https://shop.example");
     let preflight = server

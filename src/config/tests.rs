@@ -452,7 +452,7 @@ fn a_message_sets_no_header_of_the_request_itself() {
 
 #[test]
 fn what_is_longer_than_a_day_is_no_deadline() {
-    let long = "2000000000y";
+    let long = "99y";
     for key in ["timeout", "max_timeout", "read_timeout", "idle_timeout"] {
         let below =
             format!("limits: {{max_timeout: 24h, {key}: {long}}}").replace("max_timeout: 24h, max", "max");

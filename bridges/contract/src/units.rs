@@ -19,11 +19,11 @@ impl Span {
     ///
     /// # Errors
     ///
-    /// No unit, or no number.
+    /// No unit, no number, or more than a hundred years, which no clock can be sure to add.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| UnitError::Span(text.chars().take(80).collect()))
+        let error = || UnitError::Span(text.chars().take(80).collect());
+        let span = humantime::parse_duration(text).map_err(|_| error())?;
+        if span <= LONGEST { Ok(Self(span)) } else { Err(error()) }
     }
 }
 
@@ -141,9 +141,11 @@ pub enum UnitError {
     #[error("{0:?} is no size: use a number of bytes, or one with a unit, such as 64KiB or 1MB")]
     Size(Box<str>),
     /// Not a duration.
-    #[error("{0:?} is no duration: use a number with a unit, such as 250ms, 5s or 2m")]
+    #[error("{0:?} is no duration: use a number with a unit, such as 250ms, 5s or 2m, and at most 100 years")]
     Span(Box<str>),
 }
+
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +155,8 @@ mod tests {
     fn a_number_without_a_unit_is_no_duration() {
         assert!(Span::parse("5").is_err());
         assert_eq!(Span::parse("5s"), Ok(Span(Duration::from_secs(5))));
+        assert!(Span::parse("99years").is_ok());
+        assert!(Span::parse("101years").is_err());
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub enum Error {
         "there is no topic named {0:?}: declare it under `topics`, or set `open: true` on the default bridge"
     )]
     UnknownTopic(String),
+    /// The body's content encoding is not understood.
+    #[error("of content encodings gzip and zstd are understood, one at a time")]
+    UnsupportedEncoding,
     /// The body's media type is not understood.
     #[error("{0}")]
     UnsupportedMediaType(String),
@@ -133,7 +136,7 @@ impl Error {
             Self::UnknownTopic(_) => {
                 Class::new("unknown-topic", "There is no such topic", StatusCode::NOT_FOUND)
             }
-            Self::UnsupportedMediaType(_) => Class::new(
+            Self::UnsupportedEncoding | Self::UnsupportedMediaType(_) => Class::new(
                 "unsupported-media-type",
                 "The body's media type is not understood",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

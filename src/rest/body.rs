@@ -130,7 +130,7 @@ fn decoded(headers: &HeaderMap, body: Upload, limit: Limit) -> Result<Source, Er
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     let encoding = encodings.next().map_or("identity", |value| value.to_str().unwrap_or(""));
     if encodings.next().is_some() {
-        return Err(unsupported());
+        return Err(Error::UnsupportedEncoding);
     }
     match encoding.trim().to_ascii_lowercase().as_str() {
         "identity" => Ok(Source::Plain(body)),
@@ -145,7 +145,7 @@ fn decoded(headers: &HeaderMap, body: Upload, limit: Limit) -> Result<Source, Er
             decoder.multiple_members(true);
             Ok(Source::Decoded(Box::pin(ReaderStream::with_capacity(decoder, PIECE))))
         }
-        _ => Err(unsupported()),
+        _ => Err(Error::UnsupportedEncoding),
     }
 }
 
@@ -170,10 +170,6 @@ fn undecodable(error: &io::Error, limit: Limit) -> Error {
     Error::Invalid(
         "the body is not what its Content-Encoding says, needs a window of more than 8 MiB, or ended before it was complete".into(),
     )
-}
-
-fn unsupported() -> Error {
-    Error::UnsupportedMediaType("of content encodings gzip and zstd are understood, one at a time".into())
 }
 
 const PIECE: usize = 16 << 10;

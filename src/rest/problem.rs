@@ -4,7 +4,7 @@
 //! log too.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -69,7 +69,11 @@ impl From<&Error> for Problem {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let (response, instance) = render(&Problem::from(&self));
+        let (mut response, instance) = render(&Problem::from(&self));
+        if matches!(self, Self::UnsupportedEncoding) {
+            // RFC 9110, section 15.5.16.
+            response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
+        }
         let class = self.class();
         let source = std::error::Error::source(&self).map(tracing::field::display);
         if matches!(class.status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_GATEWAY) {

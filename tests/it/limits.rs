@@ -118,6 +118,8 @@ async fn compressed_bodies_are_understood() {
     sent("zstd", b"not zstd".to_vec()).problem(400, "INVALID_REQUEST").await;
     sent("br", whole.clone()).problem(415, "UNSUPPORTED_MEDIA_TYPE").await;
     sent("gzip, zstd", whole.clone()).problem(415, "UNSUPPORTED_MEDIA_TYPE").await;
+    let refused = sent("br", whole.clone()).send().await;
+    assert_eq!(refused.header("accept-encoding"), "gzip, zstd");
     sent("gzip", whole).header("Content-Encoding", "gzip").problem(415, "UNSUPPORTED_MEDIA_TYPE").await;
 }
 

@@ -133,6 +133,7 @@ fn classes() -> Vec<Class> {
         | Error::TooMany { .. }
         | Error::RequestTimeout
         | Error::UnknownTopic(_)
+        | Error::UnsupportedEncoding
         | Error::UnsupportedMediaType(_) => error.class(),
     };
     let text = String::new;
@@ -150,6 +151,7 @@ fn classes() -> Vec<Class> {
         Error::TooMany { limit: "", most: 0 },
         Error::RequestTimeout,
         Error::UnknownTopic(text()),
+        Error::UnsupportedEncoding,
         Error::UnsupportedMediaType(text()),
     ];
     let faults = FAULTS.iter().map(|(_, fault)| match fault {

@@ -60,20 +60,20 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "only read by serde")]
     struct Outer {
         inner: Inner,
     }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code, reason = "only read by serde")]
     struct Inner {
         port: u16,
     }
 
     #[test]
     fn an_error_names_the_path_of_the_key() {
+        let settings = Settings::new("s", json!({"inner": {"port": 7}}));
+        assert_eq!(settings.parse::<Outer>().unwrap().inner.port, 7);
         let settings = Settings::new("s", json!({"inner": {"port": "x"}}));
         let error = settings.parse::<Outer>().unwrap_err();
         assert_eq!(error.key, "inner.port");

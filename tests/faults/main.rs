@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use load::Run;
 use sidespan_test_support::{Kafka, Launch, Random, Sidecar, unique_name};
+use tokio::task::JoinSet;
 
 const SIDESPAN: &str = env!("CARGO_BIN_EXE_sidespan");
 /// How often something is killed during a run.
@@ -28,6 +29,8 @@ const KILLS: usize = 5;
 /// Attempts of a run in which nothing is given up.
 const NEVER: u32 = 1_000;
 
+/// Where messages are published.
+const ORDERS: &str = "/v1/topics/orders/messages";
 /// A stream of the dead letters.
 const DEAD: &str = "/v1/topics/dead-orders/stream?start=begin";
 
@@ -65,16 +68,8 @@ async fn embedded(name: &'static str, attempts: u32) {
         "version: 1\nservice: faults\nbridges: {{ main: {{ kind: embedded, dir: ./data }} }}\n{}",
         subscription(&run.webhook_url(), attempts)
     );
-    let mut sidecar = Launch::new(SIDESPAN).config(&config).start().await;
-    let load = run.publish_to(&sidecar.url("/v1/topics/orders/messages"));
-    for progress in load::kills(&mut random, KILLS) {
-        run.until_delivered(progress).await;
-        sidecar.kill();
-        sidecar.start_again().await;
-    }
-    run.finish(load, &sidecar.url(DEAD), KILLS).await;
-    let ended = sidecar.stop().await;
-    assert!(ended.status.success(), "{}\n{}", ended.status, ended.stderr);
+    let sidecar = Launch::new(SIDESPAN).config(&config).start().await;
+    kill_sidecar(&run, sidecar, &mut random).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,16 +77,8 @@ async fn kafka_keeps_its_promises_while_the_sidecar_is_killed() {
     let kafka = Kafka::shared().await;
     let mut random = Random::from_env();
     let run = Run::start("kafka, sidecar killed", &mut random).await;
-    let mut sidecar = on_kafka(kafka, &run).await;
-    let load = run.publish_to(&sidecar.url("/v1/topics/orders/messages"));
-    for progress in load::kills(&mut random, KILLS) {
-        run.until_delivered(progress).await;
-        sidecar.kill();
-        sidecar.start_again().await;
-    }
-    run.finish(load, &sidecar.url(DEAD), KILLS).await;
-    let ended = sidecar.stop().await;
-    assert!(ended.status.success(), "{}\n{}", ended.status, ended.stderr);
+    let sidecar = on_kafka(kafka, &run).await;
+    kill_sidecar(&run, sidecar, &mut random).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,14 +89,30 @@ async fn kafka_keeps_its_promises_while_the_broker_is_killed() {
     };
     let mut random = Random::from_env();
     let run = Run::start("kafka, broker killed", &mut random).await;
-    let mut sidecar = on_kafka(&kafka, &run).await;
-    let load = run.publish_to(&sidecar.url("/v1/topics/orders/messages"));
+    let sidecar = on_kafka(&kafka, &run).await;
+    let load = run.publish_to(&sidecar.url(ORDERS));
     for progress in load::kills(&mut random, KILLS) {
         run.until_delivered(progress).await;
         kafka.kill();
         tokio::time::sleep(random.duration(Duration::ZERO, Duration::from_secs(2))).await;
         kafka.start_again().await;
     }
+    finish(&run, load, sidecar).await;
+}
+
+/// Publishes all messages while the sidecar is killed and started again.
+async fn kill_sidecar(run: &Run, mut sidecar: Sidecar, random: &mut Random) {
+    let load = run.publish_to(&sidecar.url(ORDERS));
+    for progress in load::kills(random, KILLS) {
+        run.until_delivered(progress).await;
+        sidecar.kill();
+        sidecar.start_again().await;
+    }
+    finish(run, load, sidecar).await;
+}
+
+/// Waits for the end, has the history checked, and stops the sidecar politely.
+async fn finish(run: &Run, load: JoinSet<()>, mut sidecar: Sidecar) {
     run.finish(load, &sidecar.url(DEAD), KILLS).await;
     let ended = sidecar.stop().await;
     assert!(ended.status.success(), "{}\n{}", ended.status, ended.stderr);

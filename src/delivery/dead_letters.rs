@@ -58,7 +58,7 @@ impl DeadLetters {
 
     /// Makes sure that the place exists.
     pub(super) async fn ensure(&self) -> Result<(), Error> {
-        self.place.bridge.ensure(&self.place.topic, Instant::now() + DEADLINE).await
+        self.place.bridge.ensure_kept(&self.place.topic, Instant::now() + DEADLINE).await
     }
 
     /// Stores a message and why it died, with as much of that as fits.

@@ -69,12 +69,24 @@ pub trait Bridge: Send + Sync {
     /// The broker cannot be asked.
     async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error>;
 
-    /// Makes sure that a durable place of this name exists, creating it where the settings say so.
+    /// Makes sure that this topic exists, creating it where the settings say so.
     ///
     /// # Errors
     ///
     /// `UnknownTopic` where it does not exist and may not be created.
     async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error>;
+
+    /// Makes sure that what is published to a topic is kept until somebody reads it, as dead letters
+    /// need.
+    ///
+    /// Where a topic stores nothing by itself (AMQP), a queue must stand behind it.
+    ///
+    /// # Errors
+    ///
+    /// As `ensure`; `Unsupported` where nothing is stored at all.
+    async fn ensure_kept(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
+        self.ensure(topic, deadline).await
+    }
 
     /// Waits until everything that was handed over is settled one way or the other, then lets go
     /// of the broker. Idempotent.
@@ -121,6 +133,9 @@ pub trait Control: Send + Sync {
     /// Stops new deliveries. What is out stays ours, and is settled as ever. Idempotent.
     fn stop_intake(&self);
 
+    /// Tells whether this member is one that gets messages, as far as it knows without asking.
+    fn role(&self) -> Role;
+
     /// Counts what is not settled yet.
     ///
     /// # Errors
@@ -135,6 +150,17 @@ pub trait Control: Send + Sync {
     ///
     /// Not all settlements could be handed over by `deadline`; those messages may come again.
     async fn close(&self, deadline: Instant) -> Result<(), Error>;
+}
+
+/// What a member is to its subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It gets messages, or would if there were any.
+    Active,
+    /// Other members get them; it takes over when one of those goes.
+    Standby,
+    /// The broker does not tell, and nothing has come yet that would.
+    Unknown,
 }
 
 /// What a group has yet to settle.

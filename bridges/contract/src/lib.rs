@@ -37,7 +37,7 @@ mod topic;
 mod units;
 
 pub use ack::{AckToken, Settle, Settled, Settlement, Verdict};
-pub use bridge::{Bridge, Control, Driver, Lag, Publisher, Subscription, TopicInfo};
+pub use bridge::{Bridge, Control, Driver, Lag, Publisher, Role, Subscription, TopicInfo};
 pub use delivery::{Delivery, Epoch, Event, Position, PositionError, Shard};
 pub use fault::{Error, Fault};
 pub use message::{CE_PREFIX, Guarantee, Header, Message, Receipt, is_reserved};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    AckToken, Control, Error, Event, Fault, Lag, Position, Settle, Settled, Settlement, Subscribe,
+    AckToken, Control, Error, Event, Fault, Lag, Position, Role, Settle, Settled, Settlement, Subscribe,
     Subscription, Topic, Verdict,
 };
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -89,6 +89,11 @@ impl Drop for Inbox {
 impl Control for Member {
     fn stop_intake(&self) {
         self.group.stop(self.id);
+    }
+
+    /// One process has the log, and all that read it there are at work.
+    fn role(&self) -> Role {
+        Role::Active
     }
 
     async fn lag(&self) -> Result<Lag, Error> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    AckToken, Guarantee, Lag, Message, Pattern, Settle, Settled, Settlement, Start, Topic, Verdict, Window,
+    AckToken, Guarantee, Lag, Message, Pattern, Role, Settle, Settled, Settlement, Start, Topic, Verdict,
+    Window,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -269,6 +270,10 @@ struct Steering;
 #[async_trait]
 impl Control for Steering {
     fn stop_intake(&self) {}
+
+    fn role(&self) -> Role {
+        Role::Active
+    }
 
     async fn lag(&self) -> Result<Lag, Error> {
         Ok(Lag::default())

@@ -88,6 +88,7 @@ pub const CASES: &[Case] = &[
     case("order_survives_a_killed_member", &[Order], |h| Box::pin(order::order_survives_a_killed_member(h))),
     case("order_survives_a_second_member_joining", &[Order], |h| Box::pin(order::order_survives_a_second_member_joining(h))),
     case("order_survives_a_polite_stop", &[Order], |h| Box::pin(order::order_survives_a_polite_stop(h))),
+    case("members_say_which_of_them_is_active", &[Order], |h| Box::pin(order::members_say_which_of_them_is_active(h))),
     case("what_another_member_takes_over_is_said_to_be_lost", &[OrderedSharing], |h| Box::pin(lost::what_another_member_takes_over_is_said_to_be_lost(h))),
     alone("a_broker_that_is_down_is_said_at_once", &[Broker], |h| Box::pin(faults::a_broker_that_is_down_is_said_at_once(h))),
     alone("a_deadline_after_the_hand_over_is_a_timeout", &[Broker], |h| Box::pin(faults::a_deadline_after_the_hand_over_is_a_timeout(h))),

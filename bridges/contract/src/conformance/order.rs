@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::inbox::{Inbox, accept, body, has, keyed, publish, topic, unique, wish, within};
 use super::ledger::{Ledger, rounds};
 use super::{Ability, Harness};
-use crate::{Order, Subscribe, Topic, Verdict, Window};
+use crate::{Order, Role, Subscribe, Topic, Verdict, Window};
 
 /// With `Order::Key`, a released message comes again before the next one of its key, however often,
 /// and also after a wait.
@@ -180,6 +180,47 @@ pub async fn order_survives_a_polite_stop(harness: &dyn Harness) {
         ledger.work("the second member", &mut standby, 400, None).await;
     };
     finish(harness, &ledger, async { tokio::join!(until_stopped, then) }).await;
+}
+
+/// The member that gets the messages of an ordered subscription says that it is active. Another one
+/// is active too where members share, and stands by where they don't; it takes over, and says so,
+/// when the first one stops.
+pub async fn members_say_which_of_them_is_active(harness: &dyn Harness) {
+    let (topic, group) = (topic(harness, 4).await, unique());
+    let first = harness.open().await;
+    let mut inbox = Inbox::open(harness, &first, by(Order::Key, harness, &topic, &group)).await;
+    publish(harness, &first, &topic, rounds(8, 0, 1)).await;
+    let deliveries = inbox.deliveries(8, "the first messages").await;
+    assert_eq!(inbox.control().role(), Role::Active, "who gets the messages");
+    accept(harness, deliveries).await;
+    if !has(harness, Ability::SeparateMembers) {
+        return;
+    }
+
+    let second = harness.open().await;
+    let mut other = Inbox::open(harness, &second, by(Order::Key, harness, &topic, &group)).await;
+    let expected = if has(harness, Ability::OrderedSharing) { Role::Active } else { Role::Standby };
+    becomes(harness, &mut other, expected).await;
+    assert_eq!(inbox.control().role(), Role::Active, "who had the messages before");
+
+    inbox.close().await;
+    publish(harness, &second, &topic, rounds(8, 1, 2)).await;
+    let deliveries = other.deliveries(8, "what was published after the first member had gone").await;
+    assert_eq!(other.control().role(), Role::Active, "who gets the messages now");
+    accept(harness, deliveries).await;
+}
+
+/// Reads until a member has a role.
+async fn becomes(harness: &dyn Harness, inbox: &mut Inbox, role: Role) {
+    let control = inbox.control();
+    let wait = async {
+        while control.role() != role {
+            if let Ok(delivery) = tokio::time::timeout(Duration::from_millis(50), inbox.next()).await {
+                panic!("all messages were accepted, and {delivery:?} came");
+            }
+        }
+    };
+    within(harness.patience(), &format!("the role {role:?}"), wait).await;
 }
 
 /// An ordered subscription keeps its window, and goes on while one key is held.

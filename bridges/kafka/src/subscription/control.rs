@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use sidespan_bridge::{Control, Error, Fault, Lag, Pattern};
+use sidespan_bridge::{Control, Error, Fault, Lag, Pattern, Role};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -42,6 +42,10 @@ pub(super) struct Running {
 impl Control for KafkaControl {
     fn stop_intake(&self) {
         self.shared.stop_intake();
+    }
+
+    fn role(&self) -> Role {
+        if self.shared.lock().owns_some() { Role::Active } else { Role::Standby }
     }
 
     async fn lag(&self) -> Result<Lag, Error> {

@@ -252,6 +252,11 @@ impl State {
     }
 
     /// Finds the current stretch of a partition.
+    /// Tells whether any partition is ours and stays so.
+    pub(super) fn owns_some(&self) -> bool {
+        self.shards.values().any(|owned| !owned.is_leaving())
+    }
+
     pub(super) fn epoch_of(&self, partition: &Partition) -> Option<Epoch> {
         self.shards.values().rev().find(|owned| &owned.partition == partition).map(|owned| owned.epoch)
     }

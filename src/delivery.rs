@@ -25,6 +25,7 @@ mod retry;
 mod status;
 mod target;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ use target::{Webhook, WebhookError};
 pub use dead_letters::DeadLetterPlace;
 pub use status::{State, Status, Trouble};
 
-use crate::config::{Name, Subscription};
+use crate::config::Subscription;
 
 /// Starts to deliver a subscription to its webhook.
 pub fn start(
@@ -54,25 +55,24 @@ pub fn start(
     let board = Arc::new(Board::new());
     let drain = CancellationToken::new();
     let (close, closed) = watch::channel(None);
-    let name = subscription.name.clone();
+    let subscription = Arc::new(subscription);
     let office = Office {
         dead_letters,
         bridge,
         board: board.clone(),
         orders: Orders { drain: drain.clone(), close: closed },
-        subscription,
+        subscription: subscription.clone(),
         desk: None,
     };
     let guard = drain.clone().drop_guard();
     let task = Mutex::new(Some(tokio::spawn(office.run())));
-    Running { name, board, drain, close, task, _guard: guard }
+    Running { subscription, board, drain, close, task, _guard: guard }
 }
 
 /// A subscription that is being delivered. Dropped without [`Running::close`], it ends as it would
 /// with a deadline that has passed.
-#[derive(Debug)]
 pub struct Running {
-    name: Name,
+    subscription: Arc<Subscription>,
     board: Arc<Board>,
     drain: CancellationToken,
     close: watch::Sender<Option<Instant>>,
@@ -92,9 +92,9 @@ pub struct Left {
 }
 
 impl Running {
-    /// Returns the subscription's name.
-    pub fn name(&self) -> &Name {
-        &self.name
+    /// Returns the subscription as it was configured.
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
     }
 
     /// Returns how it is doing.
@@ -125,13 +125,21 @@ impl Running {
         let Some(mut task) = self.task.lock().await.take() else { return Left::default() };
         match timeout_at(deadline + GRACE, &mut task).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(subscription = %self.name, %error, "the delivery task failed"),
+            Ok(Err(error)) => {
+                tracing::error!(subscription = %self.subscription.name, %error, "the delivery task failed")
+            }
             Err(_) => {
                 task.abort();
-                tracing::warn!(subscription = %self.name, "leaving the group took too long; it was cut off");
+                tracing::warn!(subscription = %self.subscription.name, "leaving the group took too long; it was cut off");
             }
         }
         Left { held, in_flight }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("subscription", &self.subscription.name).finish_non_exhaustive()
     }
 }
 
@@ -152,7 +160,7 @@ enum Failure {
 
 /// The task of one subscription.
 struct Office {
-    subscription: Subscription,
+    subscription: Arc<Subscription>,
     bridge: Arc<dyn Bridge>,
     dead_letters: Option<DeadLetterPlace>,
     board: Arc<Board>,
@@ -194,8 +202,11 @@ impl Office {
             () = drain.cancelled() => return Ok(()),
         };
         tracing::info!(subscription = %self.subscription.name, topic = %self.subscription.topic, "delivering");
+        self.board.member(Some(subscription.control()));
         self.board.set(State::Running);
-        Ok(pump::run(&desk, subscription, self.orders.clone()).await?)
+        let delivered = pump::run(&desk, subscription, self.orders.clone()).await;
+        self.board.member(None);
+        Ok(delivered?)
     }
 
     async fn begin(&mut self) -> Result<(Arc<Desk>, Box<dyn sidespan_bridge::Subscription>), Failure> {
@@ -206,7 +217,7 @@ impl Office {
         if let Some(place) = &desk.dead_letters {
             place.ensure().await.map_err(Failure::DeadLetters)?;
         }
-        let Subscription { pattern, group, start, order, max_held, .. } = &self.subscription;
+        let Subscription { pattern, group, start, order, max_held, .. } = self.subscription.as_ref();
         if let Some(topic) = pattern.literal() {
             self.bridge.ensure(&topic, Instant::now() + ENSURE).await.map_err(Failure::Subscribe)?;
         }
@@ -225,7 +236,7 @@ impl Office {
     }
 
     fn open(&self) -> Result<Desk, WebhookError> {
-        let subscription = &self.subscription;
+        let subscription = self.subscription.as_ref();
         let webhook = Webhook::new(subscription)?;
         let place = self.dead_letters.clone().map(|place| DeadLetters::new(place, subscription));
         Ok(Desk::new(subscription.clone(), Box::new(webhook), place, self.board.clone()))

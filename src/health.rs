@@ -60,7 +60,10 @@ impl Health {
         let subscriptions: Vec<SubscriptionReport> = self
             .subscriptions
             .iter()
-            .map(|running| SubscriptionReport { name: running.name().to_string(), status: running.status() })
+            .map(|running| SubscriptionReport {
+                name: running.subscription().name.to_string(),
+                status: running.status(),
+            })
             .collect();
         let draining = self.draining.is_cancelled();
         let ready = !draining

@@ -2,10 +2,11 @@
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use sidespan_bridge::{Control, Role};
 use tokio::sync::watch;
 
 use crate::config::Name;
@@ -16,6 +17,10 @@ pub struct Status {
     /// What it is doing.
     #[serde(flatten)]
     pub state: State,
+    /// Whether this member gets messages, while it is one: of an ordered subscription only some do,
+    /// and the others stand by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// Attempts under way.
     pub in_flight: usize,
     /// Messages that are not settled, waiting or under way.
@@ -79,9 +84,9 @@ fn rfc3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::E
 }
 
 /// Where the parts of a subscription write down how they are doing.
-#[derive(Debug)]
 pub(super) struct Board {
     state: watch::Sender<State>,
+    member: Mutex<Option<Arc<dyn Control>>>,
     paused: Mutex<Option<Trouble>>,
     endpoint: Mutex<Option<Trouble>>,
     dead_letters: Mutex<Option<Trouble>>,
@@ -98,6 +103,7 @@ impl Board {
     pub(super) fn new() -> Self {
         Self {
             state: watch::Sender::new(State::Starting),
+            member: Mutex::default(),
             paused: Mutex::default(),
             endpoint: Mutex::default(),
             dead_letters: Mutex::default(),
@@ -152,6 +158,11 @@ impl Board {
         }
     }
 
+    /// Notes the membership at the broker, or that there is none.
+    pub(super) fn member(&self, control: Option<Arc<dyn Control>>) {
+        *lock(&self.member) = control;
+    }
+
     pub(super) fn pause(&self, why: &impl ToString) {
         *lock(&self.paused) = Some(Trouble::new(why));
     }
@@ -181,6 +192,7 @@ impl Board {
         };
         Status {
             state,
+            role: lock(&self.member).as_ref().map(|member| member.role()),
             in_flight: self.in_flight.value(),
             held: self.held.value(),
             delivered: self.delivered.value(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
@@ -153,7 +154,8 @@ pub trait Control: Send + Sync {
 }
 
 /// What a member is to its subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// It gets messages, or would if there were any.
     Active,

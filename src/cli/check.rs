@@ -18,7 +18,7 @@ use super::failure::{Failure, Outcome};
 use super::output::{self, Format, Output};
 use super::patience;
 use crate::bridges::DRIVERS;
-use crate::config::{Config, Name, Push, Subscription, TopicConfig};
+use crate::config::{Config, Name, Push, Subscription, TopicConfig, TopicName};
 use crate::security::signature;
 
 /// Check a configuration file, and connect to everything that it names.
@@ -48,7 +48,7 @@ impl Check {
         let mut report = Report { timeout: self.timeout, format: self.output.format, wrong: 0 };
         let bridges = report.bridges(&config).await?;
         for (name, topic) in &config.topics {
-            report.place(&format!("topic {name}"), topic, &bridges).await?;
+            report.topic(name, topic, &bridges).await?;
         }
         for subscription in &config.subscriptions {
             report.subscription(subscription, &bridges).await?;
@@ -114,11 +114,22 @@ impl Report {
         Ok(bridges)
     }
 
-    async fn place(&mut self, what: &str, place: &TopicConfig, bridges: &Bridges) -> Outcome {
-        let what = format!("{what} ({} on {})", place.address, place.bridge);
+    async fn topic(&mut self, name: &TopicName, topic: &TopicConfig, bridges: &Bridges) -> Outcome {
+        let what = format!("topic {name} ({} on {})", topic.address, topic.bridge);
+        match bridges.get(&topic.bridge) {
+            Some(bridge) => {
+                let found = exists(bridge.as_ref(), &topic.address, self.deadline()).await;
+                self.say(&what, found)
+            }
+            None => self.say(&what, Err(unknown(&topic.bridge))),
+        }
+    }
+
+    async fn dead_letters(&mut self, what: &str, place: &TopicConfig, bridges: &Bridges) -> Outcome {
+        let what = format!("{what}, dead letters ({} on {})", place.address, place.bridge);
         match bridges.get(&place.bridge) {
             Some(bridge) => {
-                let found = exists(bridge.as_ref(), &place.address, self.deadline()).await;
+                let found = kept(bridge.as_ref(), &place.address, self.deadline()).await;
                 self.say(&what, found)
             }
             None => self.say(&what, Err(unknown(&place.bridge))),
@@ -136,7 +147,7 @@ impl Report {
             None => self.say(&source, Err(unknown(&subscription.bridge)))?,
         }
         if let Some(place) = &subscription.dead_letter {
-            self.place(&format!("{what}, dead letters"), place, bridges).await?;
+            self.dead_letters(&what, place, bridges).await?;
         }
         for (index, secret) in subscription.push.secrets.iter().enumerate() {
             let found = match secret.reveal() {
@@ -153,19 +164,40 @@ impl Report {
 
 async fn exists(bridge: &dyn Bridge, topic: &Topic, deadline: Instant) -> Result<String, String> {
     let look = async {
-        let known = bridge.topics(&Pattern::exactly(topic), deadline).await;
-        if known.is_ok_and(|known| !known.is_empty()) {
-            return Ok("exists".to_owned());
-        }
-        match bridge.ensure(topic, deadline).await {
-            Ok(()) => Ok("is made".to_owned()),
-            Err(error) if error.fault == Fault::UnknownTopic => {
-                Err(format!("{error}: make it at the broker, or let the bridge's settings allow to"))
-            }
+        match bridge.topics(&Pattern::exactly(topic), deadline).await {
+            Ok(known) if !known.is_empty() => Ok("exists".to_owned()),
+            Ok(_) => bridge
+                .ensure(topic, deadline)
+                .await
+                .map(|()| "is made".to_owned())
+                .map_err(|error| missing(&error)),
+            // Then nobody can tell whether it was there before.
+            Err(error) if error.fault == Fault::Unsupported => bridge
+                .ensure(topic, deadline)
+                .await
+                .map(|()| "can be used".to_owned())
+                .map_err(|error| missing(&error)),
             Err(error) => Err(error.to_string()),
         }
     };
     timeout_at(deadline, look).await.unwrap_or_else(|_| Err(LATE.to_owned()))
+}
+
+async fn kept(bridge: &dyn Bridge, topic: &Topic, deadline: Instant) -> Result<String, String> {
+    let known = exists(bridge, topic, deadline).await?;
+    match timeout_at(deadline, bridge.ensure_kept(topic, deadline)).await {
+        Ok(Ok(())) => Ok(format!("{known}, and keeps what it is given")),
+        Ok(Err(error)) => Err(missing(&error)),
+        Err(_) => Err(LATE.to_owned()),
+    }
+}
+
+fn missing(error: &sidespan_bridge::Error) -> String {
+    if error.fault == Fault::UnknownTopic {
+        format!("{error}: make it at the broker, or let the bridge's settings allow to")
+    } else {
+        error.to_string()
+    }
 }
 
 async fn readable(
@@ -185,8 +217,11 @@ async fn readable(
         Some(topic) => exists(bridge, &topic, deadline).await,
         None => {
             let asked = timeout_at(deadline, bridge.topics(&subscription.pattern, deadline)).await;
-            let found = asked.map_err(|_| LATE.to_owned())?.map_err(|error| error.to_string())?;
-            Ok(format!("stands for {} topics now", found.len()))
+            match asked.map_err(|_| LATE.to_owned())? {
+                Ok(found) => Ok(format!("stands for {} topics now", found.len())),
+                Err(error) if error.fault == Fault::Unsupported => Ok("is a pattern".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
         }
     }
 }

@@ -191,7 +191,8 @@ impl App {
         let preparing = prepare::topics(publishing.routes());
         let subscriptions = subscriptions(&config, &outlets);
         let drain = Arc::new(Drain::new(subscriptions.clone(), config.drain));
-        let health = Arc::new(Health::watch(outlets.values().cloned(), subscriptions, drain.started()));
+        let health =
+            Arc::new(Health::watch(outlets.values().cloned(), subscriptions.clone(), drain.started()));
         let closing = CancellationToken::new();
 
         let guard = |listener: &Listener| {
@@ -201,7 +202,7 @@ impl App {
             };
             Guard::new(own, config.allowed_hosts.clone(), config.allowed_origins.clone())
         };
-        let door = Arc::new(Door::new(publishing, config.limits.clone(), closing.clone()));
+        let door = Arc::new(Door::new(publishing, subscriptions, config.limits.clone(), closing.clone()));
         let operators = Admin { health: health.clone(), drain: drain.clone() };
         let bounds = Bounds { connections: config.limits.max_connections, idle: config.limits.idle_timeout };
         let mut doors = JoinSet::new();

@@ -65,6 +65,9 @@ pub enum Error {
     /// The body did not come in time.
     #[error("the request did not arrive in time")]
     RequestTimeout,
+    /// No subscription has this name.
+    #[error("there is no subscription named {0:?}; /v1/subscriptions lists those that there are")]
+    UnknownSubscription(String),
     /// No topic has this name.
     #[error(
         "there is no topic named {0:?}: declare it under `topics`, or set `open: true` on the default bridge"
@@ -132,6 +135,9 @@ impl Error {
             }
             Self::TooLarge { .. } | Self::TooMany { .. } => {
                 Class::new("too-large", "The message is too large", StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Self::UnknownSubscription(_) => {
+                Class::new("unknown-subscription", "There is no such subscription", StatusCode::NOT_FOUND)
             }
             Self::UnknownTopic(_) => {
                 Class::new("unknown-topic", "There is no such topic", StatusCode::NOT_FOUND)

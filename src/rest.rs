@@ -1,4 +1,5 @@
-//! The REST door: HTTP requests in, the use cases of [`crate::publish`], problems and receipts out.
+//! The REST door: HTTP requests in, the use cases of [`crate::publish`] and the state of
+//! [`crate::delivery`], problems and receipts out.
 //!
 //! `openapi/sidespan.yaml` says what there is; the server serves it, and tests hold one to the other.
 //! One thin [`guard`] stands before all of it: who may call, panics, errors in one form. More layers
@@ -11,10 +12,13 @@ mod fields;
 mod guard;
 mod head;
 mod message;
+mod page;
+mod path;
 mod problem;
 mod publish;
 mod receipt;
 mod stream;
+mod subscriptions;
 mod topics;
 mod upload;
 
@@ -31,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
+use crate::delivery::Running;
 use crate::error::Error;
 use crate::publish::Publishing;
 
@@ -40,6 +45,7 @@ pub use guard::Guard;
 #[derive(Debug)]
 pub struct Door {
     publishing: Arc<Publishing>,
+    subscriptions: Arc<[Running]>,
     limits: Limits,
     drain: CancellationToken,
     streams: Arc<Semaphore>,
@@ -48,9 +54,14 @@ pub struct Door {
 
 impl Door {
     /// Makes a door; streams end when `drain` is cancelled.
-    pub fn new(publishing: Arc<Publishing>, limits: Limits, drain: CancellationToken) -> Self {
+    pub fn new(
+        publishing: Arc<Publishing>,
+        subscriptions: Arc<[Running]>,
+        limits: Limits,
+        drain: CancellationToken,
+    ) -> Self {
         let streams = Arc::new(Semaphore::new(limits.max_streams.min(Semaphore::MAX_PERMITS)));
-        Self { publishing, limits, drain, streams, tasks: TaskTracker::new() }
+        Self { publishing, subscriptions, limits, drain, streams, tasks: TaskTracker::new() }
     }
 
     /// Returns the tasks that outlive their requests: publishes answered with 202, and the rests of
@@ -65,6 +76,8 @@ pub fn router(door: Arc<Door>) -> Router {
     Router::new()
         .route("/openapi.json", get(describe::json))
         .route("/openapi.yaml", get(describe::yaml))
+        .route("/v1/subscriptions", get(subscriptions::list))
+        .route("/v1/subscriptions/{subscription}", get(subscriptions::one))
         .route("/v1/topics", get(topics::list))
         .route("/v1/topics/{topic}", get(topics::one))
         .route("/v1/topics/{topic}/batches", post(batch::publish))

@@ -19,8 +19,8 @@ use self::run::Run;
 use self::split::Form;
 use super::body::{Incoming, Limit};
 use super::head::{self, Terms};
+use super::path::name;
 use super::problem::Problem;
-use super::publish::topic;
 use super::upload::Upload;
 use super::{Door, acceptable, json};
 use crate::cloudevents;
@@ -33,7 +33,7 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let (parts, body) = request.into_parts();
     let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;
-    let route = door.publishing.route(&topic(&parts.uri)?)?;
+    let route = door.publishing.route(&name(&parts.uri)?)?;
     let terms = Terms::read(&parts.headers, &door.limits)?;
     let context = head::of_batch(&parts.headers)?;
     let kind = Kind::of(&parts.headers)?;

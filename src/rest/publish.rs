@@ -1,19 +1,18 @@
 //! `POST /v1/topics/{topic}/messages`: one message.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, Uri};
-use percent_encoding::percent_decode_str;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use sidespan_bridge::Message;
 
 use super::body::{Incoming, Limit};
 use super::fields::set_key;
 use super::head::{Head, Terms};
+use super::path::name;
 use super::receipt::{AT_MOST_ONCE, StoredBody};
 use super::upload::Upload;
 use super::{Door, acceptable, json};
@@ -26,7 +25,7 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let (parts, body) = request.into_parts();
     let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;
-    let route = door.publishing.route(&topic(&parts.uri)?)?;
+    let route = door.publishing.route(&name(&parts.uri)?)?;
     let terms = Terms::read(&parts.headers, &door.limits)?;
     let head = Head::read(&parts.headers)?;
     let limit = Limit { name: "limits.max_message", most: door.limits.max_message };
@@ -48,21 +47,6 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let outcome = door.publishing.publish(&route, admission, vec![message], terms.deadline);
     let stored = outcome.await.pop().unwrap_or(Err(Error::Internal))?;
     Ok(json(&Receipt { topic: route.name(), stored: stored.into() }))
-}
-
-/// Reads the topic's name from a path under `/v1/topics/`. A slash within it is `%2F`.
-pub(super) fn topic(uri: &Uri) -> Result<Cow<'_, str>, Error> {
-    let segment = uri.path().split('/').nth(3).unwrap_or("");
-    // The decoder leaves a stray `%` as it is, and two callers would mean two topics by one name.
-    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|b| b.is_ascii_hexdigit());
-    if segment.split('%').skip(1).all(is_escape)
-        && let Ok(name) = percent_decode_str(segment).decode_utf8()
-    {
-        return Ok(name);
-    }
-    Err(Error::Invalid(
-        "the topic's name in the path is not UTF-8, percent-encoded: `%` itself is written %25".into(),
-    ))
 }
 
 /// Reads a body to its end. A body that came in one piece, as most do, is not copied.

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use self::cursor::Cursor;
 use self::events::Events;
 use super::head::Terms;
-use super::publish::topic;
+use super::path::name;
 use super::{Door, acceptable};
 use crate::error::Error;
 use crate::publish::{Outlet, Route};
@@ -30,7 +30,7 @@ use crate::publish::{Outlet, Route};
 /// Opens a stream.
 pub(super) async fn stream(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     acceptable(request.headers(), "text/event-stream")?;
-    let route = door.publishing.route(&topic(request.uri())?)?;
+    let route = door.publishing.route(&name(request.uri())?)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
     let pattern = pattern(&route)?;
     let start = start::read(request.uri().query().unwrap_or(""), request.headers(), &pattern)?;

@@ -10,4 +10,5 @@ mod publish;
 mod rest;
 mod server;
 mod stream;
+mod subscriptions;
 mod trouble;

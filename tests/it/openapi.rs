@@ -29,8 +29,8 @@ async fn what_is_described_is_there_and_nothing_else() {
         Document::get().operations().into_iter().map(|(method, path)| (method.to_string(), path)).collect();
     let paths: BTreeSet<&String> = described.iter().map(|(_, path)| path).collect();
     for path in paths {
-        // A name that no topic can have: an operation that is there says so with 400.
-        let concrete = path.replace("{topic}", "%00");
+        // A name that nothing can have: an operation that is there says so with 400.
+        let concrete = path.replace("{topic}", "%FF").replace("{subscription}", "%FF");
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             let answer = server.call(method.clone(), &concrete, Bytes::new()).send().await;
             let there = ![404, 405].contains(&answer.status.as_u16());
@@ -132,6 +132,7 @@ fn classes() -> Vec<Class> {
         | Error::TooLarge { .. }
         | Error::TooMany { .. }
         | Error::RequestTimeout
+        | Error::UnknownSubscription(_)
         | Error::UnknownTopic(_)
         | Error::UnsupportedEncoding
         | Error::UnsupportedMediaType(_) => error.class(),
@@ -150,6 +151,7 @@ fn classes() -> Vec<Class> {
         Error::TooLarge { limit: "", most: 0 },
         Error::TooMany { limit: "", most: 0 },
         Error::RequestTimeout,
+        Error::UnknownSubscription(text()),
         Error::UnknownTopic(text()),
         Error::UnsupportedEncoding,
         Error::UnsupportedMediaType(text()),

@@ -1,0 +1,78 @@
+//! `GET /v1/subscriptions`, `GET /v1/subscriptions/{subscription}`: what is subscribed to, and how it
+//! is doing here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde::Serialize;
+use sidespan_bridge::Order;
+
+use super::page::Paging;
+use super::path::name;
+use super::{Door, acceptable, json};
+use crate::delivery::{Running, Status};
+use crate::error::Error;
+
+/// Lists subscriptions by name, a page at a time.
+pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
+    acceptable(request.headers(), "application/json")?;
+    let paging = Paging::read(request.uri(), &[], |_, _| Ok(()))?;
+    let all: BTreeMap<String, &Running> =
+        door.subscriptions.iter().map(|running| (running.subscription().name.to_string(), running)).collect();
+    let (page, next_page_token) = paging.cut(all);
+    let subscriptions = page.into_iter().map(Described::of).collect();
+    Ok(json(&Page { subscriptions, next_page_token }))
+}
+
+/// Describes one subscription.
+pub(super) async fn one(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
+    acceptable(request.headers(), "application/json")?;
+    let name = name(request.uri())?;
+    let found = door.subscriptions.iter().find(|running| running.subscription().name.as_str() == name);
+    let running = found.ok_or_else(|| Error::UnknownSubscription(name.chars().take(80).collect()))?;
+    Ok(json(&Described::of(running)))
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    subscriptions: Vec<Described<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+}
+
+/// A subscription, as callers see it.
+#[derive(Serialize)]
+struct Described<'a> {
+    name: &'a str,
+    topic: &'a str,
+    bridge: &'a str,
+    group: &'a str,
+    order: &'static str,
+    push: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters_go_to: Option<&'a str>,
+    #[serde(flatten)]
+    status: Status,
+}
+
+impl<'a> Described<'a> {
+    fn of(running: &'a Running) -> Self {
+        let subscription = running.subscription();
+        Self {
+            name: subscription.name.as_str(),
+            topic: &subscription.topic,
+            bridge: subscription.bridge.as_str(),
+            group: &subscription.group,
+            order: match subscription.order {
+                Order::None => "none",
+                Order::Key => "key",
+                Order::Topic => "topic",
+            },
+            push: subscription.push.shown().to_string(),
+            dead_letters_go_to: subscription.dead_letter.as_ref().map(|place| place.address.as_str()),
+            status: running.status(),
+        }
+    }
+}

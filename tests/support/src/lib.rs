@@ -3,7 +3,8 @@
 //! No test starts a process by itself: [`Process`] makes sure that what was started ends with
 //! the test run, also when that is interrupted or killed. On it stand [`Kafka`] and [`Sidecar`].
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
-//! publishing side. [`history`] writes down what happened and checks it. The rest is what such tests share: [`eventually()`], [`free_port`], [`Random`].
+//! publishing side. [`history`] writes down what happened and checks it. The rest is what such tests
+//! share: [`eventually()`], [`free_port`], [`Random`].
 //!
 //! What fails here fails the test: functions panic with what they saw and where the log is.
 
@@ -13,9 +14,10 @@
     reason = "a failure here is a failure of the test that called, and its words are for the person who reads the test run"
 )]
 
+pub use broker::{Broker, NotOurs};
 pub use client::{Client, NoAnswer, Request, Response, Streamed};
 pub use eventually::eventually;
-pub use kafka::{Kafka, NotOurs};
+pub use kafka::Kafka;
 pub use logs::log_file;
 pub use port::free_port;
 pub use process::{Process, Signal};
@@ -25,6 +27,7 @@ pub use webhook::{Answer, Received, Webhook};
 
 pub mod history;
 
+mod broker;
 mod client;
 mod eventually;
 mod kafka;

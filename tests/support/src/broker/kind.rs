@@ -1,0 +1,54 @@
+//! The one list of what tells the brokers apart, seen from outside.
+
+use std::io;
+
+use super::NotOurs;
+use crate::kafka;
+
+/// Which broker it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Kafka,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+        }
+    }
+
+    /// Returns the variable of the environment that names a broker to use instead.
+    pub(crate) fn variable(self) -> &'static str {
+        match self {
+            Self::Kafka => "SIDESPAN_TEST_KAFKA",
+        }
+    }
+
+    /// Returns what clients of a broker on this loopback port are configured with.
+    pub(crate) fn address(self, port: u16) -> String {
+        match self {
+            Self::Kafka => format!("127.0.0.1:{port}"),
+        }
+    }
+
+    /// Tells whether the broker on this loopback port does all that clients ask.
+    pub(crate) async fn is_ready(self, port: u16) -> io::Result<bool> {
+        match self {
+            Self::Kafka => kafka::is_ready(port).await,
+        }
+    }
+
+    /// Returns the broker that the environment names.
+    pub(crate) fn given(self) -> Option<String> {
+        std::env::var(self.variable()).ok().filter(|address| !address.is_empty())
+    }
+
+    /// Fails if the environment names a broker, which tests must not kill.
+    pub(crate) fn is_ours(self) -> Result<(), NotOurs> {
+        match self.given() {
+            Some(_) => Err(NotOurs { variable: self.variable() }),
+            None => Ok(()),
+        }
+    }
+}

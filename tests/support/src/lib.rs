@@ -1,7 +1,8 @@
 //! Owns the real brokers, Sidespan processes and webhook receivers that tests run against.
 //!
 //! No test starts a process by itself: [`Process`] makes sure that what was started ends with
-//! the test run, also when that is interrupted or killed. On it stand [`Kafka`] and [`Sidecar`].
+//! the test run, also when that is interrupted or killed. On it stand the brokers ([`Kafka`]
+//! and [`Nats`]) and [`Sidecar`].
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
 //! publishing side. [`history`] writes down what happened and checks it. The rest is what such tests
 //! share: [`eventually()`], [`free_port`], [`Random`].
@@ -19,6 +20,7 @@ pub use client::{Client, NoAnswer, Request, Response, Streamed};
 pub use eventually::eventually;
 pub use kafka::Kafka;
 pub use logs::log_file;
+pub use nats::Nats;
 pub use port::free_port;
 pub use process::{Process, Signal};
 pub use random::{Random, unique_name};
@@ -32,6 +34,7 @@ mod client;
 mod eventually;
 mod kafka;
 mod logs;
+mod nats;
 mod port;
 mod process;
 mod random;

@@ -3,18 +3,20 @@
 use std::io;
 
 use super::NotOurs;
-use crate::kafka;
+use crate::{kafka, nats};
 
 /// Which broker it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Kafka,
+    Nats,
 }
 
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
+            Self::Nats => "nats",
         }
     }
 
@@ -22,6 +24,7 @@ impl Kind {
     pub(crate) fn variable(self) -> &'static str {
         match self {
             Self::Kafka => "SIDESPAN_TEST_KAFKA",
+            Self::Nats => "SIDESPAN_TEST_NATS",
         }
     }
 
@@ -29,6 +32,7 @@ impl Kind {
     pub(crate) fn address(self, port: u16) -> String {
         match self {
             Self::Kafka => format!("127.0.0.1:{port}"),
+            Self::Nats => format!("nats://127.0.0.1:{port}"),
         }
     }
 
@@ -36,6 +40,7 @@ impl Kind {
     pub(crate) async fn is_ready(self, port: u16) -> io::Result<bool> {
         match self {
             Self::Kafka => kafka::is_ready(port).await,
+            Self::Nats => nats::is_ready(port).await,
         }
     }
 

@@ -1,0 +1,98 @@
+//! A real NATS server with JetStream, on loopback.
+//!
+//! [`Nats::shared`] is for tests that only talk to a broker: the test binary starts one, or uses
+//! the one that `SIDESPAN_TEST_NATS` names. [`Nats::start`] is for tests that kill it. The program
+//! is what `tests/run` installed, or else `nats-server` on the `PATH`.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
+use std::process::Command;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+
+use crate::broker::{Broker, Kind, NotOurs, Place};
+
+/// A NATS server: what it does as a process is in [`Broker`].
+#[derive(Debug)]
+pub struct Nats(Broker);
+
+impl Nats {
+    /// Returns the broker that all tests of this binary share, which nobody may kill.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Nats> = OnceCell::const_new();
+        let nats = SHARED
+            .get_or_init(async || match Broker::given(Kind::Nats) {
+                Some(given) => Self(given),
+                None => Self(Broker::start(Kind::Nats, prepare).await),
+            })
+            .await;
+        nats.say_where();
+        nats
+    }
+
+    /// Starts a broker of the test's own, unless one is given: then a test that wants to kill it
+    /// says that it is skipped, as with [`Kafka::start`](crate::Kafka::start).
+    pub async fn start() -> Result<Self, NotOurs> {
+        Kind::Nats.is_ours()?;
+        let nats = Self(Broker::start(Kind::Nats, prepare).await);
+        nats.say_where();
+        Ok(nats)
+    }
+
+    /// Returns `nats://host:port`. It stays the same when the broker is started again.
+    pub fn url(&self) -> &str {
+        self.address()
+    }
+}
+
+impl Deref for Nats {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.0
+    }
+}
+
+impl DerefMut for Nats {
+    fn deref_mut(&mut self) -> &mut Broker {
+        &mut self.0
+    }
+}
+
+/// Tells whether the server greets with JetStream, whose streams it recovers before it listens.
+pub(crate) async fn is_ready(port: u16) -> io::Result<bool> {
+    let mut greeting = String::new();
+    BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?).read_line(&mut greeting).await?;
+    Ok(greeting.starts_with("INFO ") && greeting.contains(r#""jetstream":true"#))
+}
+
+/// It need not look at the disk to know how much it may keep. All else is as NATS has it by
+/// default; so what was written in the last moments before a kill may be gone, as it is in the wild.
+async fn prepare(place: &Place) -> Command {
+    let configuration = format!(
+        "listen: \"127.0.0.1:{port}\"
+jetstream {{
+  store_dir: \"{store}\"
+  max_memory_store: 64MB
+  max_file_store: 1GB
+}}
+",
+        port = place.port,
+        store = place.directory().join("jetstream").display()
+    );
+    let mut command = Command::new(program());
+    command.arg("--config").arg(place.write("nats.conf", &configuration));
+    command
+}
+
+fn program() -> PathBuf {
+    let cache = match std::env::var_os("SIDESPAN_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/sidespan"),
+    };
+    let installed = cache.join("tools/bin/nats-server");
+    if installed.exists() { installed } else { "nats-server".into() }
+}

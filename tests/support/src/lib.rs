@@ -1,8 +1,8 @@
 //! Owns the real brokers, Sidespan processes and webhook receivers that tests run against.
 //!
 //! No test starts a process by itself: [`Process`] makes sure that what was started ends with
-//! the test run, also when that is interrupted or killed. On it stand the brokers ([`Kafka`]
-//! and [`Nats`]) and [`Sidecar`].
+//! the test run, also when that is interrupted or killed. On it stand the brokers ([`Kafka`],
+//! [`Nats`], [`Rabbit`]) and [`Sidecar`].
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
 //! publishing side. [`history`] writes down what happened and checks it. The rest is what such tests
 //! share: [`eventually()`], [`free_port`], [`Random`].
@@ -23,6 +23,7 @@ pub use logs::log_file;
 pub use nats::Nats;
 pub use port::free_port;
 pub use process::{Process, Signal};
+pub use rabbit::Rabbit;
 pub use random::{Random, unique_name};
 pub use sidecar::{Ended, Launch, Sidecar};
 pub use webhook::{Answer, Received, Webhook};
@@ -37,6 +38,7 @@ mod logs;
 mod nats;
 mod port;
 mod process;
+mod rabbit;
 mod random;
 mod sidecar;
 mod webhook;

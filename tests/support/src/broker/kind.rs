@@ -3,13 +3,14 @@
 use std::io;
 
 use super::NotOurs;
-use crate::{kafka, nats};
+use crate::{kafka, nats, rabbit};
 
 /// Which broker it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Kafka,
     Nats,
+    Rabbit,
 }
 
 impl Kind {
@@ -17,6 +18,7 @@ impl Kind {
         match self {
             Self::Kafka => "kafka",
             Self::Nats => "nats",
+            Self::Rabbit => "rabbit",
         }
     }
 
@@ -25,6 +27,7 @@ impl Kind {
         match self {
             Self::Kafka => "SIDESPAN_TEST_KAFKA",
             Self::Nats => "SIDESPAN_TEST_NATS",
+            Self::Rabbit => "SIDESPAN_TEST_AMQP",
         }
     }
 
@@ -33,6 +36,7 @@ impl Kind {
         match self {
             Self::Kafka => format!("127.0.0.1:{port}"),
             Self::Nats => format!("nats://127.0.0.1:{port}"),
+            Self::Rabbit => format!("amqp://127.0.0.1:{port}/%2f"),
         }
     }
 
@@ -41,6 +45,7 @@ impl Kind {
         match self {
             Self::Kafka => kafka::is_ready(port).await,
             Self::Nats => nats::is_ready(port).await,
+            Self::Rabbit => rabbit::is_ready(port).await,
         }
     }
 

@@ -81,7 +81,7 @@ impl Node {
 
     pub(crate) fn lost_its_port(&self) -> bool {
         let log = fs::read_to_string(&self.place.log).unwrap_or_default().to_lowercase();
-        log.contains("address already in use")
+        log.contains("address already in use") || log.contains("eaddrinuse")
     }
 }
 

@@ -1,0 +1,90 @@
+//! A real RabbitMQ on loopback, apart from any that the system runs.
+//!
+//! [`Rabbit::shared`] is for tests that only talk to a broker: the test binary starts one, or uses
+//! the one that `SIDESPAN_TEST_AMQP` names. [`Rabbit::start`] is for tests that kill it.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+
+use crate::broker::{Broker, Kind, NotOurs};
+use erlang::Erlang;
+
+mod erlang;
+
+/// A RabbitMQ: what it does as a process is in [`Broker`].
+#[derive(Debug)]
+pub struct Rabbit {
+    broker: Broker,
+    /// `None` if the broker was given from outside. After the broker, which is dropped first.
+    erlang: Option<Erlang>,
+}
+
+impl Rabbit {
+    /// Returns the broker that all tests of this binary share, which nobody may kill.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Rabbit> = OnceCell::const_new();
+        let rabbit = SHARED
+            .get_or_init(async || match Broker::given(Kind::Rabbit) {
+                Some(broker) => Self { broker, erlang: None },
+                None => Self::of_our_own().await,
+            })
+            .await;
+        rabbit.say_where();
+        rabbit
+    }
+
+    /// Starts a broker of the test's own, unless one is given: then a test that wants to kill it
+    /// says that it is skipped, as with [`Kafka::start`](crate::Kafka::start).
+    pub async fn start() -> Result<Self, NotOurs> {
+        Kind::Rabbit.is_ours()?;
+        let rabbit = Self::of_our_own().await;
+        rabbit.say_where();
+        Ok(rabbit)
+    }
+
+    /// Returns `amqp://host:port/%2f`. It stays the same when the broker is started again.
+    pub fn url(&self) -> &str {
+        self.broker.address()
+    }
+
+    /// Runs `rabbitmqctl` and returns what it printed, such as
+    /// `["list_queues", "name", "messages"]` or `["set_vm_memory_high_watermark", "0"]`.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        let erlang = self.erlang.as_ref().expect("a given broker is not for tests to administer");
+        erlang.ctl(arguments).await
+    }
+
+    async fn of_our_own() -> Self {
+        let erlang = Erlang::start().await;
+        let broker = Broker::start(Kind::Rabbit, async |place| erlang.server(place)).await;
+        Self { broker, erlang: Some(erlang) }
+    }
+}
+
+impl Deref for Rabbit {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
+    }
+}
+
+impl DerefMut for Rabbit {
+    fn deref_mut(&mut self) -> &mut Broker {
+        &mut self.broker
+    }
+}
+
+/// Tells whether the server answers a protocol header with `Connection.Start`: it listens last.
+pub(crate) async fn is_ready(port: u16) -> io::Result<bool> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+    socket.write_all(b"AMQP\x00\x00\x09\x01").await?;
+    // A method frame: type, channel, length; then the class and the method.
+    let mut frame = [0; 11];
+    socket.read_exact(&mut frame).await?;
+    Ok(frame.first() == Some(&1) && frame.ends_with(&[0, 10, 0, 10]))
+}

@@ -7,78 +7,34 @@
 
 #![allow(
     clippy::expect_used,
-    clippy::unwrap_used,
     clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and its figures are for the person who reads them"
+    reason = "a test fails by panicking, and its words are for the person who reads them"
 )]
-
-mod dead_letters;
-mod load;
 
 use std::time::Duration;
 
-use load::Run;
-use sidespan_test_support::{Kafka, Launch, Random, Sidecar, unique_name};
-use tokio::task::JoinSet;
+use sidespan_test_support::{Broker, Kafka, Launch, Load, Random, Scene, Sidecar};
 
 const SIDESPAN: &str = env!("CARGO_BIN_EXE_sidespan");
 /// How often something is killed during a run.
 const KILLS: usize = 5;
-
 /// Attempts of a run in which nothing is given up.
 const NEVER: u32 = 1_000;
 
-/// Where messages are published.
-const ORDERS: &str = "/v1/topics/orders/messages";
-/// A stream of the dead letters.
-const DEAD: &str = "/v1/topics/dead-orders/stream?start=begin";
-
-/// The subscription's part of the configuration; retries are quick, so that a run is short.
-fn subscription(webhook: &str, attempts: u32) -> String {
-    format!(
-        "
-topics: {{ orders: {{}}, dead-orders: {{}} }}
-subscriptions:
-  billing:
-    topic: orders
-    start: begin
-    order: key
-    dead_letter: dead-orders
-    push: {{ url: '{webhook}', timeout: 400ms }}
-    retry: {{ max_attempts: {attempts}, backoff: {{ base: 5ms, cap: 100ms }} }}
-"
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_log_keeps_its_promises_while_the_sidecar_is_killed() {
-    embedded("embedded, sidecar killed", NEVER).await;
+    sidecar_killed("embedded, sidecar killed", &Scene::embedded(), NEVER).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_up_is_stored_as_a_dead_letter_while_the_sidecar_is_killed() {
-    embedded("embedded, sidecar killed, two attempts", 2).await;
-}
-
-async fn embedded(name: &'static str, attempts: u32) {
-    let mut random = Random::from_env();
-    let run = Run::start(name, &mut random).await;
-    let config = format!(
-        "version: 1\nservice: faults\nbridges: {{ main: {{ kind: embedded, dir: ./data }} }}\n{}",
-        subscription(&run.webhook_url(), attempts)
-    );
-    let sidecar = Launch::new(SIDESPAN).config(&config).start().await;
-    kill_sidecar(&run, sidecar, &mut random).await;
+    sidecar_killed("embedded, sidecar killed, two attempts", &Scene::embedded(), 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_keeps_its_promises_while_the_sidecar_is_killed() {
-    let kafka = Kafka::shared().await;
-    let mut random = Random::from_env();
-    let run = Run::start("kafka, sidecar killed", &mut random).await;
-    let sidecar = on_kafka(kafka, &run).await;
-    kill_sidecar(&run, sidecar, &mut random).await;
+    let scene = Scene::kafka(Kafka::shared().await).await;
+    sidecar_killed("kafka, sidecar killed", &scene, NEVER).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,51 +43,58 @@ async fn kafka_keeps_its_promises_while_the_broker_is_killed() {
         Ok(kafka) => kafka,
         Err(skipped) => return eprintln!("{skipped}"),
     };
-    let mut random = Random::from_env();
-    let run = Run::start("kafka, broker killed", &mut random).await;
-    let sidecar = on_kafka(&kafka, &run).await;
-    let load = run.publish_to(&sidecar.url(ORDERS));
-    for progress in load::kills(&mut random, KILLS) {
-        run.until_delivered(progress).await;
-        kafka.kill();
-        tokio::time::sleep(random.duration(Duration::ZERO, Duration::from_secs(2))).await;
-        kafka.start_again().await;
-    }
-    finish(&run, load, sidecar).await;
+    let scene = Scene::kafka(&kafka).await;
+    broker_killed("kafka, broker killed", &scene, &mut kafka).await;
 }
 
 /// Publishes all messages while the sidecar is killed and started again.
-async fn kill_sidecar(run: &Run, mut sidecar: Sidecar, random: &mut Random) {
-    let load = run.publish_to(&sidecar.url(ORDERS));
-    for progress in load::kills(random, KILLS) {
-        run.until_delivered(progress).await;
+async fn sidecar_killed(name: &'static str, scene: &Scene, attempts: u32) {
+    let mut random = Random::from_env();
+    let (mut load, mut sidecar) = begin(name, scene, attempts, &mut random).await;
+    for progress in kills(&mut random) {
+        load.until_delivered(progress).await;
         sidecar.kill();
         sidecar.start_again().await;
     }
-    finish(run, load, sidecar).await;
+    finish(&mut load, sidecar).await;
+}
+
+/// Publishes all messages while the broker is killed, and started again after a while.
+async fn broker_killed(name: &'static str, scene: &Scene, broker: &mut Broker) {
+    let mut random = Random::from_env();
+    let (mut load, sidecar) = begin(name, scene, NEVER, &mut random).await;
+    for progress in kills(&mut random) {
+        load.until_delivered(progress).await;
+        broker.kill();
+        tokio::time::sleep(random.duration(Duration::ZERO, Duration::from_secs(2))).await;
+        broker.start_again().await;
+    }
+    finish(&mut load, sidecar).await;
+}
+
+async fn begin(name: &'static str, scene: &Scene, attempts: u32, random: &mut Random) -> (Load, Sidecar) {
+    let mut load = Load::start(name, random).await;
+    let (webhook, dead) = load.webhooks(0);
+    let sidecar = Launch::new(SIDESPAN).config(&scene.config(&webhook, &dead, attempts)).start().await;
+    sidecar.until_ready().await;
+    load.publish(&[sidecar.url("/v1/topics/orders/messages")], messages());
+    (load, sidecar)
 }
 
 /// Waits for the end, has the history checked, and stops the sidecar politely.
-async fn finish(run: &Run, load: JoinSet<()>, mut sidecar: Sidecar) {
-    run.finish(load, &sidecar.url(DEAD), KILLS).await;
+async fn finish(load: &mut Load, mut sidecar: Sidecar) {
+    load.finish(KILLS).await;
     let ended = sidecar.stop().await;
     assert!(ended.status.success(), "{}\n{}", ended.status, ended.stderr);
 }
 
-async fn on_kafka(kafka: &Kafka, run: &Run) -> Sidecar {
-    let (orders, dead) = (unique_name("orders"), unique_name("dead"));
-    kafka.create_topic(&orders, 8).await;
-    kafka.create_topic(&dead, 1).await;
-    let names = subscription(&run.webhook_url(), NEVER).replace(
-        "orders: {}, dead-orders: {}",
-        &format!("orders: {{ address: {orders} }}, dead-orders: {{ address: {dead} }}"),
-    );
-    // A short session, so that the group lets a killed member go; 6 s is the broker's least.
-    let config = format!(
-        "version: 1\nservice: {service}\nbridges:\n  main:\n    kind: kafka\n    brokers: ['{address}']\n    \
-         properties: {{ session.timeout.ms: '6000' }}\n{names}",
-        service = unique_name("faults"),
-        address = kafka.address(),
-    );
-    Launch::new(SIDESPAN).config(&config).start().await
+/// Returns at how many delivered messages to kill, ascending, spread at random over the run.
+fn kills(random: &mut Random) -> Vec<usize> {
+    let part = messages() / (KILLS + 1);
+    (0..KILLS).map(|kill| part / 2 + kill * part + random.below(part as u64) as usize).collect()
+}
+
+fn messages() -> usize {
+    std::env::var("SIDESPAN_MESSAGES")
+        .map_or(5_000, |count| count.parse().expect("SIDESPAN_MESSAGES is a number"))
 }

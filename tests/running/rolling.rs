@@ -25,7 +25,7 @@ async fn a_rolling_restart_loses_nothing_and_keeps_keys_in_order() {
     let (seen, mut random) = (history.clone(), Random::from_env());
     let webhook = Webhook::start(move |request| {
         let accepted = !random.chance(2);
-        lock(&seen).attempt(Order::read(request.text()), accepted);
+        lock(&seen).attempt(Order::read(request.text()), 0, accepted);
         let answer = if accepted { Answer::ok() } else { Answer::status(500) };
         answer.after(Duration::from_millis(random.below(60)))
     })

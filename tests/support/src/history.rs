@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use tokio::time::Instant;
+
 /// A message, known by its key and its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Order {
@@ -39,7 +41,18 @@ pub struct History {
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     order: Order,
+    member: usize,
     accepted: bool,
+    at: Instant,
+}
+
+/// The keys that a member served at some time.
+#[derive(Clone, Debug)]
+pub struct Served {
+    member: usize,
+    keys: BTreeSet<usize>,
+    /// How many attempts there were until then.
+    until: usize,
 }
 
 impl History {
@@ -53,17 +66,17 @@ impl History {
         self.publishes_failed += 1;
     }
 
-    /// Notes a delivery attempt, and whether the webhook answers 2xx.
-    pub fn attempt(&mut self, order: Order, accepted: bool) {
-        self.attempts.push(Attempt { order, accepted });
+    /// Notes a delivery attempt of a member (a sidecar), and whether the webhook answers 2xx.
+    pub fn attempt(&mut self, order: Order, member: usize, accepted: bool) {
+        self.attempts.push(Attempt { order, member, accepted, at: Instant::now() });
         if accepted {
             *self.accepted.entry(order).or_default() += 1;
         }
     }
 
-    /// Notes the dead letters that are stored.
-    pub fn dead(&mut self, letters: BTreeSet<Order>) {
-        self.dead.extend(letters);
+    /// Notes a dead letter that is stored.
+    pub fn dead(&mut self, letter: Order) {
+        self.dead.insert(letter);
     }
 
     /// Returns how many messages were accepted or are dead letters.
@@ -84,6 +97,24 @@ impl History {
     /// Returns how many stored messages the webhook has not accepted yet.
     pub fn lead(&self) -> usize {
         self.stored.len().saturating_sub(self.accepted.len())
+    }
+
+    /// Returns the keys whose last attempt was this member's.
+    pub fn served_by(&self, member: usize) -> Served {
+        let last: BTreeMap<usize, usize> =
+            self.attempts.iter().map(|attempt| (attempt.order.key, attempt.member)).collect();
+        let keys = last.into_iter().filter(|(_, by)| *by == member).map(|(key, _)| key).collect();
+        Served { member, keys, until: self.attempts.len() }
+    }
+
+    /// Returns when the last of the keys was attempted by another member; `None` if some wait yet.
+    pub fn taken_over(&self, served: &Served) -> Option<Instant> {
+        let mut waiting = served.keys.clone();
+        let others =
+            self.attempts.iter().skip(served.until).filter(|attempt| attempt.member != served.member);
+        let mut taken = others.filter(|attempt| waiting.remove(&attempt.order.key));
+        let last = taken.by_ref().last().map(|attempt| attempt.at);
+        last.filter(|_| waiting.is_empty())
     }
 
     /// Checks every promise and returns the figures, or what was broken.
@@ -108,8 +139,21 @@ impl History {
             publishes_failed: self.publishes_failed,
             attempts: self.attempts.len(),
             repeats: accepts - self.accepted.len(),
+            late: self.late(),
             dead: self.dead.len(),
         })
+    }
+
+    /// Counts the attempts that were made again after a later message of their key: what a receiver
+    /// that does not drop repeats takes for a step back.
+    fn late(&self) -> usize {
+        let mut latest: BTreeMap<usize, usize> = BTreeMap::new();
+        let is_late = |attempt: &&Attempt| {
+            let latest = latest.entry(attempt.order.key).or_default();
+            *latest = attempt.order.number.max(*latest);
+            attempt.order.number < *latest
+        };
+        self.attempts.iter().filter(is_late).count()
     }
 
     /// Within a key, a message is first attempted only after all earlier ones were accepted or
@@ -149,16 +193,17 @@ pub struct Figures {
     publishes_failed: usize,
     attempts: usize,
     repeats: usize,
+    late: usize,
     dead: usize,
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { published, kills, publishes_failed, attempts, repeats, dead } = self;
+        let Self { published, kills, publishes_failed, attempts, repeats, late, dead } = self;
         write!(
             f,
             "{published} stored and delivered, none lost, none out of order; {kills} kills; \
-             {publishes_failed} publishes tried again; {attempts} attempts; {repeats} accepted twice; {dead} dead letters"
+             {publishes_failed} publishes tried again; {attempts} attempts; {repeats} accepted again; {late} repeats came after a later message; {dead} dead letters"
         )
     }
 }
@@ -173,7 +218,7 @@ fn the_checker_sees_a_loss_a_jump_and_a_repeat() {
     let mut jump = History::default();
     for number in [1, 0] {
         jump.stored(order(number));
-        jump.attempt(order(number), true);
+        jump.attempt(order(number), 0, true);
     }
     assert!(jump.check(2, 0).unwrap_err()[0].starts_with("order"));
 
@@ -182,16 +227,34 @@ fn the_checker_sees_a_loss_a_jump_and_a_repeat() {
         repeat.stored(order(number));
     }
     for (number, accepted) in [(0, false), (0, true), (1, true), (0, true), (1, true)] {
-        repeat.attempt(order(number), accepted);
+        repeat.attempt(order(number), 0, accepted);
     }
-    assert_eq!(repeat.check(2, 1).unwrap().repeats, 2);
+    let figures = repeat.check(2, 1).unwrap();
+    assert_eq!((figures.repeats, figures.late), (2, 1));
 
     let mut dead = History::default();
     for (number, accepted) in [(0, false), (1, true)] {
         dead.stored(order(number));
-        dead.attempt(order(number), accepted);
+        dead.attempt(order(number), 0, accepted);
     }
     assert_eq!(dead.check(2, 0).unwrap_err().len(), 2, "lost, and out of order");
-    dead.dead([order(0)].into());
+    dead.dead(order(0));
     assert_eq!(dead.check(2, 0).unwrap().dead, 1);
+}
+
+#[test]
+fn a_take_over_is_over_when_every_key_has_been_attempted_by_another() {
+    let mut history = History::default();
+    let order = |key, number| Order { key, number };
+    for (key, member) in [(1, 0), (2, 0), (3, 1), (4, 0), (4, 1)] {
+        history.attempt(order(key, 0), member, true);
+    }
+    let served = history.served_by(0);
+    assert_eq!(served.keys, BTreeSet::from([1, 2]));
+    for (key, member) in [(2, 1), (1, 0), (3, 1)] {
+        history.attempt(order(key, 1), member, true);
+        assert_eq!(history.taken_over(&served), None);
+    }
+    history.attempt(order(1, 1), 1, true);
+    assert!(history.taken_over(&served).is_some());
 }

@@ -4,14 +4,15 @@
 //! the test run, also when that is interrupted or killed. On it stand the brokers ([`Kafka`],
 //! [`Nats`], [`Rabbit`]) and [`Sidecar`].
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
-//! publishing side. [`history`] writes down what happened and checks it. The rest is what such tests
-//! share: [`eventually()`], [`free_port`], [`Random`].
+//! publishing side. [`Load`] puts both to work, on a [`Scene`]; [`history`] writes down what happened and
+//! checks it. The rest is what such tests share: [`eventually()`], [`free_port`], [`Random`].
 //!
 //! What fails here fails the test: functions panic with what they saw and where the log is.
 
 #![allow(
     clippy::expect_used,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a failure here is a failure of the test that called, and its words are for the person who reads the test run"
 )]
 
@@ -19,12 +20,14 @@ pub use broker::{Broker, NotOurs};
 pub use client::{Client, NoAnswer, Request, Response, Streamed};
 pub use eventually::eventually;
 pub use kafka::Kafka;
+pub use load::Load;
 pub use logs::log_file;
 pub use nats::Nats;
 pub use port::free_port;
 pub use process::{Process, Signal};
 pub use rabbit::Rabbit;
 pub use random::{Random, unique_name};
+pub use scene::Scene;
 pub use sidecar::{Ended, Launch, Sidecar};
 pub use webhook::{Answer, Received, Webhook};
 
@@ -34,11 +37,13 @@ mod broker;
 mod client;
 mod eventually;
 mod kafka;
+mod load;
 mod logs;
 mod nats;
 mod port;
 mod process;
 mod rabbit;
 mod random;
+mod scene;
 mod sidecar;
 mod webhook;

@@ -1,0 +1,75 @@
+//! One publisher: the messages of a key, one after the other.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::lock;
+use crate::client::Client;
+use crate::history::{History, Order};
+
+/// Publishes the messages of a key.
+pub(super) struct Publisher {
+    key: usize,
+    doors: Vec<String>,
+    client: Client,
+    history: Arc<Mutex<History>>,
+    enough: CancellationToken,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        key: usize,
+        doors: &[String],
+        history: &Arc<Mutex<History>>,
+        enough: &CancellationToken,
+    ) -> Self {
+        let (doors, history, enough) = (doors.to_vec(), Arc::clone(history), enough.clone());
+        Self { key, doors, client: Client::new(), history, enough }
+    }
+
+    /// Publishes so many messages, or until it is enough.
+    pub(super) async fn publish(self, messages: usize) {
+        let Self { key, ref doors, ref history, ref enough, .. } = self;
+        let mut doors = doors.iter().cycle().skip(key);
+        for number in 0..messages {
+            while lock(history).lead() >= LEAD && !enough.is_cancelled() {
+                sleep(Duration::from_millis(5)).await;
+            }
+            if enough.is_cancelled() {
+                return;
+            }
+            let order = Order { key, number };
+            while !self.is_stored(order, doors.next().expect("there is a door")).await {
+                lock(history).publish_failed();
+                // As a client would that was told to try again.
+                sleep(Duration::from_millis(50)).await;
+            }
+            lock(history).stored(order);
+        }
+    }
+
+    async fn is_stored(&self, order: Order, door: &str) -> bool {
+        let request = self
+            .client
+            .post(door, order.to_string())
+            .deadline(DEADLINE)
+            .header("content-type", "text/plain")
+            .header("sidespan-key", order.key.to_string())
+            .header("idempotency-key", format!("{}-{}", order.key, order.number));
+        match request.send().await {
+            Ok(answer) if answer.status.is_success() => true,
+            Ok(answer) if answer.status.is_server_error() || answer.status == 429 => false,
+            Ok(answer) => panic!("{order} was refused: {} {}", answer.status, answer.text()),
+            Err(_) => false,
+        }
+    }
+}
+
+/// How many messages publishers may be ahead of the deliveries, so that what is killed is killed
+/// while both go on.
+const LEAD: usize = 1_000;
+/// A door that is frozen does not answer.
+const DEADLINE: Duration = Duration::from_secs(5);

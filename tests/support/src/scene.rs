@@ -1,0 +1,68 @@
+//! Where a run of faults takes place: a broker, topics that are ready there, and what a sidecar's
+//! configuration says of them.
+//!
+//! This is the one list of what such a run has to know about brokers.
+
+use crate::kafka::Kafka;
+use crate::random::unique_name;
+
+/// A broker as sidecars see it. All sidecars of a scene are members of one service.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    service: String,
+    bridge: String,
+    orders: String,
+    dead: String,
+}
+
+impl Scene {
+    /// The embedded log, in the directory of a sidecar.
+    pub fn embedded() -> Self {
+        Self::new("{ kind: embedded, dir: ./data }".to_owned(), unique_name("orders"), unique_name("dead"))
+    }
+
+    /// A Kafka, with 8 partitions to share. Sessions are short, so that the group soon lets a member
+    /// go that was killed or frozen.
+    pub async fn kafka(kafka: &Kafka) -> Self {
+        let bridge = format!(
+            "{{ kind: kafka, brokers: ['{}'], \
+             properties: {{ session.timeout.ms: 3000, heartbeat.interval.ms: 500 }} }}",
+            kafka.address()
+        );
+        let scene = Self::new(bridge, unique_name("orders"), unique_name("dead"));
+        kafka.create_topic(&scene.orders, 8).await;
+        kafka.create_topic(&scene.dead, 1).await;
+        scene
+    }
+
+    /// Returns the configuration of a sidecar that delivers to `webhook`, ordered by key, and pushes
+    /// what was given up to `dead`. Retries are quick, so that runs are short.
+    pub fn config(&self, webhook: &str, dead: &str, attempts: u32) -> String {
+        let Self { service, bridge, orders, dead: letters } = self;
+        format!(
+            "
+version: 1
+service: {service}
+bridges: {{ main: {bridge} }}
+topics: {{ orders: {{ address: '{orders}' }}, dead-orders: {{ address: '{letters}' }} }}
+subscriptions:
+  billing:
+    topic: orders
+    start: begin
+    order: key
+    dead_letter: dead-orders
+    push: {{ url: '{webhook}', timeout: 400ms }}
+    retry: {{ max_attempts: {attempts}, backoff: {{ base: 5ms, cap: 100ms }} }}
+  undertaker:
+    topic: dead-orders
+    start: begin
+    dead_letter: false
+    push: {{ url: '{dead}' }}
+"
+        )
+    }
+
+    fn new(bridge: String, orders: String, dead: String) -> Self {
+        Self { service: unique_name("faults"), bridge, orders, dead }
+    }
+}

@@ -55,6 +55,13 @@ pub struct Served {
     until: usize,
 }
 
+impl Served {
+    /// Tells whether it served none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
 impl History {
     /// Notes a publish that was answered 2xx.
     pub fn stored(&mut self, order: Order) {
@@ -118,7 +125,7 @@ impl History {
     }
 
     /// Checks every promise and returns the figures, or what was broken.
-    pub fn check(&self, published: usize, kills: usize) -> Result<Figures, Vec<String>> {
+    pub fn check(&self, published: usize, faults: usize) -> Result<Figures, Vec<String>> {
         let mut broken = Vec::new();
         if self.stored.len() != published {
             broken.push(format!("{} of {published} messages were answered 2xx", self.stored.len()));
@@ -135,7 +142,7 @@ impl History {
         let accepts: usize = self.accepted.values().sum();
         Ok(Figures {
             published,
-            kills,
+            faults,
             publishes_failed: self.publishes_failed,
             attempts: self.attempts.len(),
             repeats: accepts - self.accepted.len(),
@@ -189,7 +196,7 @@ impl History {
 #[derive(Debug)]
 pub struct Figures {
     published: usize,
-    kills: usize,
+    faults: usize,
     publishes_failed: usize,
     attempts: usize,
     repeats: usize,
@@ -199,10 +206,10 @@ pub struct Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { published, kills, publishes_failed, attempts, repeats, late, dead } = self;
+        let Self { published, faults, publishes_failed, attempts, repeats, late, dead } = self;
         write!(
             f,
-            "{published} stored and delivered, none lost, none out of order; {kills} kills; \
+            "{published} stored and delivered, none lost, none out of order; {faults} faults; \
              {publishes_failed} publishes tried again; {attempts} attempts; {repeats} accepted again; {late} repeats came after a later message; {dead} dead letters"
         )
     }

@@ -80,8 +80,10 @@ impl Load {
         self.until_delivered(now + count).await;
     }
 
-    /// Returns the keys that a member serves now.
-    pub fn served_by(&self, member: usize) -> Served {
+    /// Waits until a member serves some keys, and returns them.
+    pub async fn until_serves(&self, member: usize) -> Served {
+        let what = format!("{}: member {member} serves a key", self.name);
+        eventually(PATIENCE, &what, async || !self.history().served_by(member).is_empty()).await;
         self.history().served_by(member)
     }
 
@@ -104,8 +106,10 @@ impl Load {
         let all = tokio::time::timeout(PATIENCE, publishers.join_all()).await;
         assert!(all.is_ok(), "{}: publishers still try after {PATIENCE:?}", self.name);
         let published = self.history().published();
-        let what = format!("{}: all {published} delivered or dead letters", self.name);
-        eventually(PATIENCE, &what, async || self.history().settled() >= published).await;
+        let end = Instant::now() + PATIENCE;
+        while self.history().settled() < published && Instant::now() < end {
+            sleep(Duration::from_millis(10)).await;
+        }
         match self.history().check(published, faults) {
             Ok(figures) => println!("{}: {figures}; {:.1?}", self.name, self.began.elapsed()),
             Err(broken) => panic!("{}:\n{}", self.name, broken.join("\n")),
@@ -144,4 +148,4 @@ fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
 const KEYS: usize = 40;
 const DEAD: &str = "/dead";
 /// How long a run may go without an end.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(90);

@@ -13,12 +13,13 @@ pub struct Scene {
     bridge: String,
     orders: String,
     dead: String,
+    active_of_two: usize,
 }
 
 impl Scene {
     /// The embedded log, in the directory of a sidecar.
     pub fn embedded() -> Self {
-        Self::new("{ kind: embedded, dir: ./data }".to_owned(), unique_name("orders"), unique_name("dead"))
+        Self::new("{ kind: embedded, dir: ./data }".to_owned())
     }
 
     /// A Kafka, with 8 partitions to share. Sessions are short, so that the group soon lets a member
@@ -29,7 +30,7 @@ impl Scene {
              properties: {{ session.timeout.ms: 3000, heartbeat.interval.ms: 500 }} }}",
             kafka.address()
         );
-        let scene = Self::new(bridge, unique_name("orders"), unique_name("dead"));
+        let scene = Self { active_of_two: 2, ..Self::new(bridge) };
         kafka.create_topic(&scene.orders, 8).await;
         kafka.create_topic(&scene.dead, 1).await;
         scene
@@ -38,7 +39,7 @@ impl Scene {
     /// Returns the configuration of a sidecar that delivers to `webhook`, ordered by key, and pushes
     /// what was given up to `dead`. Retries are quick, so that runs are short.
     pub fn config(&self, webhook: &str, dead: &str, attempts: u32) -> String {
-        let Self { service, bridge, orders, dead: letters } = self;
+        let Self { service, bridge, orders, dead: letters, .. } = self;
         format!(
             "
 version: 1
@@ -62,7 +63,19 @@ subscriptions:
         )
     }
 
-    fn new(bridge: String, orders: String, dead: String) -> Self {
-        Self { service: unique_name("faults"), bridge, orders, dead }
+    /// Returns how many of two members of an ordered subscription get messages: one, and the other
+    /// stands by, unless they share partitions.
+    pub fn active_of_two(&self) -> usize {
+        self.active_of_two
+    }
+
+    fn new(bridge: String) -> Self {
+        Self {
+            service: unique_name("faults"),
+            bridge,
+            orders: unique_name("orders"),
+            dead: unique_name("dead"),
+            active_of_two: 1,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The running server: probes, stopping, Kafka's troubles, members that take turns, secrets.
+//! The running server: probes, stopping, Kafka's troubles, secrets.
 //!
 //! The processes, brokers and webhooks are real: what is tested here is what only shows once all
 //! the parts stand together.
@@ -15,8 +15,6 @@
 mod broker;
 #[cfg(feature = "kafka")]
 mod records;
-#[cfg(feature = "kafka")]
-mod rolling;
 mod secrets;
 mod starting;
 mod stopping;

@@ -63,6 +63,11 @@ subscriptions:
         )
     }
 
+    /// Returns the address of the topic `orders` at the broker.
+    pub fn orders(&self) -> &str {
+        &self.orders
+    }
+
     /// Returns how many of two members of an ordered subscription get messages: one, and the other
     /// stands by, unless they share partitions.
     pub fn active_of_two(&self) -> usize {

@@ -1,0 +1,159 @@
+//! Interoperability: foreign clients of the brokers and Sidespan read what the other one wrote.
+//!
+//! The clients are Python's, with the CloudEvents SDK where that has a binding; `tests/interop/setup`
+//! installs them. What they publish arrives at a webhook with all that it had, and what is published
+//! here is, to them, a message as any: their own fields, and no envelope.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod script;
+
+use script::Script;
+use serde_json::{Value, json};
+use sidespan_test_support::{Answer, Client, Kafka, Launch, Received, Request, Scene, Sidecar, Webhook};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_python_and_sidespan_understand_each_other() {
+    let kafka = Kafka::shared().await;
+    let scene = Scene::kafka(kafka).await;
+    let (sidecar, webhook) = start(&scene).await;
+    let script = Script::new("kafka_client.py", kafka.address(), scene.orders()).await;
+
+    let [message, event] = published_there(&script, &webhook).await;
+    has(&message, &[("sidespan-key", "customer-7"), ("sidespan-header-note", "Zo%C3%AB")]);
+    let tags: Vec<_> = message.headers.get_all("sidespan-header-tag").iter().collect();
+    assert_eq!(tags, ["one", "two"], "repeats stay, in order");
+    has(&event, &[("sidespan-key", "customer-7")]);
+
+    let read = published_here(&script, &sidecar).await;
+    assert_eq!(
+        read.messages[0],
+        json!({
+            "key": "customer-7",
+            "value": "Grüße",
+            "headers": [
+                ["content-type", "text/plain; charset=utf-8"],
+                ["sidespan-id", read.ids[0]],
+                ["note", "Zoë"],
+                ["tag", "one"],
+                ["tag", "two"],
+            ],
+            "event": null,
+        })
+    );
+    assert_eq!(read.messages[1]["key"], "customer-7");
+    assert_eq!(read.messages[1]["event"], the_event());
+}
+
+async fn start(scene: &Scene) -> (Sidecar, Webhook) {
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    let config = scene.config(&webhook.url("/"), &webhook.url("/dead"), 1);
+    let sidecar = Launch::new(env!("CARGO_BIN_EXE_sidespan")).config(&config).start().await;
+    sidecar.until_ready().await;
+    (sidecar, webhook)
+}
+
+/// Has the client publish a message and a CloudEvent, and returns how they arrived, with what is
+/// the same for every broker looked at.
+async fn published_there(script: &Script, webhook: &Webhook) -> [Received; 2] {
+    script.publish().await;
+    let arrived = webhook.wait_until("what the client published arrives", |seen| seen.len() >= 2).await;
+    let (events, messages): (Vec<_>, Vec<_>) =
+        arrived.into_iter().partition(|request| request.headers.contains_key("ce-id"));
+    let [message, event] = [messages, events].map(|mut those| those.remove(0));
+    assert_eq!(message.text(), "Grüße");
+    has(&message, &[("content-type", "text/plain; charset=utf-8")]);
+    has(
+        &event,
+        &[
+            ("content-type", "application/json"),
+            ("ce-specversion", "1.0"),
+            ("ce-id", "event-1"),
+            ("ce-source", "/orders"),
+            ("ce-type", "com.example.order.placed"),
+            ("ce-subject", "Zo%C3%AB"),
+            ("ce-time", "2026-11-20T08:30:00Z"),
+        ],
+    );
+    let data: Value = serde_json::from_slice(&event.body).unwrap();
+    assert_eq!(data, json!({"order": 17}));
+    [message, event]
+}
+
+/// What a client saw of a message and a CloudEvent that were published here.
+struct Seen {
+    messages: Vec<Value>,
+    /// What the receipts call them.
+    ids: Vec<String>,
+}
+
+/// Publishes a message and a CloudEvent while the client reads.
+async fn published_here(script: &Script, sidecar: &Sidecar) -> Seen {
+    let reading = script.read(2).await;
+    let url = sidecar.url("/v1/topics/orders/messages");
+    let post = |body: &'static str, headers: &[(&str, &str)]| {
+        let request = Client::new().post(&url, body);
+        headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    };
+    let message = post(
+        "Grüße",
+        &[
+            ("content-type", "text/plain; charset=utf-8"),
+            ("sidespan-key", "customer-7"),
+            ("sidespan-header-note", "Zo%C3%AB"),
+            ("sidespan-header-tag", "one"),
+            ("sidespan-header-tag", "two"),
+        ],
+    );
+    let event = post(
+        r#"{"order": 17}"#,
+        &[
+            ("content-type", "application/json"),
+            ("ce-specversion", "1.0"),
+            ("ce-id", "event-1"),
+            ("ce-source", "/orders"),
+            ("ce-type", "com.example.order.placed"),
+            ("ce-subject", "Zo%C3%AB"),
+            ("ce-time", "2026-11-20T08:30:00Z"),
+            ("ce-partitionkey", "customer-7"),
+        ],
+    );
+    let ids = vec![receipt(message).await, receipt(event).await];
+    Seen { messages: reading.lines().await, ids }
+}
+
+/// Publishes, and returns the id in the receipt.
+async fn receipt(request: Request) -> String {
+    let answer = request.send().await.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["id"].as_str().expect("an id").to_owned()
+}
+
+/// The CloudEvent as the SDK reads it.
+fn the_event() -> Value {
+    json!({
+        "attributes": {
+            "specversion": "1.0",
+            "id": "event-1",
+            "source": "/orders",
+            "type": "com.example.order.placed",
+            "subject": "Zoë",
+            "time": "2026-11-20T08:30:00+00:00",
+            "partitionkey": "customer-7",
+            "datacontenttype": "application/json",
+        },
+        "data": {"order": 17},
+    })
+}
+
+#[track_caller]
+fn has(received: &Received, headers: &[(&str, &str)]) {
+    for (name, value) in headers {
+        assert_eq!(received.header(name), *value, "{name} in {:?}", received.headers);
+    }
+}

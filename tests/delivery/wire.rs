@@ -26,6 +26,8 @@ async fn a_message_arrives_as_it_was_published() {
             content_type: Some("application/x-odd; a=b".into()),
             key: Some(Bytes::from_static(b"k 1%\xff")),
             id: Some("01a1f96b-e812-718a-83fa-390940893943".into()),
+            correlation: Some("request 1".into()),
+            reply_to: Some("answers".into()),
             headers: vec![
                 header("Color", b"red"),
                 header("color", b"light blue"),
@@ -53,6 +55,8 @@ async fn a_message_arrives_as_it_was_published() {
     assert_eq!(got.header("sidespan-subscription"), "billing");
     assert_eq!(got.header("sidespan-attempt"), "1");
     assert_eq!(got.header("sidespan-key"), "k%201%25%FF");
+    assert_eq!(got.header("sidespan-correlation-id"), "request%201");
+    assert_eq!(got.header("sidespan-reply-to"), "answers");
     let colors: Vec<_> = got.headers.get_all("sidespan-header-color").iter().collect();
     assert_eq!(colors, ["red", "light%20blue"]);
     assert_eq!(got.header("sidespan-header-a%20%28b%29"), "%01%FE");

@@ -67,7 +67,7 @@ async fn published_there(script: &Script, webhook: &Webhook) -> [Received; 2] {
         arrived.into_iter().partition(|request| request.headers.contains_key("ce-id"));
     let [message, event] = [messages, events].map(|mut those| those.remove(0));
     assert_eq!(message.text(), "Grüße");
-    has(&message, &[("content-type", "text/plain; charset=utf-8")]);
+    has(&message, &[("content-type", "text/plain; charset=utf-8"), ("sidespan-correlation-id", "request-1")]);
     has(
         &event,
         &[

@@ -9,6 +9,7 @@
 //! | `webhook-signature` | Standard Webhooks `v1`, one for each secret |
 //! | `Sidespan-Topic`, `-Subscription`, `-Attempt` | where it comes from, and the attempt from 1 |
 //! | `Sidespan-Key` | the key, percent-encoded |
+//! | `Sidespan-Correlation-Id`, `-Reply-To` | which request this belongs to, and where a reply is awaited |
 //! | `Sidespan-Tombstone: true` | there is no body, which is not the same as an empty one |
 //! | `Sidespan-Header-<name>` | a header of the message, name and value percent-encoded |
 //! | `traceparent`, `tracestate`, `baggage` | the message's trace context |
@@ -83,6 +84,11 @@ impl Writer {
         headers.insert(TOPIC, topic);
         if let Some(key) = &message.key {
             headers.insert(KEY, shared(key));
+        }
+        for (name, field) in [(CORRELATION_ID, &message.correlation), (REPLY_TO, &message.reply_to)] {
+            if let Some(field) = field {
+                headers.insert(name, encoded(field.as_bytes()));
+            }
         }
         for header in message.headers.iter().take(MOST_HEADERS) {
             self.append(&mut headers, header, is_event);
@@ -196,7 +202,9 @@ const MOST_HEADERS: usize = 16_000;
 const AGENT: &str = concat!("sidespan/", env!("CARGO_PKG_VERSION"));
 const HEADER_PREFIX: &str = "sidespan-header-";
 const ATTEMPT: HeaderName = HeaderName::from_static("sidespan-attempt");
+const CORRELATION_ID: HeaderName = HeaderName::from_static("sidespan-correlation-id");
 const KEY: HeaderName = HeaderName::from_static("sidespan-key");
+const REPLY_TO: HeaderName = HeaderName::from_static("sidespan-reply-to");
 const SUBSCRIPTION: HeaderName = HeaderName::from_static("sidespan-subscription");
 const TOMBSTONE: HeaderName = HeaderName::from_static("sidespan-tombstone");
 const TOPIC: HeaderName = HeaderName::from_static("sidespan-topic");

@@ -5,6 +5,8 @@ use sidespan_bridge::Driver;
 /// Every kind of broker, in the order in which they are listed to people.
 pub const DRIVERS: &[&'static dyn Driver] = &[
     &sidespan_bridge_embedded::Embedded,
+    #[cfg(feature = "amqp")]
+    &sidespan_bridge_amqp::Amqp,
     #[cfg(feature = "kafka")]
     &sidespan_bridge_kafka::Kafka,
 ];

@@ -1,0 +1,181 @@
+//! One broker, shared by everyone in the process.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sidespan_bridge::{
+    Bridge, Error, Fault, Limits, Order, Pattern, Publisher, Settings, Start, Subscribe, Subscription, Topic,
+    TopicInfo, Unsupported,
+};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::address::{Address, Source};
+use crate::link::Link;
+use crate::publisher::AmqpPublisher;
+use crate::settings::{AmqpSettings, Create, QueueType};
+use crate::subscription::{self, Plan};
+use crate::topology;
+use crate::wire::Wire;
+
+/// A connection to one broker.
+pub(crate) struct AmqpBridge {
+    settings: Arc<AmqpSettings>,
+    service: Box<str>,
+    publisher: Arc<AmqpPublisher>,
+    publishing: Arc<Link>,
+    /// Shared by all subscriptions without order; made when the first one comes.
+    consuming: Mutex<Option<Arc<Link>>>,
+    /// Cancelled when the bridge is dropped without a close: nothing more is said to the broker.
+    mute: CancellationToken,
+}
+
+impl AmqpBridge {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+        let service = settings.service.clone();
+        let settings = AmqpSettings::read(settings)
+            .map_err(|error| Error::new(Fault::Invalid).detail(error.to_string()))?;
+        let settings = Arc::new(settings);
+        let mute = CancellationToken::new();
+        let publishing =
+            Arc::new(Link::open(Arc::clone(&settings), format!("{service} (publishing)"), &mute));
+        let publisher = Arc::new(AmqpPublisher::open(&settings, Arc::clone(&publishing)));
+        Ok(Self { settings, service, publisher, publishing, consuming: Mutex::default(), mute })
+    }
+
+    /// Returns the link that a subscription reads by.
+    fn link_for(&self, plan: &Plan) -> Arc<Link> {
+        let open = |what: &str| {
+            let name = format!("{} ({what})", self.service);
+            Arc::new(Link::open(Arc::clone(&self.settings), name, &self.mute))
+        };
+        if plan.order != Order::None {
+            return open(plan.group.as_deref().unwrap_or("cursor"));
+        }
+        let mut consuming = self.consuming.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(consuming.get_or_insert_with(|| open("subscriptions")))
+    }
+
+    /// Makes sure that the exchange, or the queue, of an address exists.
+    async fn ensure_address(&self, wire: &Wire, address: &Address) -> Result<(), Error> {
+        if address.is_queue() {
+            let exists = topology::depth(wire, &address.key).await?.is_some();
+            return match exists {
+                true => Ok(()),
+                false if self.settings.may_create(Create::Queues) => {
+                    let arguments = topology::arguments(self.settings.queue_type, false);
+                    topology::make_queue(wire, &address.key, arguments).await
+                }
+                false => Err(topology::no_queue(&address.key)),
+            };
+        }
+        match topology::has_exchange(wire, &address.exchange).await? {
+            true => Ok(()),
+            false if self.settings.may_create(Create::Exchanges) => {
+                topology::make_exchange(wire, &address.exchange).await
+            }
+            false => Err(topology::no_exchange(&address.exchange)),
+        }
+    }
+
+    /// Makes sure that a queue of an address' name keeps what is published to it.
+    async fn keep_address(&self, wire: &Wire, topic: &Topic, address: &Address) -> Result<(), Error> {
+        let arguments = topology::arguments(QueueType::Quorum, false);
+        if address.is_queue() {
+            return topology::make_queue(wire, &address.key, arguments).await;
+        }
+        self.ensure_address(wire, address).await?;
+        topology::make_queue(wire, topic.as_str(), arguments).await?;
+        topology::bind(&wire.channel().await?, topic.as_str(), address).await
+    }
+}
+
+#[async_trait]
+impl Bridge for AmqpBridge {
+    fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::clone(&self.publisher) as Arc<dyn Publisher>
+    }
+
+    fn limits(&self, to: &Subscribe) -> Result<Limits, Unsupported> {
+        if to.start != Start::End {
+            let text = "a queue of RabbitMQ has no past: only `start: end` is possible";
+            return Err(Unsupported(text.into()));
+        }
+        if to.group.is_none() && matches!(Source::of(&to.pattern), Ok(Source::Queue(_))) {
+            let text =
+                "a queue gives each message to one reader: read it by a subscription, or follow an exchange";
+            return Err(Unsupported(text.into()));
+        }
+        Ok(Limits { longest_hold: Some(hold(&self.settings)), releases_to_broker: false })
+    }
+
+    async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {
+        self.limits(&to)?;
+        let plan = Plan {
+            source: Source::of(&to.pattern)?,
+            group: to.group,
+            order: to.order,
+            prefetch: u16::try_from(to.window.messages).unwrap_or(u16::MAX).max(1),
+            queue_type: self.settings.queue_type,
+            create: self.settings.create.clone(),
+        };
+        let link = self.link_for(&plan);
+        let alone = plan.order != Order::None;
+        let joined = subscription::join(plan, link, alone, to.window, hold(&self.settings)).await?;
+        Ok(Box::new(joined))
+    }
+
+    async fn probe(&self, deadline: Instant) -> Result<(), Error> {
+        self.publisher.probe(deadline).await
+    }
+
+    async fn topics(&self, _: &Pattern, _: Instant) -> Result<Vec<TopicInfo>, Error> {
+        let detail = "AMQP does not list exchanges or queues";
+        Err(Error::new(Fault::Unsupported).detail(detail))
+    }
+
+    async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
+        let address = Address::of(topic)?;
+        let wire = self.publishing.wire(deadline).await?;
+        by(deadline, self.ensure_address(&wire, &address)).await
+    }
+
+    async fn ensure_kept(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
+        let address = Address::of(topic)?;
+        let wire = self.publishing.wire(deadline).await?;
+        by(deadline, self.keep_address(&wire, topic, &address)).await
+    }
+
+    async fn close(&self, deadline: Instant) {
+        self.publisher.drain(deadline).await;
+        self.publishing.close(deadline).await;
+        let consuming = self.consuming.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(consuming) = consuming {
+            consuming.close(deadline).await;
+        }
+    }
+}
+
+impl Drop for AmqpBridge {
+    fn drop(&mut self) {
+        self.mute.cancel();
+        self.publishing.cut();
+        if let Some(consuming) = self.consuming.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            consuming.cut();
+        }
+    }
+}
+
+async fn by<T>(deadline: Instant, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match timeout_at(deadline, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::new(Fault::Unavailable).detail("rabbitmq does not answer")),
+    }
+}
+
+/// Returns how long a message may be held: the broker looks at its `consumer_timeout` only now and
+/// then, but a message must be back before.
+fn hold(settings: &AmqpSettings) -> Duration {
+    settings.consumer_timeout.0.mul_f64(0.9)
+}

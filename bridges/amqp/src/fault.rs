@@ -1,0 +1,108 @@
+//! What the client library's errors mean to callers.
+
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::{Error as ClientError, ErrorKind};
+use sidespan_bridge::{Error, Fault};
+
+/// Says what an error of a call that stores nothing means.
+pub(crate) fn of_call(error: ClientError) -> Error {
+    let fault = of_kind(error.kind());
+    let said = Error::new(fault);
+    let said = match text(&error) {
+        Some(text) => said.detail(format!("rabbitmq: {text}")),
+        None => said,
+    };
+    said.because(error)
+}
+
+/// Says what it means that a message was handed over and no answer came.
+///
+/// The client does not tell how far the message got, and so it may be stored.
+pub(crate) fn of_silence(error: ClientError) -> Error {
+    Error::new(Fault::Timeout).because(error)
+}
+
+/// Says what it means that a message was not written to the broker in full.
+pub(crate) fn of_handover(error: ClientError) -> Error {
+    Error::new(Fault::Unavailable).because(error)
+}
+
+/// Returns what the broker said, if it was the broker who failed a call.
+pub(crate) fn text(error: &ClientError) -> Option<&str> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_message().as_str()),
+        _ => None,
+    }
+}
+
+/// Tells whether the broker does not have what was named.
+pub(crate) fn is_not_found(error: &ClientError) -> bool {
+    of_kind(error.kind()) == Fault::UnknownTopic
+}
+
+fn of_kind(kind: &ErrorKind) -> Fault {
+    match kind {
+        ErrorKind::ProtocolError(error) => match error.kind() {
+            AMQPErrorKind::Soft(soft) => of_soft(soft),
+            AMQPErrorKind::Hard(hard) => of_hard(hard),
+        },
+        ErrorKind::AuthProviderError(_) => Fault::Denied,
+        ErrorKind::SerialisationError(_) => Fault::Invalid,
+        _ => Fault::Unavailable,
+    }
+}
+
+fn of_soft(error: &AMQPSoftError) -> Fault {
+    match error {
+        AMQPSoftError::ACCESSREFUSED => Fault::Denied,
+        AMQPSoftError::CONTENTTOOLARGE => Fault::TooLarge,
+        AMQPSoftError::NOCONSUMERS | AMQPSoftError::NOROUTE => Fault::Unroutable,
+        AMQPSoftError::NOTFOUND => Fault::UnknownTopic,
+        AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::RESOURCELOCKED => Fault::Conflict,
+    }
+}
+
+fn of_hard(error: &AMQPHardError) -> Fault {
+    match error {
+        AMQPHardError::INVALIDPATH | AMQPHardError::NOTALLOWED => Fault::Denied,
+        AMQPHardError::NOTIMPLEMENTED => Fault::Unsupported,
+        AMQPHardError::CHANNELERROR
+        | AMQPHardError::COMMANDINVALID
+        | AMQPHardError::CONNECTIONFORCED
+        | AMQPHardError::FRAMEERROR
+        | AMQPHardError::INTERNALERROR
+        | AMQPHardError::RESOURCEERROR
+        | AMQPHardError::SYNTAXERROR
+        | AMQPHardError::UNEXPECTEDFRAME => Fault::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    fn said_by_the_broker(kind: impl Into<AMQPErrorKind>) -> ClientError {
+        ErrorKind::ProtocolError(AMQPError::new(kind.into(), "the reason".into())).into()
+    }
+
+    #[test]
+    fn callers_can_tell_what_they_did_wrong() {
+        let fault = |kind| of_call(said_by_the_broker(kind)).fault;
+        assert_eq!(fault(AMQPSoftError::NOTFOUND), Fault::UnknownTopic);
+        assert_eq!(fault(AMQPSoftError::PRECONDITIONFAILED), Fault::Conflict);
+        assert_eq!(fault(AMQPSoftError::ACCESSREFUSED), Fault::Denied);
+    }
+
+    #[test]
+    fn what_the_broker_says_is_passed_on() {
+        let error = of_call(said_by_the_broker(AMQPSoftError::PRECONDITIONFAILED));
+        assert_eq!(error.to_string(), "rabbitmq: the reason");
+    }
+
+    #[test]
+    fn what_was_handed_over_is_never_called_not_stored() {
+        assert_eq!(of_silence(said_by_the_broker(AMQPHardError::INTERNALERROR)).fault, Fault::Timeout);
+    }
+}

@@ -1,0 +1,337 @@
+//! What the reader, the tokens and the member's task share.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sidespan_bridge::{AckToken, Delivery, Epoch, Error, Event, Message, Order, Role, Shard, Topic, Window};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::token::Token;
+use super::waiting::{Lane, Waiting};
+
+/// The middle of a subscription.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    shard: Shard,
+    window: Window,
+    order: Order,
+    /// Settlements mean something; the tokens of a cursor settle nothing.
+    pub(super) durable: bool,
+    /// Wakes the reader.
+    pub(super) wake: Notify,
+    /// Wakes the member: something is to be acknowledged.
+    pub(super) settled: Notify,
+}
+
+/// A message as it came.
+#[derive(Clone)]
+pub(super) struct Arrived {
+    /// Its number on the channel it came by.
+    pub(super) tag: u64,
+    pub(super) message: Message,
+    pub(super) topic: Topic,
+    /// How often it was given before, where the queue counts.
+    pub(super) before: Option<u32>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The consumer there is, if there is one.
+    stretch: Option<Stretch>,
+    last_epoch: u64,
+    events: VecDeque<Event>,
+    waited_last: bool,
+    intake_stopped: bool,
+    end: Option<Result<(), Error>>,
+    ended: bool,
+}
+
+/// What belongs to one consumer on one channel.
+struct Stretch {
+    epoch: Epoch,
+    lost: CancellationToken,
+    progress: watch::Sender<Progress>,
+    role: Role,
+    /// Received, and not looked at yet.
+    fresh: VecDeque<Arrived>,
+    /// Released messages, and what must not overtake them.
+    waiting: Waiting,
+    /// When each message came that is not settled.
+    unsettled: BTreeMap<u64, Instant>,
+    /// Handed out or waiting: counts for the window.
+    held: usize,
+    held_bytes: usize,
+    /// Settled, and not acknowledged yet.
+    acks: Vec<u64>,
+    /// Numbers what is acknowledged in one go.
+    batch: u64,
+    /// Something has come by this consumer.
+    received: bool,
+}
+
+/// How far the broker is known to have the acknowledgements of a consumer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// The last batch that it has.
+    pub(super) confirmed: u64,
+    /// The consumer is gone.
+    pub(super) over: bool,
+}
+
+/// What is to be acknowledged.
+pub(super) struct Acks {
+    pub(super) tags: Vec<u64>,
+    pub(super) batch: u64,
+}
+
+/// What the reader does now.
+#[expect(clippy::large_enum_variant, reason = "nearly all turns are deliveries, and none is kept")]
+pub(super) enum Turn {
+    /// This comes next.
+    Event(Event),
+    /// Nothing until somebody calls, or until then.
+    Wait(Option<Instant>),
+    /// That was all.
+    End(Option<Error>),
+}
+
+impl Shared {
+    pub(super) fn new(shard: Shard, window: Window, order: Order, durable: bool) -> Self {
+        Self {
+            state: Mutex::default(),
+            shard,
+            window,
+            order,
+            durable,
+            wake: Notify::new(),
+            settled: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a consumer was made.
+    pub(super) fn begin(&self, role: Role) {
+        let mut state = self.lock();
+        state.last_epoch += 1;
+        let epoch = Epoch(state.last_epoch);
+        state.stretch = Some(Stretch::new(epoch, role));
+    }
+
+    /// Notes that the consumer is gone, and all that it brought.
+    pub(super) fn lose(&self) {
+        let mut state = self.lock();
+        if let Some(stretch) = state.stretch.take() {
+            let (shard, epoch) = (self.shard.clone(), stretch.epoch);
+            stretch.end();
+            state.events.push_back(Event::Lost { shard, epoch, finish_by: Instant::now() });
+            self.wake.notify_one();
+        }
+    }
+
+    /// Lets go of all that is out; nobody is told, as nobody reads any more.
+    pub(super) fn abandon(&self) {
+        if let Some(stretch) = self.lock().stretch.take() {
+            stretch.end();
+        }
+    }
+
+    /// Takes a message that came.
+    pub(super) fn receive(&self, arrived: Arrived) {
+        let mut state = self.lock();
+        if let Some(stretch) = &mut state.stretch {
+            stretch.role = Role::Active;
+            stretch.received = true;
+            stretch.unsettled.insert(arrived.tag, Instant::now());
+            stretch.fresh.push_back(arrived);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Returns what is to be acknowledged, if there is something.
+    pub(super) fn acks(&self) -> Option<Acks> {
+        let mut state = self.lock();
+        let stretch = state.stretch.as_mut()?;
+        let tags = std::mem::take(&mut stretch.acks);
+        if tags.is_empty() {
+            return None;
+        }
+        let batch = stretch.batch;
+        stretch.batch += 1;
+        Some(Acks { tags, batch })
+    }
+
+    /// Notes that the broker has all acknowledgements up to a batch.
+    pub(super) fn confirm(&self, batch: u64) {
+        if let Some(stretch) = &self.lock().stretch {
+            stretch.progress.send_modify(|progress| progress.confirmed = batch);
+        }
+    }
+
+    /// Accepts a message; tells where its acknowledgement will be confirmed. `None`: it is no longer ours.
+    pub(super) fn accept(
+        &self,
+        epoch: Epoch,
+        tag: u64,
+        weight: usize,
+    ) -> Option<(u64, watch::Receiver<Progress>)> {
+        let mut state = self.lock();
+        let stretch = state.stretch.as_mut().filter(|stretch| stretch.epoch == epoch)?;
+        stretch.unsettled.remove(&tag);
+        stretch.let_go(weight);
+        stretch.acks.push(tag);
+        let claim = (stretch.batch, stretch.progress.subscribe());
+        drop(state);
+        self.settled.notify_one();
+        self.wake.notify_one();
+        Some(claim)
+    }
+
+    /// Keeps a released message until it is due; `false`: it is no longer ours.
+    pub(super) fn release(&self, epoch: Epoch, due: Instant, arrived: Arrived) -> bool {
+        let mut state = self.lock();
+        let Some(stretch) = state.stretch.as_mut().filter(|stretch| stretch.epoch == epoch) else {
+            return false;
+        };
+        let lane = Lane::of(self.order, arrived.tag, &arrived.message);
+        stretch.waiting.insert(lane, due, arrived);
+        drop(state);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Tells when the oldest message came that is not settled.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.lock().stretch.as_ref()?.unsettled.first_key_value().map(|(_, came)| *came)
+    }
+
+    /// Counts what came and is not settled.
+    pub(super) fn unsettled(&self) -> u64 {
+        self.lock().stretch.as_ref().map_or(0, |stretch| stretch.unsettled.len() as u64)
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.lock().stretch.as_ref().map_or(Role::Unknown, |stretch| stretch.role)
+    }
+
+    /// Notes what a look at the queue has told; a delivery has told more.
+    pub(super) fn presume(&self, role: Role) {
+        if let Some(stretch) = &mut self.lock().stretch
+            && !stretch.received
+        {
+            stretch.role = role;
+        }
+    }
+
+    /// Tells whether only a look at the queue can tell the role.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.lock().stretch.as_ref().is_some_and(|stretch| !stretch.received)
+    }
+
+    /// Ends the subscription; the first word holds.
+    pub(super) fn end(&self, end: Result<(), Error>) {
+        self.lock().end.get_or_insert(end);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn stop_intake(&self) {
+        self.lock().intake_stopped = true;
+    }
+
+    /// Says what the reader does now.
+    pub(super) fn turn(self: &Arc<Self>) -> Turn {
+        let mut state = self.lock();
+        if let Some(event) = state.events.pop_front() {
+            return Turn::Event(event);
+        }
+        if state.ended {
+            return Turn::End(None);
+        }
+        if let Some(end) = state.end.take() {
+            state.ended = true;
+            return Turn::End(end.err());
+        }
+        if state.intake_stopped {
+            return Turn::Wait(None);
+        }
+        // In turn, so that a message that is released over and over doesn't keep out the others.
+        state.waited_last = !state.waited_last;
+        let waited_last = state.waited_last;
+        let Some(stretch) = &mut state.stretch else { return Turn::Wait(None) };
+        let arrived = if waited_last {
+            stretch.waiting.take(Instant::now()).or_else(|| self.read(stretch))
+        } else {
+            self.read(stretch).or_else(|| stretch.waiting.take(Instant::now()))
+        };
+        match arrived {
+            Some(arrived) => Turn::Event(Event::Delivery(self.deliver(stretch, arrived))),
+            None => Turn::Wait(stretch.waiting.due()),
+        }
+    }
+
+    /// Takes the next message that the window has room for.
+    fn read(&self, stretch: &mut Stretch) -> Option<Arrived> {
+        loop {
+            let weight = stretch.fresh.front()?.message.weight();
+            let full =
+                stretch.held >= self.window.messages || stretch.held_bytes + weight > self.window.bytes;
+            if full && stretch.held > 0 {
+                return None;
+            }
+            let arrived = stretch.fresh.pop_front()?;
+            stretch.held += 1;
+            stretch.held_bytes += weight;
+            let lane = Lane::of(self.order, arrived.tag, &arrived.message);
+            if !stretch.waiting.blocks(&lane) {
+                return Some(arrived);
+            }
+            stretch.waiting.insert(lane, Instant::now(), arrived);
+        }
+    }
+
+    fn deliver(self: &Arc<Self>, stretch: &Stretch, arrived: Arrived) -> Delivery {
+        Delivery {
+            message: arrived.message.clone(),
+            topic: arrived.topic.clone(),
+            shard: self.shard.clone(),
+            epoch: stretch.epoch,
+            position: None,
+            redelivered: arrived.before,
+            lost: stretch.lost.clone(),
+            ack: AckToken::new(Token::new(Arc::clone(self), stretch.epoch, arrived)),
+        }
+    }
+}
+
+impl Stretch {
+    fn new(epoch: Epoch, role: Role) -> Self {
+        Self {
+            epoch,
+            lost: CancellationToken::new(),
+            progress: watch::Sender::default(),
+            role,
+            fresh: VecDeque::new(),
+            waiting: Waiting::default(),
+            unsettled: BTreeMap::new(),
+            held: 0,
+            held_bytes: 0,
+            acks: Vec::new(),
+            batch: 1,
+            received: false,
+        }
+    }
+
+    fn let_go(&mut self, weight: usize) {
+        self.held = self.held.saturating_sub(1);
+        self.held_bytes = self.held_bytes.saturating_sub(weight);
+    }
+
+    fn end(self) {
+        self.lost.cancel();
+        self.progress.send_modify(|progress| progress.over = true);
+    }
+}

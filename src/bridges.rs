@@ -10,3 +10,7 @@ pub const DRIVERS: &[&'static dyn Driver] = &[
     #[cfg(feature = "kafka")]
     &sidespan_bridge_kafka::Kafka,
 ];
+
+/// What of the log is left out unless it is asked for (`log.level: info,lapin=debug`): these clients
+/// call each lost connection an error, several times over, and what it means is said by the bridge.
+pub const QUIET: &str = "async_nats=off,lapin=off";

@@ -193,7 +193,8 @@ async fn kept(bridge: &dyn Bridge, topic: &Topic, deadline: Instant) -> Result<S
 }
 
 fn missing(error: &sidespan_bridge::Error) -> String {
-    if error.fault == Fault::UnknownTopic {
+    // A bridge that says more than the fault's name says what to do, too.
+    if error.fault == Fault::UnknownTopic && error.to_string() == Fault::UnknownTopic.to_string() {
         format!("{error}: make it at the broker, or let the bridge's settings allow to")
     } else {
         error.to_string()

@@ -8,7 +8,7 @@ use clap::Args;
 use super::failure::{Failure, Outcome};
 use super::{load, no_runtime, output};
 use crate::app::{self, Bound};
-use crate::bridges::DRIVERS;
+use crate::bridges::{DRIVERS, QUIET};
 use crate::config::{Address, Config};
 use crate::telemetry;
 
@@ -69,7 +69,7 @@ impl Serve {
 /// Beside a service and a broker, few processors are better served by one thread: what is ready is
 /// handled in one go, which makes larger batches at the broker, and no time goes into waking others.
 fn serve(config: Config) -> Outcome {
-    telemetry::start(&config.log).map_err(|error| Failure::Failed(error.to_string()))?;
+    telemetry::start(&config.log, QUIET).map_err(|error| Failure::Failed(error.to_string()))?;
     let mut runtime = match available_parallelism() {
         Ok(processors) if processors.get() > FEW => tokio::runtime::Builder::new_multi_thread(),
         Ok(_) | Err(_) => tokio::runtime::Builder::new_current_thread(),

@@ -1,0 +1,173 @@
+//! What others do to a queue.
+
+use std::time::Duration;
+
+use lapin::options::{
+    BasicGetOptions, BasicNackOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel};
+use serde_json::json;
+use sidespan_bridge::{Event, Fault, Message, Order, Subscribe};
+use sidespan_test_support::{Rabbit, unique_name};
+
+use super::{
+    PATIENCE, accept, all_of, arguments, attempt, body, event, foreigner, long, make_group, next, open,
+    open_with, subscribe, text,
+};
+
+#[tokio::test]
+async fn a_queue_that_is_deleted_under_a_subscription_is_made_anew() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open(rabbit);
+    let topic = unique_name("deleted");
+    let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
+    attempt(&*bridge, &topic, text("gone")).await.unwrap();
+    let held = next(&mut inbox).await;
+    let (_connection, foreigner) = foreigner(rabbit).await;
+
+    foreigner.queue_delete(topic.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+
+    assert!(matches!(event(&mut inbox).await, Event::Lost { epoch, .. } if epoch == held.epoch));
+    assert!(held.lost.is_cancelled());
+    sidespan_test_support::eventually(PATIENCE, "a queue to route to", async || {
+        attempt(&*bridge, &topic, text("stored")).await.is_ok()
+    })
+    .await;
+    let delivery = next(&mut inbox).await;
+    assert_eq!(body(&delivery), "stored");
+    accept(delivery).await;
+}
+
+#[tokio::test]
+async fn a_queue_with_other_settings_is_a_conflict_and_is_left_alone() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open(rabbit);
+    let (connection, _) = foreigner(rabbit).await;
+    for (queue_type, expected) in
+        [("classic", "x-queue-type"), ("stream", "x-queue-type"), ("quorum", "x-delivery-limit")]
+    {
+        let group = unique_name(queue_type);
+        let channel = connection.create_channel().await.unwrap();
+        declare(&channel, &group, queue_type).await;
+
+        let error = bridge.subscribe(all_of(&group)).await.map(drop).unwrap_err();
+
+        assert_eq!(error.fault, Fault::Conflict, "{queue_type}");
+        let said = error.to_string();
+        assert!(said.contains(&group) && said.contains(expected) && said.contains("current"), "{said}");
+        declare(&channel, &group, queue_type).await;
+    }
+}
+
+#[tokio::test]
+async fn the_order_of_a_queue_that_exists_cannot_be_changed() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open(rabbit);
+    let group = unique_name("order");
+    make_group(&*bridge, &group).await;
+    let ordered = Subscribe { order: Order::Key, ..all_of(&group) };
+    let error = bridge.subscribe(ordered).await.map(drop).unwrap_err();
+    assert_eq!(error.fault, Fault::Conflict);
+    assert!(error.to_string().contains("x-single-active-consumer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_is_not_taken_for_a_queue() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open(rabbit);
+    let (_connection, channel) = foreigner(rabbit).await;
+    let stream = unique_name("stream");
+    declare(&channel, &stream, "stream").await;
+    let address = format!("/{stream}");
+    let mut inbox = subscribe(&*bridge, all_of(&address)).await;
+    attempt(&*bridge, &address, text("x")).await.unwrap();
+    let error = loop {
+        match tokio::time::timeout(PATIENCE, inbox.next()).await.expect("an end").expect("an error") {
+            Ok(Event::Lost { .. }) => {}
+            Ok(Event::Delivery(delivery)) => panic!("{delivery:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.fault, Fault::Conflict);
+}
+
+#[tokio::test]
+async fn a_message_comes_back_a_hundred_times() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open(rabbit);
+    let group = unique_name("hundred");
+    make_group(&*bridge, &group).await;
+    attempt(&*bridge, &group, text("again")).await.unwrap();
+    let (_connection, channel) = foreigner(rabbit).await;
+    for _ in 0..100 {
+        let got = loop {
+            let got = channel.basic_get(group.as_str().into(), BasicGetOptions::default()).await.unwrap();
+            if let Some(got) = got {
+                break got;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        got.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.unwrap();
+    }
+    let mut inbox = subscribe(&*bridge, all_of(&group)).await;
+    let delivery = next(&mut inbox).await;
+    assert_eq!((body(&delivery).as_str(), delivery.redelivered), ("again", Some(100)));
+    assert!(delivery.message.headers.is_empty(), "{:?}", delivery.message.headers);
+    accept(delivery).await;
+}
+
+/// What is held for too long comes again before the broker takes it away, and in its order.
+#[tokio::test]
+async fn what_is_held_is_given_back_ahead_of_the_consumer_timeout() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open_with(rabbit, json!({"consumer_timeout": "10s"}));
+    let topic = unique_name("held");
+    let mut inbox = subscribe(&*bridge, Subscribe { order: Order::Key, ..all_of(&topic) }).await;
+    for n in 0..3 {
+        let keyed = Message { key: Some("key".into()), ..text(n) };
+        attempt(&*bridge, &topic, keyed).await.unwrap();
+    }
+    let held = next(&mut inbox).await;
+    let epoch = held.epoch;
+    loop {
+        match event(&mut inbox).await {
+            Event::Lost { epoch: lost, .. } => break assert_eq!(lost, epoch),
+            Event::Delivery(_) => {}
+        }
+    }
+    assert!(held.lost.is_cancelled());
+    for n in 0..3 {
+        let delivery = next(&mut inbox).await;
+        assert_eq!(body(&delivery), n.to_string());
+        assert!(delivery.epoch > epoch);
+        accept(delivery).await;
+    }
+}
+
+/// Makes a queue as somebody else would, or finds it with just these settings.
+async fn declare(channel: &Channel, queue: &str, queue_type: &str) {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let settings = arguments([("x-queue-type", long(queue_type))]);
+    channel.queue_declare(queue.into(), durable, settings).await.unwrap();
+}
+
+/// A message that no client of AMQP should be able to publish does not end a subscription for good.
+#[tokio::test]
+async fn a_message_for_a_queue_that_is_read_by_name_arrives() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open(rabbit);
+    let (_connection, channel) = foreigner(rabbit).await;
+    let queue = unique_name("by-name");
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.as_str().into(), durable, FieldTable::default()).await.unwrap();
+    let mut inbox = subscribe(&*bridge, all_of(&format!("/{queue}"))).await;
+    let options = BasicPublishOptions::default();
+    channel
+        .basic_publish("".into(), queue.as_str().into(), options, b"hello", BasicProperties::default())
+        .await
+        .unwrap();
+    let delivery = next(&mut inbox).await;
+    assert_eq!((body(&delivery), delivery.topic.as_str()), ("hello".to_owned(), &*format!("/{queue}")));
+    accept(delivery).await;
+}

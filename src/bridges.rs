@@ -9,6 +9,8 @@ pub const DRIVERS: &[&'static dyn Driver] = &[
     &sidespan_bridge_amqp::Amqp,
     #[cfg(feature = "kafka")]
     &sidespan_bridge_kafka::Kafka,
+    #[cfg(feature = "nats")]
+    &sidespan_bridge_nats::Nats,
 ];
 
 /// What of the log is left out unless it is asked for (`log.level: info,lapin=debug`): these clients

@@ -1,0 +1,124 @@
+//! Questions to JetStream: JSON, by request and reply.
+//!
+//! The client library has an API of its own for this. It is left out because it hides what this
+//! bridge must see (error codes, settings of others that are to be kept), and brings four crates.
+
+use std::sync::Arc;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{Client, Request};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sidespan_bridge::{Error, Fault};
+use tokio::time::{Instant, timeout_at};
+
+use crate::fault::ApiError;
+use crate::link::Link;
+
+/// Asks over one connection.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) client: Client,
+    pub(crate) link: Arc<Link>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// JetStream refused.
+    Api(ApiError),
+    /// It was not reached, or not understood.
+    Other(Error),
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    error: Option<ApiError>,
+}
+
+impl Api {
+    /// Asks one question; `subject` is what stands behind `$JS.API.`.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        body: Value,
+        deadline: Instant,
+    ) -> Result<T, Refusal> {
+        self.link.until_up(deadline).await.map_err(Refusal::Other)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = Request::new().payload(body.into()).timeout(Some(left));
+        let asked = self.client.send_request(format!("{PREFIX}{subject}"), request).await;
+        let answer = match asked {
+            Ok(message) => message.payload,
+            Err(error) => {
+                let silent = match error.kind() {
+                    RequestErrorKind::NoResponders => Error::new(Fault::Unavailable)
+                        .detail("JetStream does not answer: is it enabled at the server (`-js`)?"),
+                    RequestErrorKind::TimedOut => {
+                        Error::new(Fault::Timeout).detail("JetStream did not answer in time")
+                    }
+                    RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                        Error::new(Fault::Invalid)
+                    }
+                    RequestErrorKind::Other => self.link.explain(),
+                };
+                return Err(Refusal::Other(silent.because(error)));
+            }
+        };
+        let unreadable = |error: serde_json::Error| {
+            let detail = "JetStream's answer cannot be understood";
+            Refusal::Other(Error::new(Fault::Rejected).detail(detail).because(error))
+        };
+        let checked: Answer = serde_json::from_slice(&answer).map_err(unreadable)?;
+        match checked.error {
+            Some(error) => Err(Refusal::Api(error)),
+            None => serde_json::from_slice(&answer).map_err(unreadable),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Api(error) => error.into(),
+            Refusal::Other(error) => error,
+        }
+    }
+}
+
+impl Refusal {
+    /// Tells whether the thing that was asked about does not exist.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Api(error) if error.is_missing())
+    }
+
+    /// Tells whether it exists already.
+    pub(crate) fn exists(&self) -> bool {
+        matches!(self, Self::Api(error) if error.exists())
+    }
+}
+
+/// Waits until the server has handled everything that this connection had said before.
+///
+/// The client's own flush only reaches the socket. A message to ourselves comes back by the server.
+pub(crate) async fn round_trip(api: &Api, deadline: Instant) -> Result<(), Error> {
+    api.link.until_up(deadline).await?;
+    let silent = || Error::new(Fault::Timeout).detail("nats did not answer in time");
+    let there = async {
+        let inbox = api.client.new_inbox();
+        let mut echo = api.client.subscribe(inbox.clone()).await.ok()?;
+        api.client.publish(inbox, Bytes::new()).await.ok()?;
+        echo.next().await
+    };
+    match timeout_at(deadline, there).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(api.link.explain()),
+        Err(_) => Err(silent()),
+    }
+}
+
+pub(crate) const PREFIX: &str = "$JS.API.";

@@ -1,0 +1,83 @@
+//! NATS as a Sidespan bridge: JetStream, and core NATS.
+//!
+//! # How NATS maps onto the contract
+//!
+//! | contract | JetStream | core |
+//! |---|---|---|
+//! | topic | subject that a stream captures | subject |
+//! | wildcard pattern | the same, within one stream | the same |
+//! | group | durable pull consumer; `orders-api.billing` is `orders-api_billing` | queue group |
+//! | no group | consumer of its own without acknowledgements | plain subscription |
+//! | shard, epoch | the consumer, from one loss to the next | the subscription |
+//! | position | the stream's sequence | – |
+//! | key | header `Sidespan-Key` | the same |
+//! | tombstone | – | – |
+//! | receipt | the stream's acknowledgement | the server has seen it: at most once |
+//! | `Accept` | `+ACK`, confirmed for whoever waits | – |
+//! | `Release` | `-NAK` with its delay; held here where there is an order | held here |
+//! | held | `+WPI` every third of `ack_wait` | – |
+//! | order | one active member (pinned client), the others stand by | – |
+//! | lag | pending and unacknowledged | – |
+//!
+//! A bridge speaks one of the two (`mode`); one never stands in for the other. Both need a server of 2.11
+//! or later; older ones have no pinned clients.
+//!
+//! # Publishing
+//!
+//! One connection is shared by all ([`publisher`]). A call hands over at once and in order; one task
+//! reads the answers. A subject that no stream captures is said at once, by the server. An interest
+//! stream acknowledges what it throws away, so for those the bridge asks whether somebody waits. A
+//! connection that is lost takes along what was not answered: that may be stored. Idempotency keys are
+//! hashed with the topic, as a stream remembers them over all its subjects.
+//!
+//! Core NATS answers nothing: there a message to ourselves follows each batch, and once it has come
+//! back the server has seen what was ahead of it.
+//!
+//! # Receiving
+//!
+//! All subscriptions share a second connection; each has a consumer and a task ([`subscription`]) that
+//! pulls as much as the window has room for. A consumer that is deleted is made again, behind what its
+//! group had settled when somebody last looked; a stream that is made anew is read from its beginning.
+//!
+//! A pattern must lie within one stream: order and positions are a stream's.
+
+mod api;
+mod bridge;
+mod core;
+mod fault;
+mod link;
+mod message;
+mod publisher;
+mod settings;
+mod streams;
+mod subject;
+mod subscription;
+
+use std::sync::Arc;
+
+use sidespan_bridge::{Bridge, Driver, Error, Settings, SettingsError};
+
+use bridge::NatsBridge;
+use settings::NatsSettings;
+
+/// Opens bridges to NATS (`kind: nats`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nats;
+
+impl Driver for Nats {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
+        NatsSettings::read(settings).map(drop)
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schemars::schema_for!(NatsSettings)
+    }
+
+    fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {
+        Ok(Arc::new(NatsBridge::open(settings)?))
+    }
+}

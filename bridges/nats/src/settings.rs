@@ -1,0 +1,224 @@
+//! The settings of a NATS bridge.
+//!
+//! Everything here is checked without I/O. TLS, tokens, NKeys and credentials files have no keys yet:
+//! an address that asks for TLS is refused, rather than reached without.
+
+mod stream;
+
+use std::time::Duration;
+
+use async_nats::ServerAddr;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use sidespan_bridge::{Secret, Settings, SettingsError, Size, Span};
+
+pub(crate) use stream::{CreateStreams, Retention, StreamSettings};
+
+/// One NATS cluster, as the configuration names it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NatsSettings {
+    /// Where the cluster is found at first: `nats://host:port`, one or more. Its other servers are
+    /// learned from these.
+    #[schemars(length(min = 1))]
+    pub(crate) servers: Vec<String>,
+    /// What the bridge speaks: `jetstream` stores messages; `core` hands them to whoever listens now,
+    /// at most once. One never stands in for the other.
+    #[serde(default)]
+    pub(crate) mode: Mode,
+    /// The name to log in with.
+    #[serde(default)]
+    pub(crate) username: Option<String>,
+    /// The password to log in with.
+    #[serde(default)]
+    pub(crate) password: Option<Secret>,
+    /// Streams that the bridge makes sure of. One that exists with less is adapted (more subjects, a
+    /// longer age); one that differs otherwise is refused.
+    #[serde(default)]
+    pub(crate) streams: Vec<StreamSettings>,
+    /// Allows a stream to be created for a topic that none captures, and says how: one stream for each
+    /// topic, named after it. Absent: never.
+    #[serde(default)]
+    pub(crate) create_streams: Option<CreateStreams>,
+    /// The largest message that is handed over: payload, key and headers together. The server's own
+    /// limit (`max_payload`) counts too.
+    #[serde(default = "max_message")]
+    pub(crate) max_message: Size,
+    /// How long a message that nobody answered for stays counted as on its way (`30s`): the longest
+    /// deadline that a publish may have.
+    #[serde(default = "max_deadline")]
+    pub(crate) max_deadline: Span,
+    /// How long the broker waits for a member that has gone before it gives a message to another. A
+    /// member that lives renews what it holds.
+    #[serde(default = "ack_wait")]
+    pub(crate) ack_wait: Span,
+    /// How long the active member of an ordered subscription may be silent before another one takes
+    /// over.
+    #[serde(default = "priority_timeout")]
+    pub(crate) priority_timeout: Span,
+}
+
+/// What a bridge speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// Without a store.
+    Core,
+    /// With one.
+    #[default]
+    Jetstream,
+}
+
+impl NatsSettings {
+    /// Reads and checks the settings, without any I/O.
+    pub(crate) fn read(settings: &Settings) -> Result<Self, SettingsError> {
+        let read: Self = settings.parse()?;
+        read.addresses()?;
+        if read.password.is_some() != read.username.is_some() {
+            let (there, missing) =
+                if read.username.is_some() { ("username", "password") } else { ("password", "username") };
+            return Err(SettingsError::new(missing, format!("expected beside `{there}`")));
+        }
+        if read.mode == Mode::Core {
+            if !read.streams.is_empty() {
+                return Err(SettingsError::new("streams", "nothing is stored with `mode: core`"));
+            }
+            if read.create_streams.is_some() {
+                return Err(SettingsError::new("create_streams", "nothing is stored with `mode: core`"));
+            }
+        }
+        for (index, stream) in read.streams.iter().enumerate() {
+            stream.check(&format!("streams[{index}]"))?;
+            if read.streams.iter().take(index).any(|other| other.name == stream.name) {
+                let reason = format!("there are two streams named {:?}", stream.name);
+                return Err(SettingsError::new(format!("streams[{index}].name"), reason));
+            }
+        }
+        if let Some(create) = &read.create_streams {
+            create.check("create_streams")?;
+        }
+        if !(MIN_MESSAGE..=MAX_MESSAGE).contains(&read.max_message) {
+            let (least, most, found) = (MIN_MESSAGE.0, MAX_MESSAGE.0, read.max_message.0);
+            let reason = format!("expected {least} to {most} bytes, found {found}");
+            return Err(SettingsError::new("max_message", reason));
+        }
+        within("max_deadline", read.max_deadline, MIN_DEADLINE, MAX_DEADLINE, "`1s` to `15m`")?;
+        within("ack_wait", read.ack_wait, MIN_LEASE, MAX_LEASE, "`1s` to `1h`")?;
+        within("priority_timeout", read.priority_timeout, MIN_LEASE, MAX_LEASE, "`1s` to `1h`")?;
+        Ok(read)
+    }
+
+    /// Returns the addresses to connect to.
+    pub(crate) fn addresses(&self) -> Result<Vec<ServerAddr>, SettingsError> {
+        if self.servers.is_empty() {
+            return Err(SettingsError::new("servers", "expected at least one `nats://host:port`"));
+        }
+        self.servers.iter().enumerate().map(|(index, text)| address(index, text)).collect()
+    }
+}
+
+fn address(index: usize, text: &str) -> Result<ServerAddr, SettingsError> {
+    let wrong = |reason: &str| SettingsError::new(format!("servers[{index}]"), reason);
+    // What is wrong is not shown: it may hold a password.
+    let address: ServerAddr =
+        text.parse().map_err(|_| wrong("expected `nats://host:port`, which this is not"))?;
+    if address.scheme() != "nats" {
+        return Err(wrong(
+            "expected `nats://host:port`: this build speaks neither TLS nor WebSocket to NATS",
+        ));
+    }
+    if address.has_user_pass() || address.username().is_some() {
+        return Err(wrong("put the name and the password into `username` and `password`"));
+    }
+    if address.host().is_empty() || text.contains(',') {
+        return Err(wrong("expected `nats://host:port`, one address an entry"));
+    }
+    Ok(address)
+}
+
+fn within(key: &str, value: Span, least: Span, most: Span, expected: &str) -> Result<(), SettingsError> {
+    if value < least || value > most {
+        return Err(SettingsError::new(key, format!("expected {expected}")));
+    }
+    Ok(())
+}
+
+fn max_message() -> Size {
+    Size(1 << 20)
+}
+
+fn max_deadline() -> Span {
+    Span(Duration::from_secs(30))
+}
+
+fn ack_wait() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+fn priority_timeout() -> Span {
+    Span(Duration::from_secs(6))
+}
+
+const MIN_MESSAGE: Size = Size(1000);
+/// The server takes no more in one message.
+const MAX_MESSAGE: Size = Size(64 << 20);
+const MIN_DEADLINE: Span = Span(Duration::from_secs(1));
+const MAX_DEADLINE: Span = Span(Duration::from_secs(900));
+const MIN_LEASE: Span = Span(Duration::from_secs(1));
+const MAX_LEASE: Span = Span(Duration::from_secs(3600));
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(keys: Value) -> Result<NatsSettings, SettingsError> {
+        NatsSettings::read(&Settings::new("orders-api", keys))
+    }
+
+    #[test]
+    fn servers_are_all_that_is_needed() {
+        let settings = read(json!({"servers": ["nats://127.0.0.1:4222"]})).unwrap();
+        assert_eq!(settings.mode, Mode::Jetstream);
+        assert_eq!(settings.addresses().unwrap()[0].port(), 4222);
+    }
+
+    #[test]
+    fn wrong_values_are_named_by_key() {
+        let here = json!(["nats://n:4222"]);
+        let cases = [
+            (json!({}), "servers"),
+            (json!({"servers": []}), "servers"),
+            (json!({"servers": ["tls://n:4222"]}), "servers[0]"),
+            (json!({"servers": ["nats://a:4222,nats://b:4222"]}), "servers[0]"),
+            (json!({"servers": here, "mode": "both"}), "mode"),
+            (json!({"servers": here, "username": "u"}), "password"),
+            (json!({"servers": here, "password": "p"}), "username"),
+            (json!({"servers": here, "max_message": 9}), "max_message"),
+            (json!({"servers": here, "max_deadline": "0s"}), "max_deadline"),
+            (json!({"servers": here, "ack_wait": "10ms"}), "ack_wait"),
+            (json!({"servers": here, "priority_timeout": "2h"}), "priority_timeout"),
+            (json!({"servers": here, "mode": "core", "create_streams": {}}), "create_streams"),
+            (json!({"servers": here, "streams": [{"name": "a.b", "subjects": ["a"]}]}), "streams[0].name"),
+            (json!({"servers": here, "streams": [{"name": "a", "subjects": []}]}), "streams[0].subjects"),
+            (
+                json!({"servers": here, "streams": [{"name": "a", "subjects": ["a*"]}]}),
+                "streams[0].subjects[0]",
+            ),
+            (json!({"servers": here, "create_streams": {"replicas": 9}}), "create_streams.replicas"),
+        ];
+        for (keys, key) in cases {
+            let error = read(keys.clone()).unwrap_err();
+            assert!(error.to_string().contains(key), "{keys}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_not_shown() {
+        for address in ["nats://me:hunter2@n:4222", "nats://me:hunter2@n:port"] {
+            let error = read(json!({"servers": [address]})).unwrap_err().to_string();
+            assert!(error.starts_with("servers[0]") && !error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Pull requests: never for more than the window has room for.
+//!
+//! One is open at a time. It ends by being filled, by its expiry, or by a word of the broker; the next
+//! one asks for what is free by then, so that requests grow with the load. An expiry of some seconds
+//! doubles as the heartbeat: silence past it means that the request is lost.
+
+use std::time::Duration;
+
+use async_nats::Message as Wire;
+use serde_json::json;
+use sidespan_bridge::Error;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::Engine;
+use crate::api::PREFIX;
+use crate::subscription::consumer::{Durability, GROUP, nanos};
+
+/// The pull request that is open, if any.
+pub(super) struct Pull {
+    number: u64,
+    open: Option<Open>,
+    /// No request before then.
+    not_before: Option<Instant>,
+    /// The next message is larger than so many bytes.
+    too_small: Option<usize>,
+    /// How many requests in a row were not heard of.
+    silent: u32,
+}
+
+struct Open {
+    left: usize,
+    until: Instant,
+    bytes: usize,
+}
+
+impl Pull {
+    pub(super) fn new() -> Self {
+        Self { number: 0, open: None, not_before: None, too_small: None, silent: 0 }
+    }
+
+    /// A message came.
+    pub(super) fn one_came(&mut self) {
+        (self.silent, self.too_small) = (0, None);
+        if let Some(open) = &mut self.open {
+            open.left -= 1;
+            if open.left == 0 {
+                self.open = None;
+            }
+        }
+    }
+
+    /// Forgets the open request: the broker has.
+    pub(super) fn forget(&mut self) {
+        (self.open, self.not_before) = (None, None);
+    }
+
+    /// Tells when to look again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.until).or(self.not_before)
+    }
+
+    fn pause(&mut self, pause: Duration) {
+        self.not_before = Some(Instant::now() + pause);
+    }
+}
+
+impl Engine {
+    /// Asks for as much as there is room for.
+    pub(super) async fn pull(&mut self) {
+        let now = Instant::now();
+        if self.pull.open.as_ref().is_some_and(|open| now >= open.until) {
+            self.pull.open = None;
+            self.pull.silent += 1;
+            debug!(consumer = %self.wanted.name, "a pull request was not answered");
+        }
+        if self.pull.silent >= SILENT {
+            self.pull.silent = 0;
+            self.health.doubt();
+        }
+        let paused = self.pull.not_before.is_some_and(|until| now < until);
+        if self.pull.open.is_some() || paused || !self.is_up() || self.health.is_waiting() {
+            return;
+        }
+        let (mut messages, bytes) = {
+            let state = self.shared.lock();
+            if !state.intake {
+                return;
+            }
+            let (messages, bytes) = state.room(self.shared.window);
+            (
+                messages.max(self.pin.missing(state.held.len())),
+                if state.held.is_empty() { usize::MAX } else { bytes },
+            )
+        };
+        let ordered = matches!(self.wanted.durability, Durability::Ordered { .. });
+        let full = messages == 0 || self.pull.too_small.is_some_and(|size| bytes <= size) || bytes == 0;
+        let mut body = json!({"expires": nanos(self.expiry())});
+        if full && !ordered {
+            return;
+        }
+        let mut limit = bytes;
+        if full {
+            // Only a request keeps the pin: one that no message fits.
+            (messages, limit) = (1, 1);
+        } else if bytes == usize::MAX {
+            // With an empty window a message may be larger than it.
+            let largest = self.shared.window.bytes;
+            if self.pull.too_small.is_some_and(|size| size >= largest) {
+                messages = 1;
+            } else {
+                limit = largest;
+            }
+        }
+        self.pull.number += 1;
+        if limit < usize::MAX {
+            body["max_bytes"] = json!(limit);
+        }
+        body["batch"] = json!(messages.min(LARGEST));
+        if ordered {
+            body["group"] = json!(GROUP);
+            if let Some(id) = self.pin.id() {
+                body["id"] = json!(id);
+            }
+        }
+        self.pull.not_before = None;
+        let until = now + self.expiry() + GRACE;
+        self.pull.open = Some(Open { left: messages.min(LARGEST), until, bytes: limit });
+        let subject = format!("{PREFIX}CONSUMER.MSG.NEXT.{}.{}", self.place.stream, self.wanted.name);
+        let reply = format!("{}.{}", self.inbox, self.pull.number);
+        // The client only queues; a request that is lost with the connection is made again.
+        let _ = self.api.client.publish_with_reply(subject, reply, body.to_string().into()).await;
+    }
+
+    /// The broker says that a request has ended, and why.
+    pub(super) async fn pull_ended(&mut self, wire: &Wire) -> Result<(), Error> {
+        let number = wire.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
+        let current = number == Some(self.pull.number);
+        let status = wire.status.map_or(0, |status| status.as_u16());
+        let reason = wire.description.as_deref().unwrap_or_default();
+        if status == HEARTBEAT {
+            return Ok(());
+        }
+        self.pull.silent = 0;
+        let open = if current { self.pull.open.take() } else { None };
+        match (status, reason) {
+            (NOT_FOUND | TIMEOUT, _) | (REFUSED, "Batch Completed") => {}
+            (REFUSED, reason) if reason.contains("MaxBytes") && !reason.starts_with("Exceeded") => {
+                if let Some(open) = open {
+                    // What was left of it did not hold the next message.
+                    let left = wire.headers.as_ref().and_then(|headers| headers.get(BYTES_LEFT));
+                    let left = left.and_then(|left| left.as_str().parse().ok());
+                    self.pull.too_small = Some(left.unwrap_or(open.bytes));
+                    if open.bytes == 1 {
+                        self.pull.pause(self.expiry());
+                    }
+                }
+            }
+            (REFUSED, "Consumer Deleted") | (NOBODY, _) => self.health.doubt(),
+            (WRONG_PIN, _) => self.pin_lost(),
+            (REFUSED, "Server Shutdown" | "Leadership Change") => self.pull.pause(PAUSE),
+            _ => {
+                warn!(status, reason, consumer = %self.wanted.name, "nats refuses a pull request");
+                self.health.doubt();
+                self.pull.pause(REFUSED_PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    fn expiry(&self) -> Duration {
+        match self.wanted.durability {
+            // A request renews the pin when it is made.
+            Durability::Ordered { timeout, .. } => timeout / 3,
+            Durability::Cursor | Durability::Shared => EXPIRY,
+        }
+    }
+}
+
+const BYTES_LEFT: &str = "Nats-Pending-Bytes";
+const HEARTBEAT: u16 = 100;
+const NOBODY: u16 = 503;
+const NOT_FOUND: u16 = 404;
+const REFUSED: u16 = 409;
+const TIMEOUT: u16 = 408;
+const WRONG_PIN: u16 = 423;
+
+/// The client's queue of deliveries holds more.
+const LARGEST: usize = 16_384;
+const EXPIRY: Duration = Duration::from_secs(10);
+/// How long after its expiry a request counts as lost.
+const GRACE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(250);
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// After so many in a row the consumer is looked at.
+const SILENT: u32 = 2;

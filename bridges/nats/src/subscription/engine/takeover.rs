@@ -1,0 +1,208 @@
+//! One active member, and how it takes over without breaking the order.
+//!
+//! The broker gives the messages of an ordered consumer to one member, the pinned one, for as long as
+//! it goes on asking. Whoever is pinned next gets *new* messages at once, and what the one before
+//! had not settled only when its leases end. So it hands out nothing yet. It asks for the rest, by
+//! releasing in the other's name what the broker has delivered and nobody settled, and *gathers* until
+//! it holds all that is pending; the shelf is sorted by itself. The same is done after every new
+//! connection, which may have swallowed what was on its way.
+//!
+//! The broker never gives the consumer more than a window, so what is gathered is bounded.
+
+use std::time::Duration;
+
+use async_nats::Message as Wire;
+use sidespan_bridge::{Error, Role};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{CALL, Engine};
+use crate::subscription::consumer::{Durability, Info, Wanted};
+use crate::subscription::received::Received;
+
+/// What is known about the active member.
+pub(super) struct Pin {
+    /// How long it may be silent; `None` where there is no such member.
+    timeout: Option<Duration>,
+    /// This member's id while it is the active one.
+    id: Option<String>,
+    heard: Instant,
+    /// When to look at the consumer.
+    look: Option<Instant>,
+    gathering: Option<Gathering>,
+}
+
+struct Gathering {
+    since: Instant,
+    /// How many messages the broker waits for.
+    pending: usize,
+    recalled: bool,
+    warned: bool,
+}
+
+impl Pin {
+    pub(super) fn new(wanted: &Wanted, now: Instant) -> Self {
+        let timeout = match wanted.durability {
+            Durability::Ordered { timeout, .. } => Some(timeout),
+            Durability::Cursor | Durability::Shared => None,
+        };
+        Self { timeout, id: None, heard: now, look: timeout.map(|_| now), gathering: None }
+    }
+
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The broker has answered.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// Returns how many more messages are to be asked for, whatever the window says.
+    pub(super) fn missing(&self, held: usize) -> usize {
+        self.gathering.as_ref().map_or(0, |gathering| gathering.pending.saturating_sub(held))
+    }
+
+    /// Tells when something is to be done.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let timeout = self.timeout?;
+        let silence = self.id.is_some().then(|| {
+            let half = self.heard + timeout / 2;
+            if Instant::now() < half { half } else { self.heard + timeout }
+        });
+        [silence, self.look].into_iter().flatten().min()
+    }
+
+    fn gather(&mut self, now: Instant) {
+        self.gathering = Some(Gathering { since: now, pending: 0, recalled: false, warned: false });
+        self.look = Some(now);
+    }
+}
+
+impl Engine {
+    /// A delivery says to whom the broker gives the messages.
+    pub(super) fn see_pin(&mut self, wire: &Wire) {
+        if self.pin.timeout.is_none() {
+            return;
+        }
+        let id = wire.headers.as_ref().and_then(|headers| headers.get("Nats-Pin-Id"));
+        let Some(id) = id.map(|id| id.as_str()) else { return };
+        if self.pin.id.as_deref() == Some(id) {
+            return;
+        }
+        if self.pin.id.is_some() {
+            self.shared.lose();
+        }
+        self.pin.id = Some(id.to_owned());
+        self.health.learn_prefix(wire);
+        info!(consumer = %self.wanted.name, "this member is now the active one");
+        self.begin_to_gather();
+        self.shared.lock().role = Role::Active;
+    }
+
+    /// The broker gives the messages to another member.
+    pub(super) fn pin_lost(&mut self) {
+        if self.pin.id.take().is_some() {
+            info!(consumer = %self.wanted.name, "this member is no longer the active one");
+        }
+        self.pin.gathering = None;
+        self.pin.look = Some(Instant::now());
+        self.shared.lose();
+        let mut state = self.shared.lock();
+        (state.stalled, state.role) = (false, Role::Unknown);
+    }
+
+    /// What was on its way may be lost: hands out nothing before all is here.
+    pub(super) fn begin_to_gather(&mut self) {
+        if self.pin.id.is_some() {
+            self.pin.gather(Instant::now());
+            self.shared.lock().stalled = true;
+        }
+    }
+
+    /// Does what is due for the one active member, or for one that stands by.
+    pub(super) async fn keep_the_pin(&mut self) -> Result<(), Error> {
+        let Some(timeout) = self.pin.timeout else { return Ok(()) };
+        let now = Instant::now();
+        if self.pin.id.is_some() && now >= self.pin.heard + timeout {
+            warn!(consumer = %self.wanted.name, "nothing was heard of the broker: another member may be active");
+            self.pin_lost();
+        } else if self.pin.gathering.is_none() && now >= self.pin.heard + timeout / 2 {
+            self.begin_to_gather();
+        }
+        if self.pin.look.is_none_or(|look| now < look) || !self.is_up() || self.health.is_waiting() {
+            return Ok(());
+        }
+        self.pin.look = None;
+        let info = match self.wanted.info(&self.api, &self.place.stream, now + CALL).await {
+            Ok(info) => info,
+            Err(refusal) => {
+                if refusal.is_missing() {
+                    self.health.doubt();
+                }
+                self.pin.look = Some(Instant::now() + timeout / 3);
+                return Ok(());
+            }
+        };
+        // All that the broker had sent before it answered is here by now.
+        self.take_all().await?;
+        if self.pin.id.is_none() {
+            self.shared.lock().role = if info.pinned().is_some() { Role::Standby } else { Role::Unknown };
+            self.pin.look = Some(Instant::now() + timeout / 3);
+            return Ok(());
+        }
+        if info.pinned() != self.pin.id.as_deref() {
+            self.pin_lost();
+            return Ok(());
+        }
+        self.pin.heard(now);
+        self.gathered(&info).await;
+        Ok(())
+    }
+
+    /// Compares what is here with what the broker waits for.
+    async fn gathered(&mut self, info: &Info) {
+        let Some(gathering) = &mut self.pin.gathering else { return };
+        let pending = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX);
+        gathering.pending = pending;
+        let held = self.shared.lock().held.len();
+        if held >= pending {
+            self.pin.gathering = None;
+            self.shared.lock().stalled = false;
+            self.shared.reader.notify_one();
+            return;
+        }
+        self.pin.look = Some(Instant::now() + LOOK);
+        if !gathering.warned && gathering.since.elapsed() > self.wanted.ack_wait * 3 {
+            gathering.warned = true;
+            warn!(consumer = %self.wanted.name, held, pending, "still waiting for what another member had");
+        }
+        if !std::mem::replace(&mut gathering.recalled, true) {
+            self.recall(info).await;
+        }
+    }
+
+    /// Releases, in the name of the member before, what was delivered and is neither here nor settled.
+    async fn recall(&mut self, info: &Info) {
+        let Some(prefix) = self.health.prefix().map(str::to_owned) else { return };
+        let (first, last) = (info.ack_floor.stream_seq.saturating_add(1), info.delivered.stream_seq);
+        // Where other subjects lie between there are too many: then their leases end by themselves.
+        if last.saturating_sub(first) > RECALLED {
+            return;
+        }
+        let missing: Vec<u64> = {
+            let state = self.shared.lock();
+            let here = |sequence: &u64| state.held.contains_key(sequence) || state.acks.holds(*sequence);
+            (first..=last).filter(|sequence| !here(sequence)).collect()
+        };
+        for sequence in missing {
+            let reply = Received::reply_for(&prefix, sequence, info.delivered.consumer_seq);
+            self.tell(reply, "-NAK").await;
+        }
+    }
+}
+
+/// How soon to look again while messages are missing.
+const LOOK: Duration = Duration::from_millis(100);
+/// How many are asked for by number; the broker ignores what is not pending.
+const RECALLED: u64 = 50_000;

@@ -42,7 +42,7 @@ impl ApiError {
             | WORK_QUEUE_UNFILTERED
             | WORK_QUEUE_NOT_UNIQUE
             | WORK_QUEUE_NOT_ALL => Fault::Conflict,
-            WORK_QUEUE_ACK => Fault::Unsupported,
+            WORK_QUEUE_ACK | WORK_QUEUE_PULL_ACK => Fault::Unsupported,
             _ if self.code == 404 => Fault::UnknownTopic,
             _ => Fault::Rejected,
         }
@@ -67,7 +67,7 @@ impl From<ApiError> for Error {
             WORK_QUEUE_UNFILTERED | WORK_QUEUE_NOT_UNIQUE => {
                 "a work-queue stream takes one subscription for each subject, and there is another".to_owned()
             }
-            WORK_QUEUE_ACK => {
+            WORK_QUEUE_ACK | WORK_QUEUE_PULL_ACK => {
                 "a work-queue stream is read by a group, which settles: it can't be looked at without"
                     .to_owned()
             }
@@ -114,6 +114,7 @@ const TOO_MANY_REQUESTS: u16 = 10167;
 const WORK_QUEUE_ACK: u16 = 10098;
 const WORK_QUEUE_NOT_ALL: u16 = 10101;
 const WORK_QUEUE_NOT_UNIQUE: u16 = 10100;
+const WORK_QUEUE_PULL_ACK: u16 = 10084;
 const WORK_QUEUE_UNFILTERED: u16 = 10099;
 
 #[cfg(test)]

@@ -202,7 +202,8 @@ impl Engine {
         self.pull.forget();
         match self.attach_again(deadline).await {
             Ok(info) => {
-                self.health = Health::new(self.health.state, &info, Instant::now());
+                let barren = self.health.barren;
+                self.health = Health { barren, ..Health::new(self.health.state, &info, Instant::now()) };
                 info!(consumer = %self.wanted.name, at = info.next(), "the subscription goes on");
                 Ok(())
             }

@@ -116,6 +116,7 @@ mod tests {
     fn a_tail_is_at_least_one_word() {
         assert_eq!(source("orders.>"), bound("amq.topic", "orders.*.#"));
         assert_eq!(source(">"), bound("amq.topic", "*.#"));
+        assert_eq!(source("shop/>"), bound("shop", "*.#"));
         assert_eq!(source("shop/orders.*"), bound("shop", "orders.*"));
         assert_eq!(source("/inbox"), Source::Queue("inbox".into()));
     }

@@ -30,6 +30,7 @@ impl fmt::Display for Topic {
 /// What a subscription reads: one address, or a pattern over addresses.
 ///
 /// Tokens are separated by dots. `*` stands for one token, a last `>` for one or more, as in NATS.
+/// `exchange/` may stand ahead of the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern(Arc<str>);
 
@@ -40,7 +41,7 @@ impl Pattern {
     ///
     /// A wildcard that is only part of a token, or a `>` that is not last.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let mut tokens = text.split('.').peekable();
+        let mut tokens = Self::parts(text).1.split('.').peekable();
         while let Some(token) = tokens.next() {
             match token {
                 "*" => {}
@@ -62,6 +63,15 @@ impl Pattern {
         Self(topic.0.clone())
     }
 
+    /// Takes off an exchange, as AMQP has them, that stands ahead of a wildcard: it is no part of a
+    /// token.
+    fn parts(text: &str) -> (&str, &str) {
+        match text.find('/').and_then(|slash| text.split_at_checked(slash + 1)) {
+            Some((head, tail)) if tail.starts_with(['*', '>']) && !head.contains(['*', '>']) => (head, tail),
+            Some(_) | None => ("", text),
+        }
+    }
+
     /// Returns the text that was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -69,13 +79,15 @@ impl Pattern {
 
     /// Tells whether the pattern can match more than one address.
     pub fn is_wildcard(&self) -> bool {
-        self.0.split('.').any(|token| token == "*" || token == ">")
+        Self::parts(&self.0).1.split('.').any(|token| token == "*" || token == ">")
     }
 
     /// Tells whether `topic` is one of those that the pattern stands for.
     pub fn matches(&self, topic: &Topic) -> bool {
-        let mut tokens = topic.as_str().split('.');
-        for wanted in self.0.split('.') {
+        let (head, tail) = Self::parts(&self.0);
+        let Some(rest) = topic.as_str().strip_prefix(head) else { return false };
+        let mut tokens = rest.split('.');
+        for wanted in tail.split('.') {
             match (wanted, tokens.next()) {
                 (">", Some(_)) => return true,
                 ("*", Some(_)) => {}
@@ -128,6 +140,11 @@ mod tests {
             ("orders.>", "orders", false),
             ("*.paid", "eu.paid", true),
             (">", "orders", true),
+            ("shop/>", "shop/orders.eu", true),
+            ("shop/*", "shop/orders", true),
+            ("shop/*", "shop/orders.eu", false),
+            ("shop/>", "store/orders", false),
+            ("shop/orders.*", "shop/orders.eu", true),
         ];
         for (pattern, topic, expected) in cases {
             let pattern = Pattern::parse(pattern).unwrap();
@@ -139,6 +156,8 @@ mod tests {
     fn half_wildcards_are_refused() {
         assert_eq!(Pattern::parse("orders*"), Err(PatternError::PartOfToken));
         assert_eq!(Pattern::parse("a.>.b"), Err(PatternError::TailNotLast));
+        assert_eq!(Pattern::parse("*/>"), Err(PatternError::PartOfToken));
+        assert_eq!(Pattern::parse("shop/orders*"), Err(PatternError::PartOfToken));
         assert_eq!(Pattern::parse("a..b"), Err(PatternError::EmptyToken));
         assert_eq!(Pattern::parse(""), Err(PatternError::EmptyToken));
     }

@@ -105,7 +105,10 @@ impl Member {
                 () = self.shared.settled.notified() => {
                     if let Err(error) = self.acknowledge(attached).await {
                         debug!(queue = attached.queue, %error, "acknowledgements are lost");
-                        wire.cut();
+                        // A connection that others share is theirs, too.
+                        if self.plan.is_ordered() {
+                            wire.cut();
+                        }
                         return Why::Gone;
                     }
                 }

@@ -301,17 +301,18 @@ impl Engine {
     fn due(&self) -> Instant {
         let now = Instant::now();
         let state = self.shared.lock();
-        let renewal =
-            (!state.held.is_empty() && self.settles()).then(|| self.renewed + self.wanted.ack_wait / 3);
-        let acks = state.acks.due().filter(|_| self.is_up());
+        let held = !state.held.is_empty() && self.settles();
+        let acks = state.acks.due();
         drop(state);
-        [renewal, acks, self.pull.due(), self.pin.due(), self.health.due()]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(now + IDLE)
-            // Something that could not be done when it was due must not spin.
-            .max(now + LEAST)
+        let due = if self.is_up() {
+            let renewal = held.then(|| self.renewed + self.wanted.ack_wait / 3);
+            [renewal, acks, self.pull.due(), self.pin.due(), self.health.due()].into_iter().flatten().min()
+        } else {
+            // All that can be done meanwhile is to give up what is held.
+            self.health.away(self.wanted.ack_wait).filter(|_| held)
+        };
+        // Something that could not be done when it was due must not spin.
+        due.unwrap_or(now + IDLE).max(now + LEAST)
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use sidespan_bridge::{Message, Order, Role, Subscribe, Window};
 use sidespan_test_support::{Nats, eventually, unique_name};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::{Operator, all_of, body, close, next, open_with, publish, text, until};
+use super::{Operator, accept, all_of, body, close, next, open_with, publish, text, until};
 
 fn keyed(body: usize) -> Message {
     Message { key: Some("k".into()), ..text(body) }
@@ -84,4 +84,30 @@ async fn a_full_member_stays_the_active_one() {
         close(standby).await;
         close(inbox).await;
     }
+}
+
+/// A member that was told to stop keeps its place while it finishes what is out; the rest goes to the
+/// one that stands by only after that.
+#[tokio::test]
+async fn a_member_that_finishes_keeps_its_place() {
+    let nats = Nats::shared().await;
+    let topic = unique_name("finishing");
+    Operator::of(nats).await.make(&topic, json!({})).await;
+    let to = Subscribe { order: Order::Key, ..all_of(&topic) };
+    let (first, second) = (open_with(nats, json!({})), open_with(nats, json!({})));
+    let mut inbox = first.subscribe(to.clone()).await.unwrap();
+    publish(&*first, &topic, (0..5).map(keyed).collect()).await;
+    let held = next(&mut inbox).await;
+    let mut standby = second.subscribe(to).await.unwrap();
+
+    inbox.control().stop_intake();
+    // The time that passes is what is tested: more than a silent member has.
+    let early = timeout(Duration::from_secs(5), standby.next()).await;
+    assert!(early.is_err(), "the first message is still being worked on, and {early:?} came");
+    assert!(!held.lost.is_cancelled(), "what is out is still ours");
+    accept(held).await;
+    close(inbox).await;
+
+    assert_eq!(body(&next(&mut standby).await), "1");
+    close(standby).await;
 }

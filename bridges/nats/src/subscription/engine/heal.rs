@@ -92,10 +92,6 @@ impl Health {
         }
     }
 
-    pub(super) fn prefix(&self) -> Option<&str> {
-        self.prefix.as_deref()
-    }
-
     /// Where a cursor goes on.
     pub(super) fn next(&self) -> u64 {
         self.next
@@ -106,6 +102,11 @@ impl Health {
         self.next = next;
     }
 
+    /// Tells when the broker has been away for so long.
+    pub(super) fn away(&self, wait: Duration) -> Option<Instant> {
+        self.down_since.map(|since| since + wait)
+    }
+
     /// Tells when something is to be done.
     pub(super) fn due(&self) -> Option<Instant> {
         let floor = self.settled.then(|| self.looked + LOOK);
@@ -114,6 +115,12 @@ impl Health {
 }
 
 impl Engine {
+    /// Returns how acknowledgements of the consumer begin.
+    pub(super) fn ack_prefix(&self) -> String {
+        let usual = || format!("$JS.ACK.{}.{}", self.place.stream, self.wanted.name);
+        self.health.prefix.clone().unwrap_or_else(usual)
+    }
+
     /// Notices what became of the connection and the consumer, and mends it.
     pub(super) async fn follow_the_link(&mut self) -> Result<(), Error> {
         let state = *self.state.borrow_and_update();
@@ -129,8 +136,8 @@ impl Engine {
             }
         }
         // Longer than the broker waits for us: others may have what we hold.
-        let away = self.health.down_since.is_some_and(|since| now >= since + self.wanted.ack_wait);
-        if away && self.settles() {
+        let away = self.health.away(self.wanted.ack_wait);
+        if away.is_some_and(|until| now >= until) && self.settles() {
             self.shared.lose();
         }
         if !self.is_up() {

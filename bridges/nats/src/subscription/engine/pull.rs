@@ -78,15 +78,18 @@ impl Engine {
             self.pull.silent = 0;
             self.health.doubt();
         }
-        let paused = self.pull.not_before.is_some_and(|until| now < until);
-        if self.pull.open.is_some() || paused || !self.is_up() || self.health.is_waiting() {
+        if self.pull.not_before.is_some_and(|until| now >= until) {
+            self.pull.not_before = None;
+        }
+        let paused = self.pull.open.is_some() || self.pull.not_before.is_some();
+        if paused || !self.is_up() || self.health.is_waiting() {
             return;
+        }
+        if self.returned {
+            return self.stay_pinned().await;
         }
         let (mut messages, bytes) = {
             let state = self.shared.lock();
-            if !state.intake {
-                return;
-            }
             let (messages, bytes) = state.room(self.shared.window);
             (
                 messages.max(self.pin.missing(state.held.len())),
@@ -123,13 +126,33 @@ impl Engine {
                 body["id"] = json!(id);
             }
         }
-        self.pull.not_before = None;
         let until = now + self.expiry() + GRACE;
         self.pull.open = Some(Open { left: messages.min(LARGEST), until, bytes: limit });
         let subject = format!("{PREFIX}CONSUMER.MSG.NEXT.{}.{}", self.place.stream, self.wanted.name);
         let reply = format!("{}.{}", self.inbox, self.pull.number);
         // The client only queues; a request that is lost with the connection is made again.
         let _ = self.api.client.publish_with_reply(subject, reply, body.to_string().into()).await;
+    }
+
+    /// Intake was stopped, and what is out is still ours: asks for nothing, so as to be heard of.
+    async fn stay_pinned(&mut self) {
+        let Some(id) = self.pin.id() else { return };
+        let body =
+            json!({"expires": nanos(self.expiry()), "batch": 1, "max_bytes": 1, "group": GROUP, "id": id});
+        self.pull.not_before = Some(Instant::now() + self.expiry());
+        let subject = format!("{PREFIX}CONSUMER.MSG.NEXT.{}.{}", self.place.stream, self.wanted.name);
+        let reply = format!("{}.{STAY}", self.answers);
+        // The client only queues; a request that is lost with the connection is made again.
+        let _ = self.api.client.publish_with_reply(subject, reply, body.to_string().into()).await;
+    }
+
+    /// The broker has heard that this member stays, or that is over.
+    pub(super) fn stayed(&mut self, wire: &Wire) {
+        match wire.status.map(|status| status.as_u16()) {
+            Some(WRONG_PIN) => self.pin_lost(),
+            Some(NOBODY) => self.health.doubt(),
+            Some(_) | None => self.pin.heard(Instant::now()),
+        }
     }
 
     /// The broker says that a request has ended, and why.
@@ -177,6 +200,8 @@ impl Engine {
     }
 }
 
+/// Where the broker answers one that stays; others are answered at numbers.
+pub(super) const STAY: &str = "stay";
 const BYTES_LEFT: &str = "Nats-Pending-Bytes";
 const HEARTBEAT: u16 = 100;
 const NOBODY: u16 = 503;

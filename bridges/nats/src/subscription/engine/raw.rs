@@ -81,10 +81,7 @@ impl Engine {
     async fn take_raw(&mut self, stored: Stored, delivery: u64) {
         let sequence = stored.seq;
         let reply = if self.settles() {
-            let prefix = self
-                .health
-                .prefix()
-                .map_or_else(|| format!("$JS.ACK.{}.{}", self.place.stream, self.wanted.name), str::to_owned);
+            let prefix = self.ack_prefix();
             let reply = Received::reply_for(&prefix, sequence, delivery);
             // From here on the broker need not give it again.
             self.tell(reply.clone(), "+WPI").await;

@@ -9,6 +9,7 @@ use sidespan_bridge::{Error, Fault};
 use tokio::time::{Instant, timeout_at};
 
 use super::Engine;
+use super::pull::STAY;
 use crate::subscription::consumer::Durability;
 
 impl Engine {
@@ -45,11 +46,15 @@ impl Engine {
 
     /// The broker has something.
     pub(super) fn confirmed(&mut self, wire: &Wire) {
+        let end = wire.subject.rsplit('.').next();
+        if end == Some(STAY) {
+            return self.stayed(wire);
+        }
         // Without a consumer nobody takes it, and the broker says so.
         if wire.status.is_some() {
             return self.health.doubt();
         }
-        if let Some(number) = wire.subject.rsplit('.').next().and_then(|number| number.parse().ok()) {
+        if let Some(number) = end.and_then(|number| number.parse().ok()) {
             self.shared.lock().acks.confirm(number);
             self.health.settled();
         }

@@ -147,6 +147,10 @@ impl Engine {
         // All that the broker had sent before it answered is here by now.
         self.take_all().await?;
         if self.pin.id.is_none() {
+            // Without a message to give, the broker chooses nobody, though the one before is dead.
+            if info.pinned().is_none() && info.num_ack_pending > 0 {
+                self.recall(&info).await;
+            }
             self.shared.lock().role = if info.pinned().is_some() { Role::Standby } else { Role::Unknown };
             self.pin.look = Some(Instant::now() + timeout / 3);
             return Ok(());
@@ -184,7 +188,7 @@ impl Engine {
 
     /// Releases, in the name of the member before, what was delivered and is neither here nor settled.
     async fn recall(&mut self, info: &Info) {
-        let Some(prefix) = self.health.prefix().map(str::to_owned) else { return };
+        let prefix = self.ack_prefix();
         let (first, last) = (info.ack_floor.stream_seq.saturating_add(1), info.delivered.stream_seq);
         // Where other subjects lie between there are too many: then their leases end by themselves.
         if last.saturating_sub(first) > RECALLED {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
-use crate::eventually::{PAUSE, eventually};
+use crate::eventually::PAUSE;
 use crate::logs::log_file;
 use crate::port::free_port;
 use crate::process::{Process, Signal};
@@ -138,11 +138,20 @@ impl Sidecar {
         self.launch.directory()
     }
 
-    /// Waits until `/readyz` says 200.
+    /// Waits until `/readyz` says 200. Panics with what it says instead.
     pub async fn until_ready(&self) {
         let (client, url) = (Client::new(), self.admin_url("/readyz"));
-        let ready = async || client.get(&url).send().await.is_ok_and(|answer| answer.status == 200);
-        eventually(READY, &format!("sidespan is ready, see {}", self.launch.stderr.display()), ready).await;
+        let end = Instant::now() + READY;
+        loop {
+            let said = match client.get(&url).send().await {
+                Ok(answer) if answer.status == 200 => return,
+                Ok(answer) => answer.text().to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let log = self.launch.stderr.display();
+            assert!(Instant::now() < end, "sidespan is not ready after {READY:?}, see {log}: {said}");
+            sleep(PAUSE).await;
+        }
     }
 
     /// Kills it as `kill -9` does, and returns when it is gone.

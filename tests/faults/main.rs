@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use sidespan_test_support::{Broker, Kafka, Launch, Load, Random, Scene, Sidecar};
+use sidespan_test_support::{Broker, Kafka, Launch, Load, Rabbit, Random, Scene, Sidecar};
 
 const SIDESPAN: &str = env!("CARGO_BIN_EXE_sidespan");
 /// How often something is killed during a run.
@@ -45,6 +45,28 @@ async fn kafka_keeps_its_promises_while_the_broker_is_killed() {
     };
     let scene = Scene::kafka(&kafka).await;
     broker_killed("kafka, broker killed", &scene, &mut kafka).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_keeps_its_promises_while_the_sidecar_is_killed() {
+    let scene = Scene::rabbit(Rabbit::shared().await);
+    sidecar_killed("rabbitmq, sidecar killed", &scene, NEVER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_stores_what_is_given_up_while_the_sidecar_is_killed() {
+    let scene = Scene::rabbit(Rabbit::shared().await);
+    sidecar_killed("rabbitmq, sidecar killed, two attempts", &scene, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_keeps_its_promises_while_the_broker_is_killed() {
+    let mut rabbit = match Rabbit::start().await {
+        Ok(rabbit) => rabbit,
+        Err(skipped) => return eprintln!("{skipped}"),
+    };
+    let scene = Scene::rabbit(&rabbit);
+    broker_killed("rabbitmq, broker killed", &scene, &mut rabbit).await;
 }
 
 /// Publishes all messages while the sidecar is killed and started again.

@@ -1,6 +1,6 @@
 """What the foreign clients have in common: their arguments, and the CloudEvent that they send.
 
-    CLIENT publish ADDRESS PLACE          publishes a message, then a CloudEvent
+    CLIENT publish ADDRESS PLACE          publishes a message, then CloudEvents; prints how many in all
     CLIENT read ADDRESS PLACE COUNT       says `ready`, and prints what comes then, as it sees it, in JSON
 """
 
@@ -28,7 +28,7 @@ EVENT = CloudEvent(
 def main(publish, read):
     verb, address, place, *count = sys.argv[1:]
     if verb == "publish":
-        publish(address, place)
+        print(publish(address, place))
     else:
         read(address, place, int(count[0]))
 

@@ -20,6 +20,7 @@ def publish(address, topic):
     event = to_binary(foreign.EVENT, JSONFormat())
     producer.send(topic, event.value, event.key.encode(), headers=list(event.headers.items())).get(timeout=30)
     producer.close()
+    return 2
 
 
 def read(address, topic, count):

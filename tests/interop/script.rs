@@ -38,9 +38,11 @@ impl Script {
         Self { name, packages, address: address.to_owned(), place: place.to_owned() }
     }
 
-    /// Publishes a message and a CloudEvent.
-    pub(crate) async fn publish(&self) {
-        self.start("publish", &[]).end(PATIENCE).await;
+    /// Publishes a message and CloudEvents, and returns how many in all.
+    pub(crate) async fn publish(&self) -> usize {
+        let mut run = self.start("publish", &[]);
+        run.end(PATIENCE).await;
+        run.said().trim().parse().expect("a number")
     }
 
     /// Begins to read so many messages, and returns when it is sure to see what comes.

@@ -4,6 +4,7 @@
 //! This is the one list of what such a run has to know about brokers.
 
 use crate::kafka::Kafka;
+use crate::rabbit::Rabbit;
 use crate::random::unique_name;
 
 /// A broker as sidecars see it. All sidecars of a scene are members of one service.
@@ -36,7 +37,15 @@ impl Scene {
         scene
     }
 
-    /// Returns the configuration of a sidecar that delivers to `webhook`, ordered by key, and pushes
+    /// A RabbitMQ. Dead letters go into a queue that has their name: what an exchange routes to
+    /// nobody, nobody can read later.
+    pub fn rabbit(rabbit: &Rabbit) -> Self {
+        let bridge = format!("{{ kind: amqp, url: '{}', create: [queues], heartbeat: 2s }}", rabbit.url());
+        Self { dead: format!("/{}", unique_name("dead")), ..Self::new(bridge) }
+    }
+
+    /// Returns the configuration of a sidecar that delivers to `webhook` what is published once it is
+    /// ready, ordered by key, and pushes
     /// what was given up to `dead`. Retries are quick, so that runs are short.
     pub fn config(&self, webhook: &str, dead: &str, attempts: u32) -> String {
         let Self { service, bridge, orders, dead: letters, .. } = self;
@@ -49,14 +58,12 @@ topics: {{ orders: {{ address: '{orders}' }}, dead-orders: {{ address: '{letters
 subscriptions:
   billing:
     topic: orders
-    start: begin
     order: key
     dead_letter: dead-orders
     push: {{ url: '{webhook}', timeout: 400ms }}
     retry: {{ max_attempts: {attempts}, backoff: {{ base: 5ms, cap: 100ms }} }}
   undertaker:
     topic: dead-orders
-    start: begin
     dead_letter: false
     push: {{ url: '{dead}' }}
 "

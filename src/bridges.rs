@@ -14,5 +14,6 @@ pub const DRIVERS: &[&'static dyn Driver] = &[
 ];
 
 /// What of the log is left out unless it is asked for (`log.level: info,lapin=debug`): these clients
-/// call each lost connection an error, several times over, and what it means is said by the bridge.
+/// call each lost connection an error, one that we end too, and what it means is said by the bridge;
+/// the one for AMQP logs whole messages that come back, payload and all.
 pub const QUIET: &str = "async_nats=off,lapin=off";

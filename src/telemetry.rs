@@ -1,6 +1,7 @@
 //! What Sidespan says of itself.
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt;
 
 use crate::config::{Log, LogFormat};
@@ -24,9 +25,26 @@ pub fn start(log: &Log, quiet: &str) -> Result<(), LevelError> {
     Ok(())
 }
 
+fn filter(level: &str, quiet: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{quiet},{level}"))
+}
+
 /// A level that is no filter.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "log.level: {0:?} is no filter: use error, warn, info, debug or trace, or `info,sidespan::delivery=debug`"
 )]
 pub struct LevelError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_quiet_is_heard_only_where_it_is_asked_for() {
+        let read = |level| filter(level, "lapin=off").unwrap().to_string();
+        assert!(read("debug").contains("lapin=off"), "{}", read("debug"));
+        assert!(read("info,lapin=warn").contains("lapin=warn"), "{}", read("info,lapin=warn"));
+        assert!(!read("info,lapin=warn").contains("lapin=off"), "{}", read("info,lapin=warn"));
+    }
+}

@@ -1,8 +1,9 @@
 //! A message as a NATS message, and back.
 //!
 //! What NATS has no field for goes into headers of natural names: `Content-Type`, `Correlation-Id`,
-//! `Reply-To`, `Sidespan-Key`, `Sidespan-Id`; CloudEvents attributes are `ce-<attribute>`, as raw text,
-//! by the binding for NATS. Foreign clients read and write these as they are.
+//! `Reply-To`, `Sidespan-Key`, `Sidespan-Id`. Foreign clients read and write these as they are.
+//! CloudEvents attributes are `ce-<attribute>`, percent-encoded, and the content type is
+//! `ce-datacontenttype` too, as the CloudEvents binding for NATS says (its binary mode, 3.1.3).
 //!
 //! # What NATS cannot carry
 //!
@@ -13,11 +14,14 @@
 
 mod carried;
 
+use std::borrow::Cow;
+
 use async_nats::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use sidespan_bridge::{Error, Fault, Header, Message};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
+use sidespan_bridge::{CE_PREFIX, Error, Fault, Header, Message};
 
 use carried::Carried;
 
@@ -39,13 +43,17 @@ pub(crate) fn headers(message: &Message) -> Result<HeaderMap, Error> {
     if let Some(key) = &message.key {
         list.push((KEY, key));
     }
-    list.extend(message.headers.iter().map(|header| (&*header.name, &header.value[..])));
+    let values: Vec<Cow<'_, [u8]>> = message.headers.iter().map(on_the_wire).collect();
+    list.extend(message.headers.iter().zip(&values).map(|(header, value)| (&*header.name, &value[..])));
     let mut map = HeaderMap::new();
     for (name, text) in list.iter().filter_map(carried::plain) {
         map.append(name, text);
     }
     if let Some(text) = Carried::of(&list) {
         map.insert(CARRIED, text);
+    }
+    if let Some(content_type) = map.get(CONTENT_TYPE).filter(|_| message.is_cloud_event()).cloned() {
+        map.insert(DATA_CONTENT_TYPE, content_type);
     }
     Ok(map)
 }
@@ -85,14 +93,35 @@ fn of_list(mut list: Vec<Header>, payload: Bytes) -> Message {
     {
         list = carried.restore(list);
     }
+    let of_data = list.iter().position(|header| header.name.eq_ignore_ascii_case(DATA_CONTENT_TYPE));
+    let of_data = of_data.map(|index| list.remove(index).value);
     message.headers.reserve(list.len());
     for header in list {
         put(&mut message, header);
     }
+    if let Some(Ok(text)) = of_data.as_deref().map(std::str::from_utf8) {
+        message.content_type = Some(text.into());
+    }
     message
 }
 
-fn put(message: &mut Message, header: Header) {
+/// Returns a header's value as NATS carries it.
+fn on_the_wire(header: &Header) -> Cow<'_, [u8]> {
+    if is_attribute(&header.name) {
+        Cow::from(percent_encode(&header.value, ENCODED)).into_owned().into_bytes().into()
+    } else {
+        Cow::Borrowed(&header.value)
+    }
+}
+
+fn is_attribute(name: &str) -> bool {
+    name.get(..CE_PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(CE_PREFIX))
+}
+
+fn put(message: &mut Message, mut header: Header) {
+    if is_attribute(&header.name) {
+        header.value = Cow::from(percent_decode(&header.value)).into_owned().into();
+    }
     let is = |name: &str| header.name.eq_ignore_ascii_case(name);
     // What steers the broker is not the publisher's word.
     if header.name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("Nats-")) || is(CARRIED) {
@@ -148,9 +177,12 @@ fn decode(text: &str) -> Option<Bytes> {
     STANDARD.decode(text).ok().map(Bytes::from)
 }
 
+/// CloudEvents binding for HTTP, 3.1.3.2, which the one for NATS refers to.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 const CARRIED: &str = "sidespan-headers";
 const CONTENT_TYPE: &str = "Content-Type";
 const CORRELATION: &str = "Correlation-Id";
+const DATA_CONTENT_TYPE: &str = "ce-datacontenttype";
 const ID: &str = "Sidespan-Id";
 const KEY: &str = "Sidespan-Key";
 const REPLY_TO: &str = "Reply-To";
@@ -191,12 +223,32 @@ mod tests {
 
     #[test]
     fn plain_headers_in_order_need_no_list() {
-        let message = Message { key: Some("k".into()), ..with(vec![Header::new("ce-type", "Käse")]) };
+        let message = Message { key: Some("k".into()), ..with(vec![Header::new("type", "Käse")]) };
         let map = headers(&message).unwrap();
-        assert_eq!(map.get("ce-type").unwrap().as_str(), "Käse");
+        assert_eq!(map.get("type").unwrap().as_str(), "Käse");
         assert_eq!(map.get("Sidespan-Key").unwrap().as_str(), "k");
         assert!(map.get(CARRIED).is_none());
         assert_eq!(roundtrip(&message), message);
+    }
+
+    #[test]
+    fn a_cloud_event_is_written_and_read_as_its_binding_for_nats_says() {
+        let attributes =
+            [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/a"), ("ce-type", "a \"é\" %")];
+        let event = Message {
+            content_type: Some("application/json".into()),
+            ..with(attributes.map(|(name, value)| Header::new(name, value)).into())
+        };
+        let map = headers(&event).unwrap();
+        assert_eq!(map.get("ce-type").unwrap().as_str(), "a%20%22%C3%A9%22%20%25");
+        assert_eq!(map.get("ce-datacontenttype").unwrap().as_str(), "application/json");
+        assert_eq!(roundtrip(&event), event);
+        let mut foreign = HeaderMap::new();
+        foreign.insert("ce-subject", "Zo%C3%AB");
+        foreign.insert("ce-datacontenttype", "text/plain");
+        let message = of_map(Some(&foreign), Bytes::new());
+        assert_eq!(message.headers, [Header::new("ce-subject", "Zoë")]);
+        assert_eq!(message.content_type.as_deref(), Some("text/plain"));
     }
 
     #[test]

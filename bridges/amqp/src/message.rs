@@ -8,6 +8,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -84,7 +85,7 @@ fn take(message: &mut Message, given: &mut Given, table: &FieldTable) {
             COUNT => given.before = number(&value),
             ACQUIRED => {}
             OFFSET => given.of_stream = true,
-            _ => message.headers.push(from_wire(&name, bytes_of(&value))),
+            _ => message.headers.push(from_wire(&name, &value)),
         }
     }
 }
@@ -102,12 +103,20 @@ fn to_wire(header: &Header) -> Header {
 }
 
 /// Names a header as Sidespan does.
-fn from_wire(name: &str, value: Bytes) -> Header {
+fn from_wire(name: &str, value: &AMQPValue) -> Header {
     let attribute = WIRE_CE_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
-    match attribute.filter(|attribute| !attribute.is_empty()) {
-        Some(attribute) => Header::new(format!("{CE_PREFIX}{attribute}"), value),
-        None => Header::new(name, value),
-    }
+    let Some(attribute) = attribute.filter(|attribute| !attribute.is_empty()) else {
+        return Header::new(name, bytes_of(value));
+    };
+    let value = match (attribute, value) {
+        // Some SDKs write a time as AMQP 1.0 has it: a number of milliseconds.
+        ("time", AMQPValue::LongLongInt(millis)) => {
+            let time = Timestamp::from_millisecond(*millis);
+            time.map_or_else(|_| bytes_of(value), |time| time.to_string().into())
+        }
+        _ => bytes_of(value),
+    };
+    Header::new(format!("{CE_PREFIX}{attribute}"), value)
 }
 
 fn short(what: &str, text: &str) -> Result<ShortString, Error> {
@@ -190,6 +199,16 @@ mod tests {
         let event = Message { headers: vec![Header::new("Ce-id", "1")], ..Message::default() };
         let properties = properties(&event, SystemTime::now()).unwrap();
         assert!(properties.headers().as_ref().unwrap().contains_key("cloudEvents_id"));
+    }
+
+    #[test]
+    fn a_time_in_milliseconds_is_read_as_a_time() {
+        for value in [AMQPValue::LongLongInt(1_795_163_400_000), AMQPValue::Timestamp(1_795_163_400)] {
+            let mut table = FieldTable::default();
+            table.insert("cloudEvents_time".into(), value);
+            let (message, _) = arrive(BasicProperties::default().with_headers(table));
+            assert_eq!(message.headers, [Header::new("ce-time", "2026-11-20T08:30:00Z")]);
+        }
     }
 
     #[test]

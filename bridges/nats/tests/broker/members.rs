@@ -111,3 +111,24 @@ async fn a_member_that_finishes_keeps_its_place() {
     assert_eq!(body(&next(&mut standby).await), "1");
     close(standby).await;
 }
+
+/// What one member holds is renewed: another member of the group does not get it when the lease that
+/// it came with is over.
+#[tokio::test]
+async fn what_one_member_holds_does_not_go_to_another() {
+    let nats = Nats::shared().await;
+    let topic = unique_name("renewed");
+    Operator::of(nats).await.make(&topic, json!({})).await;
+    let (first, second) = (open_with(nats, json!({})), open_with(nats, json!({})));
+    let mut inbox = first.subscribe(all_of(&topic)).await.unwrap();
+    publish(&*first, &topic, vec![text("held")]).await;
+    let held = next(&mut inbox).await;
+    let mut other = second.subscribe(all_of(&topic)).await.unwrap();
+
+    // The time that passes is what is tested: more than two leases.
+    let early = timeout(Duration::from_secs(5), other.next()).await;
+    assert!(early.is_err(), "the message is held, and {early:?} came");
+    accept(held).await;
+    close(inbox).await;
+    close(other).await;
+}

@@ -8,11 +8,18 @@ pub(crate) fn check_address(subject: &str) -> Result<(), Error> {
     if subject.split('.').any(|token| token == "*" || token == ">") {
         return Err(invalid("a message goes to one subject: `*` and `>` only stand in subscriptions"));
     }
-    check_pattern(subject)
+    check(subject)
 }
 
 /// Checks what a subscription reads: an address, or a pattern over addresses.
 pub(crate) fn check_pattern(subject: &str) -> Result<(), Error> {
+    if subject.split('.').any(|token| token.len() > 1 && token.contains(['*', '>'])) {
+        return Err(invalid("a wildcard stands for a whole token between dots"));
+    }
+    check(subject)
+}
+
+fn check(subject: &str) -> Result<(), Error> {
     if subject.split('.').any(str::is_empty) {
         return Err(invalid("a subject is made of tokens with a dot between each two of them"));
     }
@@ -94,5 +101,7 @@ mod tests {
         }
         assert!(check_address("orders.eu").is_ok());
         assert!(check_pattern("orders.*").is_ok());
+        // The broker would take it for an address.
+        assert!(check_pattern("shop/>").is_err());
     }
 }

@@ -14,8 +14,7 @@ use crate::config::{Log, LogFormat};
 ///
 /// The level is no filter directive.
 pub fn start(log: &Log, quiet: &str) -> Result<(), LevelError> {
-    let filter =
-        EnvFilter::try_new(format!("{quiet},{}", log.level)).map_err(|_| LevelError(log.level.clone()))?;
+    let filter = filter(&log.level, quiet).map_err(|_| LevelError(log.level.clone()))?;
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Whoever embeds this as a library may have a log already, which then is theirs to keep.
     let _ = match log.format {

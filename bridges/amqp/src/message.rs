@@ -7,7 +7,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
@@ -152,6 +151,8 @@ const PERSISTENT: u8 = 2;
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn arrive(properties: BasicProperties) -> (Message, Given) {

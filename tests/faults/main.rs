@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use sidespan_test_support::{Broker, Kafka, Launch, Load, Rabbit, Random, Scene, Sidecar};
+use sidespan_test_support::{Broker, Kafka, Launch, Load, Nats, Rabbit, Random, Scene, Sidecar};
 
 const SIDESPAN: &str = env!("CARGO_BIN_EXE_sidespan");
 /// How often something is killed during a run.
@@ -45,6 +45,22 @@ async fn kafka_keeps_its_promises_while_the_broker_is_killed() {
     };
     let scene = Scene::kafka(&kafka).await;
     broker_killed("kafka, broker killed", &scene, &mut kafka).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_keeps_its_promises_while_the_sidecar_is_killed() {
+    let scene = Scene::nats(Nats::shared().await);
+    sidecar_killed("jetstream, sidecar killed", &scene, NEVER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_keeps_its_promises_while_the_broker_is_killed() {
+    let mut nats = match Nats::start().await {
+        Ok(nats) => nats,
+        Err(skipped) => return eprintln!("{skipped}"),
+    };
+    let scene = Scene::nats(&nats);
+    broker_killed("jetstream, broker killed", &scene, &mut nats).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

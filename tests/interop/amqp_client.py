@@ -22,9 +22,9 @@ def publish(address, routing_key):
     )
     channel.basic_publish(EXCHANGE, routing_key, "Grüße".encode(), properties, mandatory=True)
     event = amqp.to_binary(foreign.EVENT, JSONFormat())
-    # AMQP 0-9-1 has a type for times; the SDK thinks of AMQP 1.0.
-    headers = event.application_properties | {"cloudEvents_time": foreign.EVENT.get_time()}
-    properties = pika.BasicProperties(content_type=event.properties["content-type"], headers=headers)
+    properties = pika.BasicProperties(
+        content_type=event.properties["content-type"], headers=event.application_properties
+    )
     channel.basic_publish(EXCHANGE, routing_key, event.application_data, properties, mandatory=True)
     event = rabbitmq.to_binary(foreign.EVENT, JSONFormat())
     properties = pika.BasicProperties(content_type=event.content_type, headers=event.headers)

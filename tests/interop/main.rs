@@ -16,7 +16,7 @@ mod script;
 use script::Script;
 use serde_json::{Value, json};
 use sidespan_test_support::{
-    Answer, Client, Kafka, Launch, Rabbit, Received, Request, Scene, Sidecar, Webhook,
+    Answer, Client, Kafka, Launch, Nats, Rabbit, Received, Request, Scene, Sidecar, Webhook,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,6 +48,34 @@ async fn kafka_python_and_sidespan_understand_each_other() {
         })
     );
     assert_eq!(read.messages[1]["key"], "customer-7");
+    assert_eq!(read.messages[1]["event"], the_event());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nats_py_and_sidespan_understand_each_other() {
+    let nats = Nats::shared().await;
+    let scene = Scene::nats(nats);
+    let (sidecar, webhook) = start(&scene).await;
+    let script = Script::new("nats_client.py", nats.url(), scene.orders()).await;
+
+    published_there(&script, &webhook).await;
+
+    let read = published_here(&script, &sidecar).await;
+    assert_eq!(
+        natural(&read.messages[0]),
+        json!({
+            "headers": {
+                "Content-Type": "text/plain; charset=utf-8",
+                "Sidespan-Id": read.ids[0],
+                "Sidespan-Key": "customer-7",
+                "note": "Zoë",
+                // The client keeps the last of a name.
+                "tag": "two",
+            },
+            "data": "Grüße",
+            "event": null,
+        })
+    );
     assert_eq!(read.messages[1]["event"], the_event());
 }
 

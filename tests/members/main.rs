@@ -29,7 +29,7 @@ mod pair;
 use std::time::Duration;
 
 use pair::Pair;
-use sidespan_test_support::{Kafka, Load, Rabbit, Random, Scene};
+use sidespan_test_support::{Kafka, Load, Nats, Rabbit, Random, Scene};
 
 /// What happens to a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,11 @@ enum Fault {
 async fn kafka_keeps_keys_in_order_while_members_come_and_go() {
     let scene = Scene::kafka(Kafka::shared().await).await;
     come_and_go("kafka", &scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jetstream_keeps_keys_in_order_while_members_come_and_go() {
+    come_and_go("jetstream", &Scene::nats(Nats::shared().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 //! This is the one list of what such a run has to know about brokers.
 
 use crate::kafka::Kafka;
+use crate::nats::Nats;
 use crate::rabbit::Rabbit;
 use crate::random::unique_name;
 
@@ -35,6 +36,14 @@ impl Scene {
         kafka.create_topic(&scene.orders, 8).await;
         kafka.create_topic(&scene.dead, 1).await;
         scene
+    }
+
+    /// A JetStream, where each topic is a stream of its own. Members are soon taken to be gone.
+    pub fn nats(nats: &Nats) -> Self {
+        Self::new(format!(
+            "{{ kind: nats, servers: ['{}'], create_streams: {{}}, ack_wait: 2s, priority_timeout: 3s }}",
+            nats.url()
+        ))
     }
 
     /// A RabbitMQ. Dead letters go into a queue that has their name: what an exchange routes to

@@ -108,7 +108,16 @@ impl Post {
                         pipeline.is_excused();
                     }
                     letter = self.inbox.recv(), if room => match letter {
-                        Some(letter) => exchanges.pass(letter, wire, &mut pipeline),
+                        Some(letter) => {
+                            exchanges.pass(letter, wire, &mut pipeline);
+                            // All that came together goes out together: in between, all that is on its
+                            // way would be looked at.
+                            while pipeline.has_room()
+                                && let Ok(letter) = self.inbox.try_recv()
+                            {
+                                exchanges.pass(letter, wire, &mut pipeline);
+                            }
+                        }
                         None => {
                             drain(&mut pipeline).await;
                             return Served::Through;

@@ -13,7 +13,7 @@
 //! program, so its pid, exit code and signals are the program's own. Both have a process group of
 //! their own: Ctrl-C reaches the test binary, and these by way of the guard.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -89,6 +89,24 @@ impl Process {
             let target = format!("-{}", self.id());
             let sent = shell("kill -s \"$0\" -- \"$1\"").arg(signal.name()).arg(target).status();
             sent.expect("a shell to send a signal");
+            if signal == Signal::Stop {
+                self.until_stopped();
+            }
+        }
+    }
+
+    /// Waits until every thread has stopped: one that runs a moment longer may still answer.
+    fn until_stopped(&self) {
+        let runs = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state stands behind the name, which may hold anything.
+            stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['T', 'Z', 'X']))
+        };
+        let tasks = format!("/proc/{}/task", self.id());
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        while fs::read_dir(&tasks).is_ok_and(|tasks| tasks.flatten().any(runs)) {
+            assert!(std::time::Instant::now() < end, "the process does not stop");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -1,13 +1,13 @@
 //! The task that reads what streams answer, whether or not the callers still wait.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use serde::Deserialize;
 use sidespan_bridge::{Error, Fault, Guarantee, Position, Receipt, Topic};
 use tokio::time::{Instant, sleep_until};
@@ -29,6 +29,9 @@ struct Ack<'a> {
     error: Option<ApiError>,
 }
 
+/// A question that comes before the outcome of one message.
+type Doubt = BoxFuture<'static, ()>;
+
 /// Reads answers until the connection is closed for good.
 pub(super) async fn collect(
     outbox: Arc<Outbox>,
@@ -36,8 +39,8 @@ pub(super) async fn collect(
     mut answers: Subscriber,
     patience: Duration,
 ) {
-    // Bounded by what may be on its way.
-    let mut doubts: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    // Bounded by what may be on its way. One at a time: what one has learned answers the next.
+    let mut doubts: VecDeque<Doubt> = VecDeque::new();
     let mut next = Instant::now() + patience;
     loop {
         tokio::select! {
@@ -49,7 +52,7 @@ pub(super) async fn collect(
                     }
                 }
             },
-            Some(()) = doubts.next() => {}
+            () = first(&mut doubts), if !doubts.is_empty() => drop(doubts.pop_front()),
             () = sleep_until(next) => {
                 let now = Instant::now();
                 // What is handed over from now on is not given up before that.
@@ -60,8 +63,14 @@ pub(super) async fn collect(
     }
 }
 
+async fn first(doubts: &mut VecDeque<Doubt>) {
+    if let Some(doubt) = doubts.front_mut() {
+        doubt.await;
+    }
+}
+
 /// Says what became of a message; returns what still has to be asked before that.
-fn conclude(awaiting: Awaiting, answer: &Message, kept: &Arc<Kept>) -> Option<BoxFuture<'static, ()>> {
+fn conclude(awaiting: Awaiting, answer: &Message, kept: &Arc<Kept>) -> Option<Doubt> {
     match awaiting.of {
         Of::Seen(tickets) => {
             for ticket in tickets {
@@ -79,7 +88,7 @@ fn stored(
     deduplicated: bool,
     answer: &Message,
     kept: &Arc<Kept>,
-) -> Option<BoxFuture<'static, ()>> {
+) -> Option<Doubt> {
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
         ticket.conclude(Err(nowhere(&topic)));
         return None;

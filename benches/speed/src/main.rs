@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use brokers::{Broker, Embedded, Kafka};
+use brokers::{Amqp, Broker, Embedded, Kafka, Nats};
 
 mod brokers;
 mod delivering;
@@ -62,6 +62,8 @@ struct Options {
 enum Kind {
     Embedded,
     Kafka,
+    Nats,
+    Amqp,
 }
 
 /// How a broker is measured.
@@ -97,6 +99,8 @@ async fn measure(options: Options) -> Result<(), Failed> {
         match broker {
             Kind::Embedded => all_of::<Embedded>(&plan).await?,
             Kind::Kafka => all_of::<Kafka>(&plan).await?,
+            Kind::Nats => all_of::<Nats>(&plan).await?,
+            Kind::Amqp => all_of::<Amqp>(&plan).await?,
         }
     }
     Ok(())

@@ -7,16 +7,16 @@ use crate::brokers::{Broker, DELIVERED, TOPIC};
 use crate::sink::Sink;
 
 /// Starts it, and waits until it is ready.
-pub(crate) async fn start(broker: &impl Broker, plan: &Plan, sink: Option<&Sink>) -> Sidecar {
-    let bridge = broker.bridge();
+pub(crate) async fn start<B: Broker>(broker: &B, plan: &Plan, sink: Option<&Sink>) -> Sidecar {
+    let (bridge, published, delivered) = (broker.bridge(), B::address(TOPIC), B::address(DELIVERED));
     let mut configuration = format!(
         "version: 1
 service: speed
 bridges:
   main: {bridge}
 topics:
-  {TOPIC}: {{}}
-  {DELIVERED}: {{}}
+  {TOPIC}: {{ address: {published} }}
+  {DELIVERED}: {{ address: {delivered} }}
 "
     );
     if let Some(sink) = sink {
@@ -24,7 +24,6 @@ topics:
             "subscriptions:
   sink:
     topic: {DELIVERED}
-    start: begin
     max_in_flight: {IN_FLIGHT}
     push: {{ url: \"http://{}/\", timeout: 60s }}
 ",

@@ -23,18 +23,18 @@ const NEVER: u32 = 1_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_embedded_log_keeps_its_promises_while_the_sidecar_is_killed() {
-    sidecar_killed("embedded, sidecar killed", &Scene::embedded(), NEVER).await;
+    Run::begin("embedded, sidecar killed", &Scene::embedded(), NEVER).await.kill_sidecar().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_up_is_stored_as_a_dead_letter_while_the_sidecar_is_killed() {
-    sidecar_killed("embedded, sidecar killed, two attempts", &Scene::embedded(), 2).await;
+    Run::begin("embedded, sidecar killed, two attempts", &Scene::embedded(), 2).await.kill_sidecar().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_keeps_its_promises_while_the_sidecar_is_killed() {
     let scene = Scene::kafka(Kafka::shared().await).await;
-    sidecar_killed("kafka, sidecar killed", &scene, NEVER).await;
+    Run::begin("kafka, sidecar killed", &scene, NEVER).await.kill_sidecar().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,13 +44,13 @@ async fn kafka_keeps_its_promises_while_the_broker_is_killed() {
         Err(skipped) => return eprintln!("{skipped}"),
     };
     let scene = Scene::kafka(&kafka).await;
-    broker_killed("kafka, broker killed", &scene, &mut kafka).await;
+    Run::begin("kafka, broker killed", &scene, NEVER).await.kill_broker(&mut kafka).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jetstream_keeps_its_promises_while_the_sidecar_is_killed() {
     let scene = Scene::nats(Nats::shared().await);
-    sidecar_killed("jetstream, sidecar killed", &scene, NEVER).await;
+    Run::begin("jetstream, sidecar killed", &scene, NEVER).await.kill_sidecar().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,19 +60,19 @@ async fn jetstream_keeps_its_promises_while_the_broker_is_killed() {
         Err(skipped) => return eprintln!("{skipped}"),
     };
     let scene = Scene::nats(&nats);
-    broker_killed("jetstream, broker killed", &scene, &mut nats).await;
+    Run::begin("jetstream, broker killed", &scene, NEVER).await.kill_broker(&mut nats).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_keeps_its_promises_while_the_sidecar_is_killed() {
     let scene = Scene::rabbit(Rabbit::shared().await);
-    sidecar_killed("rabbitmq, sidecar killed", &scene, NEVER).await;
+    Run::begin("rabbitmq, sidecar killed", &scene, NEVER).await.kill_sidecar().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rabbitmq_stores_what_is_given_up_while_the_sidecar_is_killed() {
     let scene = Scene::rabbit(Rabbit::shared().await);
-    sidecar_killed("rabbitmq, sidecar killed, two attempts", &scene, 2).await;
+    Run::begin("rabbitmq, sidecar killed, two attempts", &scene, 2).await.kill_sidecar().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,48 +82,57 @@ async fn rabbitmq_keeps_its_promises_while_the_broker_is_killed() {
         Err(skipped) => return eprintln!("{skipped}"),
     };
     let scene = Scene::rabbit(&rabbit);
-    broker_killed("rabbitmq, broker killed", &scene, &mut rabbit).await;
+    let run = Run::begin("rabbitmq, broker killed", &scene, NEVER).await;
+    rabbit.flush().await;
+    run.kill_broker(&mut rabbit).await;
 }
 
-/// Publishes all messages while the sidecar is killed and started again.
-async fn sidecar_killed(name: &'static str, scene: &Scene, attempts: u32) {
-    let mut random = Random::from_env();
-    let (mut load, mut sidecar) = begin(name, scene, attempts, &mut random).await;
-    for progress in kills(&mut random) {
-        load.until_delivered(progress).await;
-        sidecar.kill();
-        sidecar.start_again().await;
+/// A sidecar under load.
+struct Run {
+    load: Load,
+    sidecar: Sidecar,
+    random: Random,
+}
+
+impl Run {
+    /// Starts a sidecar, and publishes to it.
+    async fn begin(name: &'static str, scene: &Scene, attempts: u32) -> Self {
+        let mut random = Random::from_env();
+        let mut load = Load::start(name, &mut random).await;
+        let (webhook, dead) = load.webhooks(0);
+        let sidecar = Launch::new(SIDESPAN).config(&scene.config(&webhook, &dead, attempts)).start().await;
+        sidecar.until_ready().await;
+        load.publish(&[sidecar.url("/v1/topics/orders/messages")], messages());
+        Self { load, sidecar, random }
     }
-    finish(&mut load, sidecar).await;
-}
 
-/// Publishes all messages while the broker is killed, and started again after a while.
-async fn broker_killed(name: &'static str, scene: &Scene, broker: &mut Broker) {
-    let mut random = Random::from_env();
-    let (mut load, sidecar) = begin(name, scene, NEVER, &mut random).await;
-    for progress in kills(&mut random) {
-        load.until_delivered(progress).await;
-        broker.kill();
-        tokio::time::sleep(random.duration(Duration::ZERO, Duration::from_secs(2))).await;
-        broker.start_again().await;
+    /// Kills the sidecar, and starts it again.
+    async fn kill_sidecar(mut self) {
+        for progress in kills(&mut self.random) {
+            self.load.until_delivered(progress).await;
+            self.sidecar.kill();
+            self.sidecar.start_again().await;
+        }
+        self.finish().await;
     }
-    finish(&mut load, sidecar).await;
-}
 
-async fn begin(name: &'static str, scene: &Scene, attempts: u32, random: &mut Random) -> (Load, Sidecar) {
-    let mut load = Load::start(name, random).await;
-    let (webhook, dead) = load.webhooks(0);
-    let sidecar = Launch::new(SIDESPAN).config(&scene.config(&webhook, &dead, attempts)).start().await;
-    sidecar.until_ready().await;
-    load.publish(&[sidecar.url("/v1/topics/orders/messages")], messages());
-    (load, sidecar)
-}
+    /// Kills the broker, and starts it again after a while.
+    async fn kill_broker(mut self, broker: &mut Broker) {
+        for progress in kills(&mut self.random) {
+            self.load.until_delivered(progress).await;
+            broker.kill();
+            tokio::time::sleep(self.random.duration(Duration::ZERO, Duration::from_secs(2))).await;
+            broker.start_again().await;
+        }
+        self.finish().await;
+    }
 
-/// Waits for the end, has the history checked, and stops the sidecar politely.
-async fn finish(load: &mut Load, mut sidecar: Sidecar) {
-    load.finish(KILLS).await;
-    let ended = sidecar.stop().await;
-    assert!(ended.status.success(), "{}\n{}", ended.status, ended.stderr);
+    /// Waits for the end, has the history checked, and stops the sidecar politely.
+    async fn finish(mut self) {
+        self.load.finish(KILLS).await;
+        let ended = self.sidecar.stop().await;
+        assert!(ended.status.success(), "{}\n{}", ended.status, ended.stderr);
+    }
 }
 
 /// Returns at how many delivered messages to kill, ascending, spread at random over the run.

@@ -100,7 +100,7 @@ impl Broker for Process {
     /// tested.
     async fn kill(&self) {
         let mut rabbit = self.rabbit.lock().await;
-        rabbit.ctl(&["eval", "lists:foreach(fun dets:sync/1, dets:all())."]).await;
+        rabbit.flush().await;
         rabbit.kill();
     }
 

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Span, Start, Topic, Window};
+use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Span, Start, Subscribe, Topic, Window};
 use url::Url;
 
 pub use file::File;
@@ -179,6 +179,19 @@ pub struct Subscription {
     pub retry: Retry,
     /// Where messages go that nobody accepts; `None` holds them and goes on trying.
     pub dead_letter: Option<TopicConfig>,
+}
+
+impl Subscription {
+    /// Returns what is asked of the bridge.
+    pub fn wish(&self) -> Subscribe {
+        Subscribe {
+            pattern: self.pattern.clone(),
+            group: Some(self.group.clone()),
+            start: self.start.clone(),
+            order: self.order,
+            window: self.max_held,
+        }
+    }
 }
 
 /// A webhook.

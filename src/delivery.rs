@@ -29,7 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidespan_bridge::{Bridge, Subscribe};
+use sidespan_bridge::Bridge;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -217,17 +217,10 @@ impl Office {
         if let Some(place) = &desk.dead_letters {
             place.ensure().await.map_err(Failure::DeadLetters)?;
         }
-        let Subscription { pattern, group, start, order, max_held, .. } = self.subscription.as_ref();
-        if let Some(topic) = pattern.literal() {
+        if let Some(topic) = self.subscription.pattern.literal() {
             self.bridge.ensure(&topic, Instant::now() + ENSURE).await.map_err(Failure::Subscribe)?;
         }
-        let wish = Subscribe {
-            pattern: pattern.clone(),
-            group: Some(group.clone()),
-            start: start.clone(),
-            order: *order,
-            window: *max_held,
-        };
+        let wish = self.subscription.wish();
         match timeout(SUBSCRIBE, self.bridge.subscribe(wish)).await {
             Ok(Ok(subscription)) => Ok((desk, subscription)),
             Ok(Err(error)) => Err(Failure::Subscribe(error)),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sidespan_bridge::{Bridge, Fault, Pattern, Subscribe, Topic};
+use sidespan_bridge::{Bridge, Fault, Pattern, Topic};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -206,14 +206,6 @@ async fn readable(
     subscription: &Subscription,
     deadline: Instant,
 ) -> Result<String, String> {
-    let wish = Subscribe {
-        pattern: subscription.pattern.clone(),
-        group: Some(subscription.group.clone()),
-        start: subscription.start.clone(),
-        order: subscription.order,
-        window: subscription.max_held,
-    };
-    bridge.limits(&wish).map_err(|error| error.to_string())?;
     match subscription.pattern.literal() {
         Some(topic) => exists(bridge, &topic, deadline).await,
         None => {

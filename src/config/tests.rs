@@ -7,11 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use sidespan_bridge::{Bridge, Driver, Error, Fault, Position, Settings, SettingsError, Start};
+use sidespan_bridge::{
+    Bridge, Driver, Error, Fault, Limits as BridgeLimits, Position, Settings, SettingsError, Start,
+    Subscribe, Unsupported,
+};
 
 use super::*;
 
-/// A kind of broker that has settings and nothing else.
+/// A kind of broker that has settings and nothing else. One that is told to forget stores nothing.
 struct Store(&'static str);
 
 #[derive(Deserialize, schemars::JsonSchema)]
@@ -21,6 +24,7 @@ struct StoreSettings {
     dir: String,
     max_size: Option<u32>,
     password: Option<Secret>,
+    forget: Option<bool>,
 }
 
 impl Driver for Store {
@@ -34,6 +38,17 @@ impl Driver for Store {
 
     fn schema(&self) -> schemars::Schema {
         schemars::schema_for!(StoreSettings)
+    }
+
+    fn limits(&self, settings: &Settings, to: &Subscribe) -> Result<BridgeLimits, Unsupported> {
+        if to.start == Start::Begin && !self.stores(settings) {
+            return Err(Unsupported("what is forgotten has no beginning".into()));
+        }
+        Ok(BridgeLimits { longest_hold: None, releases_to_broker: false })
+    }
+
+    fn stores(&self, settings: &Settings) -> bool {
+        settings.keys.get("forget").is_none_or(|forget| forget == false)
     }
 
     fn open(&self, _: &Settings) -> Result<Arc<dyn Bridge>, Error> {

@@ -54,6 +54,14 @@ impl Driver for Trouble {
         Embedded.schema()
     }
 
+    fn limits(&self, settings: &Settings, to: &Subscribe) -> Result<Limits, Unsupported> {
+        Embedded.limits(settings, to)
+    }
+
+    fn stores(&self, settings: &Settings) -> bool {
+        Embedded.stores(settings)
+    }
+
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {
         Ok(Arc::new(Troubled(Embedded.open(settings)?)))
     }
@@ -65,10 +73,6 @@ struct Troubled(Arc<dyn Bridge>);
 impl Bridge for Troubled {
     fn publisher(&self) -> Arc<dyn Publisher> {
         Arc::new(TroubledPublisher(self.0.publisher()))
-    }
-
-    fn limits(&self, to: &Subscribe) -> Result<Limits, Unsupported> {
-        self.0.limits(to)
     }
 
     async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {

@@ -91,27 +91,28 @@ impl AmqpBridge {
     }
 }
 
+/// Tells what RabbitMQ can do for a subscription.
+pub(crate) fn limits(settings: &AmqpSettings, to: &Subscribe) -> Result<Limits, Unsupported> {
+    if to.start != Start::End {
+        let text = "a queue of RabbitMQ has no past: only `start: end` is possible";
+        return Err(Unsupported(text.into()));
+    }
+    if to.group.is_none() && matches!(Source::of(&to.pattern), Ok(Source::Queue(_))) {
+        let text =
+            "a queue gives each message to one reader: read it by a subscription, or follow an exchange";
+        return Err(Unsupported(text.into()));
+    }
+    Ok(Limits { longest_hold: Some(hold(settings)), releases_to_broker: false })
+}
+
 #[async_trait]
 impl Bridge for AmqpBridge {
     fn publisher(&self) -> Arc<dyn Publisher> {
         Arc::clone(&self.publisher) as Arc<dyn Publisher>
     }
 
-    fn limits(&self, to: &Subscribe) -> Result<Limits, Unsupported> {
-        if to.start != Start::End {
-            let text = "a queue of RabbitMQ has no past: only `start: end` is possible";
-            return Err(Unsupported(text.into()));
-        }
-        if to.group.is_none() && matches!(Source::of(&to.pattern), Ok(Source::Queue(_))) {
-            let text =
-                "a queue gives each message to one reader: read it by a subscription, or follow an exchange";
-            return Err(Unsupported(text.into()));
-        }
-        Ok(Limits { longest_hold: Some(hold(&self.settings)), releases_to_broker: false })
-    }
-
     async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {
-        self.limits(&to)?;
+        limits(&self.settings, &to)?;
         let plan = Plan {
             source: Source::of(&to.pattern)?,
             group: to.group,

@@ -53,7 +53,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use sidespan_bridge::{Bridge, Driver, Error, Settings, SettingsError};
+use sidespan_bridge::{Bridge, Driver, Error, Limits, Settings, SettingsError, Subscribe, Unsupported};
 
 use bridge::AmqpBridge;
 use settings::AmqpSettings;
@@ -73,6 +73,15 @@ impl Driver for Amqp {
 
     fn schema(&self) -> schemars::Schema {
         schemars::schema_for!(AmqpSettings)
+    }
+
+    fn limits(&self, settings: &Settings, to: &Subscribe) -> Result<Limits, Unsupported> {
+        let settings = AmqpSettings::read(settings).map_err(|error| Unsupported(error.to_string().into()))?;
+        bridge::limits(&settings, to)
+    }
+
+    fn stores(&self, _: &Settings) -> bool {
+        true
     }
 
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use sidespan_bridge::conformance::{self, Broker, Harness, Kind};
-use sidespan_bridge::{Bridge, Driver, Settings, Topic};
+use sidespan_bridge::{Driver, Settings, Topic};
 use sidespan_bridge_amqp::Amqp;
 use sidespan_test_support::Rabbit;
 use tokio::sync::Mutex;
@@ -67,9 +67,13 @@ impl Harness for OnRabbit {
         Kind::Amqp
     }
 
-    async fn open(&self) -> Arc<dyn Bridge> {
+    fn driver(&self) -> &'static dyn Driver {
+        &Amqp
+    }
+
+    fn settings(&self) -> Settings {
         let keys = json!({"url": self.url, "heartbeat": "5s"});
-        Amqp.open(&Settings::new("conformance", keys)).expect("a bridge")
+        Settings::new("conformance", keys)
     }
 
     /// A routing key of `amq.topic` needs nothing.

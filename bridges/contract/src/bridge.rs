@@ -28,6 +28,17 @@ pub trait Driver: Sync {
     /// Returns the JSON Schema of the settings.
     fn schema(&self) -> schemars::Schema;
 
+    /// Tells, without any I/O, what the broker can do for such a subscription, by settings that
+    /// `check` accepts.
+    ///
+    /// # Errors
+    ///
+    /// What the broker cannot do. `Bridge::subscribe` refuses the same.
+    fn limits(&self, settings: &Settings, to: &Subscribe) -> Result<Limits, Unsupported>;
+
+    /// Tells, without any I/O, whether the broker stores what is published.
+    fn stores(&self, settings: &Settings) -> bool;
+
     /// Opens a bridge, within a Tokio runtime. Never waits for the broker: `probe` tells.
     ///
     /// # Errors
@@ -41,13 +52,6 @@ pub trait Driver: Sync {
 pub trait Bridge: Send + Sync {
     /// Returns the one publisher that all publishes share.
     fn publisher(&self) -> Arc<dyn Publisher>;
-
-    /// Tells, without I/O, what the broker can do for such a subscription.
-    ///
-    /// # Errors
-    ///
-    /// What the broker cannot do.
-    fn limits(&self, to: &Subscribe) -> Result<Limits, Unsupported>;
 
     /// Joins or makes a subscription.
     ///

@@ -73,7 +73,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Bridge, Topic};
+use crate::{Bridge, Driver, Settings, Topic};
 
 /// What the suite needs to know of, and do to, a broker.
 ///
@@ -85,12 +85,19 @@ pub trait Harness: Send + Sync {
     /// Tells which column of the table of abilities holds.
     fn kind(&self) -> Kind;
 
-    /// Opens a member: a bridge of its own to the same broker, with the same settings and
-    /// `service`.
+    /// Returns the driver of the bridge.
+    fn driver(&self) -> &'static dyn Driver;
+
+    /// Returns the settings of every member.
+    fn settings(&self) -> Settings;
+
+    /// Opens a member: a bridge of its own to the same broker.
     ///
     /// Where one process owns the store (embedded) it returns the one bridge, and opens it anew
     /// after `close` and `kill`.
-    async fn open(&self) -> Arc<dyn Bridge>;
+    async fn open(&self) -> Arc<dyn Bridge> {
+        self.driver().open(&self.settings()).expect("a bridge")
+    }
 
     /// Makes a topic as an operator would, not through a bridge, and returns once it can be used.
     ///

@@ -5,8 +5,7 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Limits, Pattern, Position, Publisher, Start, Subscribe, Subscription, Topic,
-    TopicInfo, Unsupported,
+    Bridge, Error, Fault, Pattern, Position, Publisher, Start, Subscribe, Subscription, Topic, TopicInfo,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -138,10 +137,6 @@ impl EmbeddedBridge {
 impl Bridge for EmbeddedBridge {
     fn publisher(&self) -> Arc<dyn Publisher> {
         Arc::clone(&self.publisher) as Arc<dyn Publisher>
-    }
-
-    fn limits(&self, _: &Subscribe) -> Result<Limits, Unsupported> {
-        Ok(Limits { longest_hold: None, releases_to_broker: true })
     }
 
     async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {

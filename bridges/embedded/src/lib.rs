@@ -44,7 +44,9 @@ mod subscription;
 
 use std::sync::Arc;
 
-use sidespan_bridge::{Bridge, Driver, Error, Fault, Settings, SettingsError};
+use sidespan_bridge::{
+    Bridge, Driver, Error, Fault, Limits, Settings, SettingsError, Subscribe, Unsupported,
+};
 
 use crate::bridge::EmbeddedBridge;
 use crate::settings::EmbeddedSettings;
@@ -67,6 +69,14 @@ impl Driver for Embedded {
 
     fn schema(&self) -> schemars::Schema {
         schemars::schema_for!(EmbeddedSettings)
+    }
+
+    fn limits(&self, _: &Settings, _: &Subscribe) -> Result<Limits, Unsupported> {
+        Ok(Limits { longest_hold: None, releases_to_broker: true })
+    }
+
+    fn stores(&self, _: &Settings) -> bool {
+        true
     }
 
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {

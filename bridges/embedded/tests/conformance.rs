@@ -33,9 +33,8 @@ impl Log {
     }
 }
 
-fn open(dir: &Path) -> Arc<dyn Bridge> {
-    let keys = json!({"dir": dir, "max_message": LARGEST});
-    Embedded.open(&Settings::new("conformance", keys)).unwrap()
+fn settings(dir: &Path) -> Settings {
+    Settings::new("conformance", json!({"dir": dir, "max_message": LARGEST}))
 }
 
 /// Returns what a process that dies now would leave in a file: read again if it changed meanwhile.
@@ -56,10 +55,19 @@ impl Harness for Log {
         Kind::Embedded
     }
 
+    fn driver(&self) -> &'static dyn Driver {
+        &Embedded
+    }
+
+    /// What the driver tells of subscriptions depends on no directory.
+    fn settings(&self) -> Settings {
+        settings(Path::new("."))
+    }
+
     async fn open(&self) -> Arc<dyn Bridge> {
         let mut current = self.current.lock().await;
         let (dir, bridge) = &mut *current;
-        Arc::clone(bridge.get_or_insert_with(|| open(dir.path())))
+        Arc::clone(bridge.get_or_insert_with(|| Embedded.open(&settings(dir.path())).unwrap()))
     }
 
     async fn make(&self, topic: &Topic, _: u32) {

@@ -11,8 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Limits, Pattern, Publisher, Settings, Subscribe, Subscription, Topic, TopicInfo,
-    Unsupported,
+    Bridge, Error, Fault, Pattern, Publisher, Settings, Subscribe, Subscription, Topic, TopicInfo,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -114,10 +113,6 @@ impl KafkaBridge {
 impl Bridge for KafkaBridge {
     fn publisher(&self) -> Arc<dyn Publisher> {
         Arc::clone(&self.publisher) as Arc<dyn Publisher>
-    }
-
-    fn limits(&self, _: &Subscribe) -> Result<Limits, Unsupported> {
-        Ok(Limits { longest_hold: None, releases_to_broker: false })
     }
 
     async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {

@@ -58,7 +58,7 @@ mod subscription;
 
 use std::sync::Arc;
 
-use sidespan_bridge::{Bridge, Driver, Error, Settings, SettingsError};
+use sidespan_bridge::{Bridge, Driver, Error, Limits, Settings, SettingsError, Subscribe, Unsupported};
 
 use bridge::KafkaBridge;
 use settings::KafkaSettings;
@@ -78,6 +78,14 @@ impl Driver for Kafka {
 
     fn schema(&self) -> schemars::Schema {
         schemars::schema_for!(KafkaSettings)
+    }
+
+    fn limits(&self, _: &Settings, _: &Subscribe) -> Result<Limits, Unsupported> {
+        Ok(Limits { longest_hold: None, releases_to_broker: false })
+    }
+
+    fn stores(&self, _: &Settings) -> bool {
+        true
     }
 
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use sidespan_bridge::conformance::{self, Broker, Harness, Kind};
-use sidespan_bridge::{Bridge, Driver, Settings, Topic};
+use sidespan_bridge::{Driver, Settings, Topic};
 use sidespan_bridge_kafka::Kafka as KafkaDriver;
 use sidespan_test_support::Kafka;
 use tokio::sync::Mutex;
@@ -68,7 +68,11 @@ impl Harness for OnKafka {
         Kind::Kafka
     }
 
-    async fn open(&self) -> Arc<dyn Bridge> {
+    fn driver(&self) -> &'static dyn Driver {
+        &KafkaDriver
+    }
+
+    fn settings(&self) -> Settings {
         let keys = json!({
             "brokers": [self.address()],
             "properties": {
@@ -78,7 +82,7 @@ impl Harness for OnKafka {
                 "topic.metadata.refresh.interval.ms": 1000,
             },
         });
-        KafkaDriver.open(&Settings::new("conformance", keys)).expect("a bridge")
+        Settings::new("conformance", keys)
     }
 
     async fn make(&self, topic: &Topic, partitions: u32) {

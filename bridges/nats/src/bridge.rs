@@ -19,7 +19,7 @@ use crate::api::{Api, round_trip};
 use crate::core;
 use crate::link::{Change, Link};
 use crate::publisher::{self, Engine, NatsPublisher};
-use crate::settings::{Mode, NatsSettings, Retention};
+use crate::settings::{NatsSettings, Retention};
 use crate::streams::Streams;
 use crate::subject::{check_address, check_pattern};
 use crate::subscription::{self, Plan};
@@ -67,10 +67,6 @@ impl NatsBridge {
         })
     }
 
-    fn stores(&self) -> bool {
-        self.settings.mode == Mode::Jetstream
-    }
-
     /// Says what is wrong in the words of whoever runs the cluster.
     fn explain(&self, error: Error) -> Error {
         if error.fault == Fault::Timeout {
@@ -82,12 +78,27 @@ impl NatsBridge {
     }
 
     async fn reach(&self, deadline: Instant) -> Result<(), Error> {
-        if !self.stores() {
+        if !self.settings.stores() {
             return round_trip(&self.publishing, deadline).await;
         }
         let _: Value = self.publishing.ask("INFO", Value::Null, deadline).await?;
         self.streams.prepare(deadline).await
     }
+}
+
+/// Tells what NATS can do for a subscription.
+pub(crate) fn limits(settings: &NatsSettings, to: &Subscribe) -> Result<Limits, Unsupported> {
+    if !settings.stores() {
+        let refused = |text: &str| Err(Unsupported(text.into()));
+        if to.order != Order::None {
+            return refused("NATS keeps no order without a stream: use `order: none`, or `mode: jetstream`");
+        }
+        if to.start != Start::End {
+            return refused("NATS stores nothing without a stream: use `start: end`, or `mode: jetstream`");
+        }
+    }
+    let releases_to_broker = settings.stores() && to.group.is_some() && to.order == Order::None;
+    Ok(Limits { longest_hold: None, releases_to_broker })
 }
 
 #[async_trait]
@@ -96,29 +107,11 @@ impl Bridge for NatsBridge {
         Arc::clone(&self.publisher) as Arc<dyn Publisher>
     }
 
-    fn limits(&self, to: &Subscribe) -> Result<Limits, Unsupported> {
-        if !self.stores() {
-            let refused = |text: &str| Err(Unsupported(text.into()));
-            if to.order != Order::None {
-                return refused(
-                    "NATS keeps no order without a stream: use `order: none`, or `mode: jetstream`",
-                );
-            }
-            if to.start != Start::End {
-                return refused(
-                    "NATS stores nothing without a stream: use `start: end`, or `mode: jetstream`",
-                );
-            }
-        }
-        let releases_to_broker = self.stores() && to.group.is_some() && to.order == Order::None;
-        Ok(Limits { longest_hold: None, releases_to_broker })
-    }
-
     async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {
         check_pattern(to.pattern.as_str())?;
-        self.limits(&to)?;
+        limits(&self.settings, &to)?;
         let api = self.receiving.clone();
-        let joined = if self.stores() {
+        let joined = if self.settings.stores() {
             let streams = Arc::clone(&self.streams);
             let (settings, gone) = (Arc::clone(&self.settings), self.gone.child_token());
             subscription::join(Plan { to, settings, api, streams, gone }).await
@@ -147,7 +140,7 @@ impl Bridge for NatsBridge {
     }
 
     async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {
-        if !self.stores() {
+        if !self.settings.stores() {
             let detail = "NATS knows no topics without a stream: whoever listens is there";
             return Err(Error::new(Fault::Unsupported).detail(detail));
         }
@@ -156,7 +149,7 @@ impl Bridge for NatsBridge {
 
     async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
         check_address(topic.as_str())?;
-        if !self.stores() {
+        if !self.settings.stores() {
             return Ok(());
         }
         self.streams.ensure(topic, deadline).await.map(drop).map_err(|error| self.explain(error))
@@ -164,7 +157,7 @@ impl Bridge for NatsBridge {
 
     async fn ensure_kept(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
         check_address(topic.as_str())?;
-        if !self.stores() {
+        if !self.settings.stores() {
             let detail = "NATS stores nothing without a stream: use a bridge with `mode: jetstream`";
             return Err(Error::new(Fault::Unsupported).detail(detail));
         }

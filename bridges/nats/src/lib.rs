@@ -55,7 +55,7 @@ mod subscription;
 
 use std::sync::Arc;
 
-use sidespan_bridge::{Bridge, Driver, Error, Settings, SettingsError};
+use sidespan_bridge::{Bridge, Driver, Error, Limits, Settings, SettingsError, Subscribe, Unsupported};
 
 use bridge::NatsBridge;
 use settings::NatsSettings;
@@ -75,6 +75,15 @@ impl Driver for Nats {
 
     fn schema(&self) -> schemars::Schema {
         schemars::schema_for!(NatsSettings)
+    }
+
+    fn limits(&self, settings: &Settings, to: &Subscribe) -> Result<Limits, Unsupported> {
+        let settings = NatsSettings::read(settings).map_err(|error| Unsupported(error.to_string().into()))?;
+        bridge::limits(&settings, to)
+    }
+
+    fn stores(&self, settings: &Settings) -> bool {
+        NatsSettings::read(settings).is_ok_and(|settings| settings.stores())
     }
 
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {

@@ -108,6 +108,11 @@ impl NatsSettings {
         Ok(read)
     }
 
+    /// Tells whether what is published is stored.
+    pub(crate) fn stores(&self) -> bool {
+        self.mode == Mode::Jetstream
+    }
+
     /// Returns the addresses to connect to.
     pub(crate) fn addresses(&self) -> Result<Vec<ServerAddr>, SettingsError> {
         if self.servers.is_empty() {

@@ -12,7 +12,7 @@ use super::brokers::{Brokers, address};
 use super::server::size;
 use crate::config::explain::suggestion;
 use crate::config::file::{DeadLetterFile, GuaranteeFile, HeldFile, OrderFile, StartFile, SubscriptionFile};
-use crate::config::{Name, Subscription, TopicConfig, TopicName};
+use crate::config::{BridgeConfig, Name, Subscription, TopicConfig, TopicName};
 
 /// Reads the subscriptions.
 pub(super) fn resolve(
@@ -64,7 +64,7 @@ impl Scope<'_> {
         let (bridge, pattern) = source?;
         let dead_letter = self.dead_letter(name, &bridge, &pattern, file.dead_letter.as_ref());
         let dead_letter = errors.keep(format!("{key}.dead_letter"), dead_letter);
-        Some(Subscription {
+        let subscription = Subscription {
             name: parsed?,
             bridge,
             topic: file.topic,
@@ -85,7 +85,11 @@ impl Scope<'_> {
             push: push?,
             retry,
             dead_letter: dead_letter?,
-        })
+        };
+        if let Some(BridgeConfig { driver, settings, .. }) = self.brokers.bridges.get(&subscription.bridge) {
+            errors.keep(key, driver.limits(settings, &subscription.wish()))?;
+        }
+        Some(subscription)
     }
 
     /// Finds what a subscription reads: a declared topic, an address or pattern on the bridge it
@@ -134,6 +138,14 @@ impl Scope<'_> {
             Some(declared) => declared.clone(),
             None => TopicConfig { bridge: bridge.clone(), address: address(&named)? },
         };
+        let stores = |bridge: &BridgeConfig| bridge.driver.stores(&bridge.settings);
+        if !self.brokers.bridges.get(&place.bridge).is_none_or(stores) {
+            return Err(format!(
+                "bridge {} stores nothing, and would lose dead letters: name a topic of another bridge, or \
+                 `false` to hold messages and go on trying",
+                place.bridge
+            ));
+        }
         if place.bridge == *bridge && pattern.matches(&place.address) {
             return Err(format!(
                 "{} is within the subscription's own topic {pattern}, so that dead letters would come back: \

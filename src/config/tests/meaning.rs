@@ -49,6 +49,28 @@ fn several_bridges_need_a_default_only_where_it_matters() {
 }
 
 #[test]
+fn what_a_broker_cannot_do_is_said_before_anything_is_connected() {
+    let on_one_that_forgets = |below: &str| {
+        let text = format!(
+            "version: 1\nservice: s\ndefault_bridge: main\nbridges:\n  main: {{kind: embedded, dir: d, forget: true}}\n  \
+             other: {{kind: kafka, dir: e}}\ntopics: {{orders: {{}}, graves: {{bridge: other}}}}\n\
+             subscriptions: {{b: {{topic: orders, push: {{url: 'http://h'}}, {below}}}}}"
+        );
+        read("c.yaml", &text, &[])
+    };
+    refused_with(
+        on_one_that_forgets("start: begin, dead_letter: false"),
+        &["subscriptions.b: what is forgotten has no beginning"],
+    );
+    refused_with(
+        on_one_that_forgets(""),
+        &["subscriptions.b.dead_letter: bridge main stores nothing", "another bridge"],
+    );
+    assert!(on_one_that_forgets("dead_letter: false").is_ok());
+    assert!(on_one_that_forgets("dead_letter: graves").is_ok());
+}
+
+#[test]
 fn an_undeclared_topic_needs_an_open_bridge_or_a_named_one() {
     let closed = |below: &str| {
         let text = format!("version: 1\nservice: s\nbridges: {{main: {{kind: embedded, dir: d}}}}\n{below}");

@@ -9,7 +9,8 @@ use super::ability::ABILITIES;
 use super::inbox::{Inbox, attempt, has, keyed, message, publish, topic, unique, wish, within};
 use super::{Ability, Harness};
 use crate::{
-    Bridge, Fault, Guarantee, Message, Order, Pattern, Position, Settlement, Start, Subscribe, Topic, Verdict,
+    Bridge, Fault, Guarantee, Limits, Message, Order, Pattern, Position, Settlement, Start, Subscribe, Topic,
+    Unsupported, Verdict,
 };
 
 /// Each lack that the table allows is admitted in the way that the table names; `limits` allows all
@@ -20,7 +21,7 @@ pub async fn what_the_broker_lacks_it_says(harness: &dyn Harness) {
     let _inbox = Inbox::open(harness, &member, wish(harness, &topic, &unique())).await;
     for ability in ABILITIES {
         if has(harness, ability) {
-            allowed(harness, &member, &topic, ability);
+            allowed(harness, &topic, ability);
         } else {
             admitted(harness, &member, &topic, ability).await;
         }
@@ -28,19 +29,26 @@ pub async fn what_the_broker_lacks_it_says(harness: &dyn Harness) {
 }
 
 /// Checks what `limits` says of an ability that the broker has.
-fn allowed(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic, ability: Ability) {
+fn allowed(harness: &dyn Harness, topic: &Topic, ability: Ability) {
     let wishes = match ability {
         Ability::Order => orders(harness, topic),
         Ability::Start => starts(harness, topic),
         _ => vec![wish(harness, topic, &unique())],
     };
     for wish in wishes {
-        let limits =
-            member.limits(&wish).unwrap_or_else(|error| panic!("{ability:?}: {wish:?} was refused: {error}"));
+        let limits = limits(harness, &wish);
+        let limits = limits.unwrap_or_else(|error| panic!("{ability:?}: {wish:?} was refused: {error}"));
         if ability == Ability::DelayedRelease && wish.order == Order::None {
             assert!(limits.releases_to_broker, "{ability:?}: a release waits at the broker or on disk");
         }
     }
+    if ability == Ability::Storage {
+        assert!(harness.driver().stores(&harness.settings()), "{ability:?}: the driver says otherwise");
+    }
+}
+
+fn limits(harness: &dyn Harness, wish: &Subscribe) -> Result<Limits, Unsupported> {
+    harness.driver().limits(&harness.settings(), wish)
 }
 
 /// Checks that a lack is admitted.
@@ -54,7 +62,7 @@ async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic
             }
         }
         Ability::DelayedRelease => {
-            let limits = member.limits(&wish(harness, topic, &unique())).expect("a usual wish");
+            let limits = limits(harness, &wish(harness, topic, &unique())).expect("a usual wish");
             assert!(!limits.releases_to_broker, "{lack:?} is lacking: {limits:?}");
         }
         Ability::Groups => {
@@ -75,7 +83,7 @@ async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic
             let found = member.topics(&Pattern::exactly(topic), deadline).await.map_err(|error| error.fault);
             assert_eq!(found, Err(Fault::Unsupported), "{lack:?} is lacking: the topics");
         }
-        Ability::Order => refused(member, orders(harness, topic), lack).await,
+        Ability::Order => refused(harness, member, orders(harness, topic), lack).await,
         Ability::OrderedSharing => {}
         Ability::Partitions => {
             let elsewhere = Message { partition: Some(1), ..keyed("key", "elsewhere") };
@@ -90,8 +98,9 @@ async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic
             let again = harness.open().await;
             assert!(Arc::ptr_eq(member, &again), "{lack:?} is lacking: opening again gives the one bridge");
         }
-        Ability::Start => refused(member, starts(harness, topic), lack).await,
+        Ability::Start => refused(harness, member, starts(harness, topic), lack).await,
         Ability::Storage => {
+            assert!(!harness.driver().stores(&harness.settings()), "{lack:?} is lacking: the driver");
             for receipt in publish(harness, member, topic, vec![message("stored by nobody")]).await {
                 assert_eq!(receipt.guarantee, Guarantee::AtMostOnce, "{lack:?} is lacking: {receipt:?}");
             }
@@ -113,9 +122,9 @@ async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic
 }
 
 /// `limits` refuses, and so does `subscribe`.
-async fn refused(member: &Arc<dyn Bridge>, wishes: Vec<Subscribe>, lack: Ability) {
+async fn refused(harness: &dyn Harness, member: &Arc<dyn Bridge>, wishes: Vec<Subscribe>, lack: Ability) {
     for wish in wishes {
-        assert!(member.limits(&wish).is_err(), "{lack:?} is lacking: limits of {wish:?}");
+        assert!(limits(harness, &wish).is_err(), "{lack:?} is lacking: limits of {wish:?}");
         let fault = member.subscribe(wish.clone()).await.map(drop).map_err(|error| error.fault);
         assert_eq!(fault, Err(Fault::Unsupported), "{lack:?} is lacking: {wish:?}");
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sidespan_bridge::conformance::{self, Broker, Harness, Kind};
-use sidespan_bridge::{Bridge, Driver, Settings, Topic};
+use sidespan_bridge::{Driver, Settings, Topic};
 use sidespan_bridge_nats::Nats as NatsDriver;
 use sidespan_test_support::Nats;
 use tokio::sync::Mutex;
@@ -74,7 +74,11 @@ impl Harness for OnNats {
         self.kind
     }
 
-    async fn open(&self) -> Arc<dyn Bridge> {
+    fn driver(&self) -> &'static dyn Driver {
+        &NatsDriver
+    }
+
+    fn settings(&self) -> Settings {
         let mut keys = json!({ "servers": [self.url], "mode": "core" });
         if self.kind == Kind::JetStream {
             keys = json!({
@@ -83,7 +87,7 @@ impl Harness for OnNats {
                 "priority_timeout": "2s",
             });
         }
-        NatsDriver.open(&Settings::new("conformance", keys)).expect("a bridge")
+        Settings::new("conformance", keys)
     }
 
     /// One stream for all topics of one first token, each by its full name.

@@ -51,7 +51,12 @@ impl Api {
         let left = deadline.saturating_duration_since(Instant::now());
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = Request::new().payload(body.into()).timeout(Some(left));
-        let asked = self.client.send_request(format!("{PREFIX}{subject}"), request).await;
+        let subject = format!("{PREFIX}{subject}");
+        let denied = self.link.denial_of(subject.clone());
+        let asked = tokio::select! {
+            asked = self.client.send_request(subject, request) => asked,
+            error = denied => return Err(Refusal::Other(error)),
+        };
         let answer = match asked {
             Ok(message) => message.payload,
             Err(error) => {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
 use futures_util::FutureExt;
 use sidespan_bridge::{Error, Fault};
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
@@ -24,6 +25,8 @@ pub(crate) struct Link {
     servers: String,
     state: watch::Sender<State>,
     trouble: Mutex<Option<String>>,
+    /// Subjects to which the server refused to publish, as it does so.
+    denials: broadcast::Sender<String>,
     hook: Hook,
 }
 
@@ -69,6 +72,7 @@ impl Link {
             servers: settings.servers.join(", "),
             state: watch::Sender::new(State::Connecting),
             trouble: Mutex::new(None),
+            denials: broadcast::Sender::new(DENIALS),
             hook,
         });
         let mut options = ConnectOptions::new()
@@ -160,10 +164,28 @@ impl Link {
         }
     }
 
+    /// Returns what waits, from this call on, until the server refuses a message to `subject`.
+    pub(crate) fn denial_of(&self, subject: String) -> impl Future<Output = Error> + use<> {
+        let mut denials = self.denials.subscribe();
+        async move {
+            loop {
+                match denials.recv().await {
+                    Ok(denied) if denied == subject => return denied_to(&subject),
+                    // Too many at a time, and this one may be among those: silence will tell.
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        }
+    }
+
     fn refused(&self, reason: &str) {
         warn!(reason, purpose = self.purpose, "a nats server refuses");
         if let Some((_, subject)) = reason.split_once("Permissions Violation for Publish to \"") {
-            (self.hook)(Change::Denied(subject.trim_end_matches('"').to_owned()));
+            let subject = subject.trim_end_matches('"').to_owned();
+            // Without anybody who waits it is the hook's alone.
+            let _ = self.denials.send(subject.clone());
+            (self.hook)(Change::Denied(subject));
         }
     }
 
@@ -215,6 +237,13 @@ fn pause(attempts: usize) -> Duration {
     }
 }
 
+/// Says that the server's permissions forbid publishing to a subject.
+pub(crate) fn denied_to(subject: &str) -> Error {
+    Error::new(Fault::Denied).detail(format!("nats does not allow this user to publish to {subject}"))
+}
+
+/// How many refusals may be unheard by who waits for one.
+const DENIALS: usize = 64;
 const AUTHORIZATION: &str = "authorization violation";
 const CONNECT: Duration = Duration::from_secs(3);
 /// After two that were not answered the server is away: a frozen one is noticed within some six

@@ -13,6 +13,8 @@ mod consumers;
 mod headers;
 #[path = "broker/members.rs"]
 mod members;
+#[path = "broker/permissions.rs"]
+mod permissions;
 #[path = "broker/publish.rs"]
 mod publish;
 #[path = "broker/streams.rs"]

@@ -26,7 +26,7 @@ impl Nats {
         let nats = SHARED
             .get_or_init(async || match Broker::given(Kind::Nats) {
                 Some(given) => Self(given),
-                None => Self(Broker::start(Kind::Nats, prepare).await),
+                None => Self(Broker::start(Kind::Nats, async |place| prepare(place, "")).await),
             })
             .await;
         nats.say_where();
@@ -36,8 +36,13 @@ impl Nats {
     /// Starts a broker of the test's own, unless one is given: then a test that wants to kill it
     /// says that it is skipped, as with [`Kafka::start`](crate::Kafka::start).
     pub async fn start() -> Result<Self, NotOurs> {
+        Self::start_with("").await
+    }
+
+    /// Starts a broker like [`Nats::start`], with more in its configuration file.
+    pub async fn start_with(settings: &str) -> Result<Self, NotOurs> {
         Kind::Nats.is_ours()?;
-        let nats = Self(Broker::start(Kind::Nats, prepare).await);
+        let nats = Self(Broker::start(Kind::Nats, async |place| prepare(place, settings)).await);
         nats.say_where();
         Ok(nats)
     }
@@ -71,7 +76,7 @@ pub(crate) async fn is_ready(port: u16) -> io::Result<bool> {
 
 /// It need not look at the disk to know how much it may keep. All else is as NATS has it by
 /// default; so what was written in the last moments before a kill may be gone, as it is in the wild.
-async fn prepare(place: &Place) -> Command {
+fn prepare(place: &Place, more: &str) -> Command {
     let configuration = format!(
         "listen: \"127.0.0.1:{port}\"
 jetstream {{
@@ -79,7 +84,7 @@ jetstream {{
   max_memory_store: 64MB
   max_file_store: 1GB
 }}
-",
+{more}",
         port = place.port,
         store = place.directory().join("jetstream").display()
     );

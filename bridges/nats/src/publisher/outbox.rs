@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::batch::Ticket;
 use crate::fault;
-use crate::link::at_once;
+use crate::link::{at_once, denied_to};
 
 /// What leaves the bridge, and what is awaited for it.
 pub(super) struct Outbox {
@@ -144,8 +144,7 @@ impl Outbox {
             .map(|it| it.1)
             .collect();
         for awaiting in denied {
-            let detail = format!("nats does not allow this user to publish to {subject}");
-            awaiting.of.refuse(Error::new(Fault::Denied).detail(detail));
+            awaiting.of.refuse(denied_to(subject));
         }
     }
 

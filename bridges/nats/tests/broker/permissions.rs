@@ -1,0 +1,42 @@
+//! What the server's permissions forbid is said at once, and by name.
+
+use super::*;
+
+const USERS: &str = r#"
+authorization { users: [
+  { user: operator, password: o }
+  { user: service, password: s, permissions: {
+      publish: ["_INBOX.>", "$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.INFO.>", "allowed"]
+      subscribe: ["_INBOX.>"] } }
+] }
+"#;
+
+#[tokio::test]
+async fn what_is_forbidden_is_denied_at_once_and_the_rest_works() {
+    let nats = match Nats::start_with(USERS).await {
+        Ok(nats) => nats,
+        Err(skipped) => return eprintln!("{skipped}"),
+    };
+    let operator = async_nats::ConnectOptions::with_user_and_password("operator".into(), "o".into());
+    let operator = Operator(operator.connect(nats.url()).await.unwrap());
+    operator.make("allowed", json!({})).await;
+    operator.make("forbidden", json!({})).await;
+    let more = json!({"username": "service", "password": "s", "create_streams": {}});
+    let bridge = open_with(&nats, more);
+
+    publish(&*bridge, "allowed", vec![text("x")]).await;
+    let began = Instant::now();
+    let outcomes = bridge.publisher().publish(&Topic::new("forbidden"), vec![text("x")], soon()).await;
+    denied(outcomes[0].as_ref().unwrap_err(), "forbidden");
+    let error = refusal(&*bridge, all_of("allowed")).await;
+    denied(&error, "$JS.API.CONSUMER.");
+    let error = bridge.ensure(&Topic::new("not.there"), soon()).await.unwrap_err();
+    denied(&error, "$JS.API.STREAM.CREATE.not_there");
+    assert!(began.elapsed() < Duration::from_secs(2), "said after {:?}", began.elapsed());
+    publish(&*bridge, "allowed", vec![text("x")]).await;
+}
+
+fn denied(error: &Error, subject: &str) {
+    assert_eq!(error.fault, Fault::Denied, "{error}");
+    assert!(error.to_string().contains(subject), "{error}");
+}

@@ -191,8 +191,12 @@ impl App {
         let preparing = prepare::topics(publishing.routes());
         let subscriptions = subscriptions(&config, &outlets);
         let drain = Arc::new(Drain::new(subscriptions.clone(), config.drain));
-        let health =
-            Arc::new(Health::watch(outlets.values().cloned(), subscriptions.clone(), drain.started()));
+        let health = Arc::new(Health::watch(
+            outlets.values().cloned(),
+            preparing.unknown(),
+            subscriptions.clone(),
+            drain.started(),
+        ));
         let closing = CancellationToken::new();
 
         let guard = |listener: &Listener| {

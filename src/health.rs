@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Name;
 use crate::delivery::{Running, State, Status};
+use crate::prepare::Unknown;
 use crate::publish::Outlet;
 
 /// How often a bridge is asked whether its broker is there.
@@ -21,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Watches the bridges and subscriptions.
 pub struct Health {
     bridges: Vec<(Name, watch::Receiver<Answer>)>,
+    unknown_topics: Unknown,
     subscriptions: Arc<[Running]>,
     draining: CancellationToken,
     _probes: JoinSet<()>,
@@ -30,6 +32,7 @@ impl Health {
     /// Starts a probe for each bridge; they end when this is dropped.
     pub fn watch(
         outlets: impl Iterator<Item = Arc<Outlet>>,
+        unknown_topics: Unknown,
         subscriptions: Arc<[Running]>,
         draining: CancellationToken,
     ) -> Self {
@@ -40,7 +43,7 @@ impl Health {
             bridges.push((outlet.name().clone(), receiver));
             probes.spawn(probe(outlet, sender));
         }
-        Self { bridges, subscriptions, draining, _probes: probes }
+        Self { bridges, unknown_topics, subscriptions, draining, _probes: probes }
     }
 
     /// Tells how everything stands now.
@@ -66,10 +69,12 @@ impl Health {
             })
             .collect();
         let draining = self.draining.is_cancelled();
+        let unknown_topics = self.unknown_topics.count();
         let ready = !draining
+            && unknown_topics == 0
             && bridges.iter().all(|bridge| bridge.ready)
             && subscriptions.iter().all(|subscription| is_ready(&subscription.status.state));
-        Report { ready, draining, bridges, subscriptions }
+        Report { ready, draining, unknown_topics, bridges, subscriptions }
     }
 }
 
@@ -80,6 +85,8 @@ pub struct Report {
     pub ready: bool,
     /// Whether the server is stopping.
     pub draining: bool,
+    /// Declared topics of which the broker has not said yet whether they exist.
+    pub unknown_topics: usize,
     /// Each broker.
     pub bridges: Vec<BridgeReport>,
     /// Each subscription.

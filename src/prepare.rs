@@ -3,7 +3,7 @@
 //! A name in the configuration is no accident, so a service that publishes first should not be told
 //! that its topic is unknown. Names that callers make up are never made here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sidespan_bridge::{Fault, Topic};
@@ -16,16 +16,45 @@ use crate::publish::{Outlet, Routes};
 const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Begins to make what is missing; tries again while a broker is away. Dropped, it stops.
-pub fn topics(routes: &Routes) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for route in routes.declared() {
-        tasks.spawn(ensure(route.outlet().clone(), route.address().clone()));
-    }
-    tasks
+/// The topics that are being made. Dropped, it stops.
+#[derive(Debug)]
+pub struct Preparing {
+    _tasks: JoinSet<()>,
+    /// One clone for each topic of which the broker has said nothing yet.
+    unknown: Weak<()>,
 }
 
-async fn ensure(outlet: Arc<Outlet>, topic: Topic) {
+impl Preparing {
+    /// Returns what counts the topics of which the broker has said nothing yet: whoever publishes
+    /// there is told that they don't exist, though they may be about to.
+    pub fn unknown(&self) -> Unknown {
+        Unknown(self.unknown.clone())
+    }
+}
+
+/// Counts the topics of which the broker has said nothing yet.
+#[derive(Debug)]
+pub struct Unknown(Weak<()>);
+
+impl Unknown {
+    /// Returns how many there are.
+    pub fn count(&self) -> usize {
+        self.0.strong_count()
+    }
+}
+
+/// Begins to make what is missing; tries again while a broker is away.
+pub fn topics(routes: &Routes) -> Preparing {
+    let mut tasks = JoinSet::new();
+    let mark = Arc::new(());
+    for route in routes.declared() {
+        tasks.spawn(ensure(route.outlet().clone(), route.address().clone(), mark.clone()));
+    }
+    Preparing { _tasks: tasks, unknown: Arc::downgrade(&mark) }
+}
+
+async fn ensure(outlet: Arc<Outlet>, topic: Topic, mark: Arc<()>) {
+    let mut mark = Some(mark);
     let mut wait = Duration::from_millis(200);
     loop {
         let deadline = Instant::now() + PATIENCE;
@@ -33,6 +62,7 @@ async fn ensure(outlet: Arc<Outlet>, topic: Topic) {
             Ok(Ok(())) => return,
             // The broker that is away is told by its health, over and over; a topic only here.
             Ok(Err(error)) if error.fault != Fault::Unavailable && error.fault != Fault::Timeout => {
+                drop(mark.take());
                 tracing::warn!(bridge = %outlet.name(), %topic, %error, "a declared topic cannot be used yet");
                 if error.fault == Fault::UnknownTopic {
                     return;

@@ -69,6 +69,25 @@ async fn a_server_whose_broker_never_came_stops_by_its_deadlines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_readiness_finds_declared_topics_made() {
+    let kafka = Kafka::shared().await;
+    let topics: Vec<String> = (0..20).map(|_| unique_name("made")).collect();
+    let config = format!(
+        "version: 1\nservice: {}\nbridges:\n  main: {{kind: kafka, brokers: ['{}'], create_topics: {{partitions: 1, \
+         replication_factor: 1}}}}\ntopics: {{{}: {{}}}}\n",
+        unique_name("shop"),
+        kafka.address(),
+        topics.join(": {}, "),
+    );
+    let mut sidecar = Launch::new(SIDESPAN).config(&config).start().await;
+    sidecar.until_ready().await;
+    for topic in &topics {
+        store(&sidecar, topic, "at once").await;
+    }
+    ended_with(&sidecar.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_topic_is_said_at_once_and_not_made() {
     let kafka = Kafka::shared().await;
     let config = format!(

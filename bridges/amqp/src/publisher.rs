@@ -7,7 +7,6 @@
 //! Nothing is handed over while the broker is known to be away, or to take nothing: once handed
 //! over, a message can't be taken back.
 
-mod batch;
 mod pipeline;
 mod post;
 
@@ -17,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sidespan_bridge::{Error, Fault, Message, Publisher, Receipt, Topic};
+use sidespan_bridge::{Batch, Budget, Error, Fault, Message, Publisher, Receipt, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -27,7 +26,6 @@ use crate::link::{self, Link, State};
 use crate::message;
 use crate::settings::AmqpSettings;
 
-use batch::{Batch, Budget};
 use pipeline::Letter;
 use post::Post;
 
@@ -52,7 +50,7 @@ impl AmqpPublisher {
             post: tokio::spawn(Post::new(Arc::clone(&link), inbox).run()),
             link,
             queue,
-            budget: Arc::default(),
+            budget: Budget::new(MESSAGES),
             max_message: usize::try_from(settings.max_message.0).unwrap_or(usize::MAX),
             max_deadline: settings.max_deadline.0,
             closing: AtomicBool::new(false),
@@ -189,3 +187,5 @@ fn blocked(reason: &str) -> Error {
 
 /// A broker that says nothing for so long is away.
 const SILENCE: Duration = Duration::from_secs(1);
+/// How many messages may be on their way at a time.
+const MESSAGES: usize = 1 << 16;

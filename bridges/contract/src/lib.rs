@@ -29,6 +29,7 @@ pub mod conformance;
 mod delivery;
 mod fault;
 mod message;
+mod outcome;
 mod prefix;
 mod secret;
 mod settings;
@@ -41,6 +42,7 @@ pub use bridge::{Bridge, Control, Driver, Lag, Publisher, Role, Subscription, To
 pub use delivery::{Delivery, Epoch, Event, Position, PositionError, Shard};
 pub use fault::{Error, Fault};
 pub use message::{CE_PREFIX, Guarantee, Header, Message, Receipt, is_reserved};
+pub use outcome::{Batch, Budget, Share, Ticket};
 pub use prefix::Prefix;
 pub use secret::{Secret, SecretError};
 pub use settings::{Settings, SettingsError};

@@ -3,13 +3,13 @@
 //! A call checks, admits and queues its batch, in call order. One task ([`sender`]) takes all that
 //! is queued and hands it to librdkafka in one go: a hand-over wakes the client's threads, and one
 //! wake for many messages doubles the rate without making anybody wait. The client's own thread
-//! notes what became of each message ([`outcome`]), whether or not the caller still waits.
+//! concludes the [`Ticket`](sidespan_bridge::Ticket) of each message, whether or not the caller still
+//! waits.
 //!
 //! Nothing is handed over while the cluster is known to be away, or for a topic that does not
 //! exist: once handed over, a message can't be taken back.
 
 mod largest;
-mod outcome;
 mod producer;
 mod sender;
 
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rdkafka::error::KafkaError;
-use sidespan_bridge::{Error, Fault, Message, Publisher, Receipt, Topic};
+use sidespan_bridge::{Batch, Budget, Error, Fault, Message, Publisher, Receipt, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -29,7 +29,6 @@ use crate::link::Link;
 use crate::settings::KafkaSettings;
 
 use largest::Largest;
-use outcome::{Batch, Budget};
 pub(crate) use producer::Producer;
 use sender::{Sender, Submission};
 
@@ -56,7 +55,7 @@ pub(crate) fn open(
     link: &Arc<Link>,
 ) -> Result<(Arc<KafkaPublisher>, Engine), KafkaError> {
     let producer = Arc::new(Producer::new(settings.producer(service), Arc::clone(link))?);
-    let budget = Arc::new(Budget::default());
+    let budget = Budget::new(MESSAGES);
     // Bounded by the budget: what is in the queue has been admitted.
     let (queue, inbox) = mpsc::unbounded_channel();
     let sender = Sender::new(Arc::clone(&producer), inbox);
@@ -125,7 +124,7 @@ impl Publisher for KafkaPublisher {
             }
             // Once one is refused so are those behind it: none may overtake.
             match self.budget.admit(weight).filter(|_| !full) {
-                Some(permit) => accepted.push(batch.ticket(index, message, permit)),
+                Some(share) => accepted.push((message, batch.ticket(index, share))),
                 None => {
                     full = true;
                     batch.conclude(index, Err(Fault::Overloaded.into()));
@@ -160,3 +159,6 @@ impl Drop for Engine {
         self.producer.let_go();
     }
 }
+
+/// As many as the client's own queue takes.
+const MESSAGES: usize = 100_000;

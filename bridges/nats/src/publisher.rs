@@ -8,7 +8,6 @@
 //! those whose caller has gone; hence the inbox of our own.
 
 mod answers;
-mod batch;
 mod kept;
 mod outbox;
 
@@ -18,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_nats::Client;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sidespan_bridge::{Error, Fault, Message, Publisher, Receipt, Topic};
+use sidespan_bridge::{Batch, Budget, Error, Fault, Message, Publisher, Receipt, Share, Topic};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -28,7 +27,6 @@ use crate::settings::{Mode, NatsSettings};
 use crate::streams::Streams;
 use crate::{message, subject};
 
-use batch::{Batch, Budget, Share};
 use kept::Kept;
 use outbox::{Outbox, Parcel};
 
@@ -89,7 +87,7 @@ pub(crate) fn open(
     let collecting = tokio::spawn(answers::collect(Arc::clone(&outbox), kept, answers, patience));
     let publisher = NatsPublisher {
         outbox,
-        budget: Arc::default(),
+        budget: Budget::new(MESSAGES),
         stores,
         max_message: usize::try_from(settings.max_message.0).unwrap_or(usize::MAX),
         closing: AtomicBool::new(false),
@@ -203,4 +201,6 @@ impl Drop for Engine {
 }
 
 /// The client's queues hold all that may be on its way, and whatever else is asked.
-const QUEUE: usize = 2 * batch::MESSAGES;
+const QUEUE: usize = 2 * MESSAGES;
+/// How many messages may be on their way at a time.
+const MESSAGES: usize = 32_768;

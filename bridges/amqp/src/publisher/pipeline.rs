@@ -29,11 +29,10 @@ use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
-use sidespan_bridge::{Error, Fault, Guarantee, Receipt};
+use sidespan_bridge::{Error, Fault, Guarantee, Receipt, Ticket};
 use tokio::time::Instant;
 use tracing::error;
 
-use super::batch::Ticket;
 use crate::address::Address;
 use crate::wire::{CALL, Wire, within};
 use crate::{fault, topology};

@@ -10,11 +10,10 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
-use sidespan_bridge::{Error, Fault, Guarantee, Position, Receipt, Topic};
+use sidespan_bridge::{Budget, Error, Fault, Guarantee, Position, Receipt, Ticket, Topic};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use super::outcome::{Budget, Ticket};
 use crate::blocking;
 use crate::catalogue::{self, Found};
 use crate::fault;
@@ -268,7 +267,7 @@ mod tests {
         config.set("bootstrap.servers", kafka.address());
         let client = Mutex::new(Some(stranded));
         let producer = Arc::new(Producer { config, link: Arc::clone(&link), client });
-        let watching = tokio::spawn(watch(Arc::clone(&producer), Arc::default()));
+        let watching = tokio::spawn(watch(Arc::clone(&producer), Budget::new(1)));
         let patience = Duration::from_secs(30);
         eventually(patience, "it is known to reach nobody", async || link.is_down()).await;
         eventually(patience, "it was replaced", async || !link.is_down()).await;

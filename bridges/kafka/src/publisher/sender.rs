@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::BaseRecord;
-use sidespan_bridge::{Error, Fault, Message, Topic};
+use sidespan_bridge::{Error, Fault, Message, Ticket, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::outcome::Ticket;
 use super::producer::{Producer, Sending};
 use crate::catalogue::Found;
 use crate::{fault, message};

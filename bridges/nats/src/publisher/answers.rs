@@ -9,10 +9,9 @@ use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use sidespan_bridge::{Error, Fault, Guarantee, Position, Receipt, Topic};
+use sidespan_bridge::{Error, Fault, Guarantee, Position, Receipt, Ticket, Topic};
 use tokio::time::{Instant, sleep_until};
 
-use super::batch::Ticket;
 use super::kept::Kept;
 use super::outbox::{Awaiting, Of, Outbox};
 use crate::fault::ApiError;

@@ -10,10 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_nats::client::PublishError;
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
-use sidespan_bridge::{Error, Fault, Topic};
+use sidespan_bridge::{Error, Fault, Ticket, Topic};
 use tokio::time::Instant;
 
-use super::batch::Ticket;
 use crate::fault;
 use crate::link::{at_once, denied_to};
 

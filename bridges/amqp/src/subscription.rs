@@ -18,7 +18,6 @@ mod control;
 mod member;
 mod shared;
 mod token;
-mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -36,6 +36,7 @@ mod settings;
 mod subscribe;
 mod topic;
 mod units;
+mod waiting;
 
 pub use ack::{AckToken, Settle, Settled, Settlement, Verdict};
 pub use bridge::{Bridge, Control, Driver, Lag, Publisher, Role, Subscription, TopicInfo};
@@ -49,3 +50,4 @@ pub use settings::{Settings, SettingsError};
 pub use subscribe::{Limits, Order, Start, Subscribe, Unsupported, Window};
 pub use topic::{Pattern, PatternError, Topic};
 pub use units::{Size, Span, UnitError};
+pub use waiting::{Lane, Waiting};

@@ -15,7 +15,6 @@ mod shared;
 mod start;
 mod stranded;
 mod token;
-mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

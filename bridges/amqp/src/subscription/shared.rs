@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sidespan_bridge::{AckToken, Delivery, Epoch, Error, Event, Message, Order, Role, Shard, Topic, Window};
+use sidespan_bridge::{
+    AckToken, Delivery, Epoch, Error, Event, Lane, Message, Order, Role, Shard, Topic, Waiting, Window,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::token::Token;
-use super::waiting::{Lane, Waiting};
 
 /// The middle of a subscription.
 pub(super) struct Shared {
@@ -57,7 +58,7 @@ struct Stretch {
     /// Received, and not looked at yet.
     fresh: VecDeque<Arrived>,
     /// Released messages, and what must not overtake them.
-    waiting: Waiting,
+    waiting: Waiting<Arrived>,
     /// When each message came that is not settled.
     unsettled: BTreeMap<u64, Instant>,
     /// Handed out or waiting: counts for the window.
@@ -197,8 +198,8 @@ impl Shared {
         let Some(stretch) = state.stretch.as_mut().filter(|stretch| stretch.epoch == epoch) else {
             return false;
         };
-        let lane = Lane::of(self.order, arrived.tag, &arrived.message);
-        stretch.waiting.insert(lane, due, arrived);
+        let lane = Lane::of(self.order, epoch, arrived.tag, &arrived.message);
+        stretch.waiting.insert(lane, arrived.tag, due, arrived);
         drop(state);
         self.wake.notify_one();
         true
@@ -263,9 +264,9 @@ impl Shared {
         let waited_last = state.waited_last;
         let Some(stretch) = &mut state.stretch else { return Turn::Wait(None) };
         let arrived = if waited_last {
-            stretch.waiting.take(Instant::now()).or_else(|| self.read(stretch))
+            stretch.take_due().or_else(|| self.read(stretch))
         } else {
-            self.read(stretch).or_else(|| stretch.waiting.take(Instant::now()))
+            self.read(stretch).or_else(|| stretch.take_due())
         };
         match arrived {
             Some(arrived) => Turn::Event(Event::Delivery(self.deliver(stretch, arrived))),
@@ -285,11 +286,11 @@ impl Shared {
             let arrived = stretch.fresh.pop_front()?;
             stretch.held += 1;
             stretch.held_bytes += weight;
-            let lane = Lane::of(self.order, arrived.tag, &arrived.message);
+            let lane = Lane::of(self.order, stretch.epoch, arrived.tag, &arrived.message);
             if !stretch.waiting.blocks(&lane) {
                 return Some(arrived);
             }
-            stretch.waiting.insert(lane, Instant::now(), arrived);
+            stretch.waiting.insert(lane, arrived.tag, Instant::now(), arrived);
         }
     }
 
@@ -323,6 +324,11 @@ impl Stretch {
             batch: 1,
             received: false,
         }
+    }
+
+    /// Takes a released message that is due.
+    fn take_due(&mut self) -> Option<Arrived> {
+        self.waiting.take(Instant::now()).map(|(_, _, arrived)| arrived)
     }
 
     fn let_go(&mut self, weight: usize) {

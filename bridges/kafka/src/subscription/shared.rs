@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sidespan_bridge::{AckToken, Delivery, Epoch, Error, Event, Message, Order, Window};
+use sidespan_bridge::{AckToken, Delivery, Epoch, Error, Event, Lane, Message, Order, Waiting, Window};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::member::Change;
 use super::shard::{Owned, Read};
 use super::token::Token;
-use super::waiting::{Lane, Waiting};
 use crate::catalogue::Partition;
 
 /// The middle of a subscription.
@@ -50,7 +49,7 @@ pub(super) struct State {
     pub(super) shards: BTreeMap<Epoch, Owned>,
     last_epoch: u64,
     /// Released messages, and what must not overtake them.
-    waiting: Waiting,
+    waiting: Waiting<Message>,
     /// Read, and too large for what the window has left.
     set_aside: Option<(Epoch, u64, Message)>,
     /// The last turn looked at what waits first.
@@ -107,8 +106,8 @@ impl Shared {
         offset: u64,
         message: Message,
     ) {
-        let lane = Lane::of(self.order, offset, &message);
-        state.waiting.insert(epoch, lane, offset, due, message);
+        let lane = Lane::of(self.order, epoch, offset, &message);
+        state.waiting.insert(lane, offset, due, message);
     }
 
     pub(super) fn is_mute(&self) -> bool {
@@ -185,9 +184,9 @@ impl Shared {
                 state.set_aside = Some((epoch, offset, message));
                 return None;
             }
-            let lane = Lane::of(self.order, offset, &message);
-            if state.waiting.blocks(epoch, lane.clone()) {
-                state.waiting.insert(epoch, lane, offset, Instant::now(), message);
+            let lane = Lane::of(self.order, epoch, offset, &message);
+            if state.waiting.blocks(&lane) {
+                state.waiting.insert(lane, offset, Instant::now(), message);
                 continue;
             }
             if let Some(delivery) = self.deliver(state, epoch, offset, message) {
@@ -199,7 +198,7 @@ impl Shared {
     /// Reads the partitions that have something in turn.
     fn read_any(&self, state: &mut State) -> Option<(Epoch, u64, Message)> {
         while let Some(epoch) = self.ready.pop() {
-            if self.order == Order::Topic && state.waiting.blocks(epoch, Lane::All) {
+            if self.order == Order::Topic && state.waiting.blocks(&Lane::all(epoch)) {
                 continue;
             }
             let Some(owned) = state.shards.get_mut(&epoch) else { continue };

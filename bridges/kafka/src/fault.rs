@@ -75,17 +75,21 @@ fn of_code(code: Code) -> Fault {
         | Code::CoordinatorLoadInProgress
         | Code::CoordinatorNotAvailable
         | Code::Fatal
+        | Code::FencedLeaderEpoch
         | Code::LeaderNotAvailable
         | Code::NetworkException
         | Code::NotCoordinator
         | Code::NotEnoughReplicas
         | Code::NotLeaderForPartition
+        | Code::OffsetNotAvailable
         | Code::OperationTimedOut
         | Code::PurgeQueue
         | Code::RebalanceInProgress
         | Code::Resolve
         | Code::SSL
         | Code::TimedOutQueue
+        | Code::UnknownLeaderEpoch
+        | Code::UnstableOffsetCommit
         | Code::WaitingForCoordinator => Fault::Unavailable,
         _ => Fault::Rejected,
     }
@@ -112,6 +116,14 @@ mod tests {
             Code::Unknown,
         ] {
             assert_eq!(of_delivery(KafkaError::MessageProduction(code)).fault, Fault::Timeout, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn brokers_that_have_yet_to_agree_are_no_refusal() {
+        // A broker says the first of a topic that was made a moment ago.
+        for code in [Code::UnknownLeaderEpoch, Code::FencedLeaderEpoch, Code::OffsetNotAvailable] {
+            assert_eq!(of_call(KafkaError::OffsetFetch(code)).fault, Fault::Unavailable, "{code:?}");
         }
     }
 

@@ -19,6 +19,8 @@ mod permissions;
 mod publish;
 #[path = "broker/streams.rs"]
 mod streams;
+#[path = "broker/takeover.rs"]
+mod takeover;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -22,6 +22,8 @@ pub(super) struct Pull {
     open: Option<Open>,
     /// No request before then.
     not_before: Option<Instant>,
+    /// When to say again that this member stays, while it asks for nothing.
+    stay: Option<Instant>,
     /// The next message is larger than so many bytes.
     too_small: Option<usize>,
     /// How many requests in a row were not heard of.
@@ -34,9 +36,15 @@ struct Open {
     bytes: usize,
 }
 
+/// What a request asks for.
+struct Wish {
+    messages: usize,
+    bytes: Option<usize>,
+}
+
 impl Pull {
     pub(super) fn new() -> Self {
-        Self { number: 0, open: None, not_before: None, too_small: None, silent: 0 }
+        Self { number: 0, open: None, not_before: None, stay: None, too_small: None, silent: 0 }
     }
 
     /// A message came.
@@ -52,12 +60,12 @@ impl Pull {
 
     /// Forgets the open request: the broker has.
     pub(super) fn forget(&mut self) {
-        (self.open, self.not_before) = (None, None);
+        (self.open, self.not_before, self.stay) = (None, None, None);
     }
 
     /// Tells when to look again.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.open.as_ref().map(|open| open.until).or(self.not_before)
+        self.open.as_ref().map(|open| open.until).or(self.not_before).or(self.stay)
     }
 
     fn pause(&mut self, pause: Duration) {
@@ -88,58 +96,69 @@ impl Engine {
         if self.returned {
             return self.stay_pinned().await;
         }
-        let (mut messages, bytes) = {
-            let state = self.shared.lock();
-            let (messages, bytes) = state.room(self.shared.window);
-            (
-                messages.max(self.pin.missing(state.held.len())),
-                if state.held.is_empty() { usize::MAX } else { bytes },
-            )
-        };
-        let ordered = matches!(self.wanted.durability, Durability::Ordered { .. });
-        let full = messages == 0 || self.pull.too_small.is_some_and(|size| bytes <= size) || bytes == 0;
-        let mut body = json!({"expires": nanos(self.expiry())});
-        if full && !ordered {
-            return;
+        match self.wish() {
+            Some(wish) => self.ask_for(wish).await,
+            None => self.stay_pinned().await,
         }
-        let mut limit = bytes;
-        if full {
-            // Only a request keeps the pin: one that no message fits.
-            (messages, limit) = (1, 1);
-        } else if bytes == usize::MAX {
-            // With an empty window a message may be larger than it.
-            let largest = self.shared.window.bytes;
-            if self.pull.too_small.is_some_and(|size| size >= largest) {
-                messages = 1;
-            } else {
-                limit = largest;
-            }
+    }
+
+    /// Returns what there is room for; `None` while that is nothing.
+    fn wish(&self) -> Option<Wish> {
+        let window = self.shared.window;
+        let state = self.shared.lock();
+        let missing = self.pin.missing(&state.held);
+        if missing > 0 {
+            // It is ours whatever the window says, and nothing goes on without it.
+            return Some(Wish { messages: missing, bytes: None });
         }
-        self.pull.number += 1;
-        if limit < usize::MAX {
-            body["max_bytes"] = json!(limit);
+        let (messages, bytes) = state.room(window);
+        if state.held.is_empty() {
+            // A message may be larger than the window.
+            return Some(match self.pull.too_small {
+                Some(size) if size >= window.bytes => Wish { messages: 1, bytes: None },
+                Some(_) | None => Wish { messages, bytes: Some(window.bytes) },
+            });
         }
-        body["batch"] = json!(messages.min(LARGEST));
-        if ordered {
+        let full = messages == 0 || bytes == 0 || self.pull.too_small.is_some_and(|size| bytes <= size);
+        (!full).then_some(Wish { messages, bytes: Some(bytes) })
+    }
+
+    async fn ask_for(&mut self, wish: Wish) {
+        let messages = wish.messages.min(LARGEST);
+        let mut body = json!({"expires": nanos(self.expiry()), "batch": messages});
+        if let Some(bytes) = wish.bytes {
+            body["max_bytes"] = json!(bytes);
+        }
+        if let Durability::Ordered { .. } = self.wanted.durability {
             body["group"] = json!(GROUP);
             if let Some(id) = self.pin.id() {
                 body["id"] = json!(id);
             }
         }
-        let until = now + self.expiry() + GRACE;
-        self.pull.open = Some(Open { left: messages.min(LARGEST), until, bytes: limit });
+        let until = Instant::now() + self.expiry() + GRACE;
+        self.pull.number += 1;
+        self.pull.stay = None;
+        self.pull.open = Some(Open { left: messages, until, bytes: wish.bytes.unwrap_or(usize::MAX) });
         let subject = format!("{PREFIX}CONSUMER.MSG.NEXT.{}.{}", self.place.stream, self.wanted.name);
         let reply = format!("{}.{}", self.inbox, self.pull.number);
         // The client only queues; a request that is lost with the connection is made again.
         let _ = self.api.client.publish_with_reply(subject, reply, body.to_string().into()).await;
     }
 
-    /// Intake was stopped, and what is out is still ours: asks for nothing, so as to be heard of.
+    /// The window is full, or intake was stopped, and what is out is still ours. Only a request keeps the
+    /// pin, so this makes one that no message fits.
     async fn stay_pinned(&mut self) {
-        let Some(id) = self.pin.id() else { return };
+        let now = Instant::now();
+        let Some(id) = self.pin.id() else {
+            self.pull.stay = None;
+            return;
+        };
+        if self.pull.stay.is_some_and(|stay| now < stay) {
+            return;
+        }
         let body =
             json!({"expires": nanos(self.expiry()), "batch": 1, "max_bytes": 1, "group": GROUP, "id": id});
-        self.pull.not_before = Some(Instant::now() + self.expiry());
+        self.pull.stay = Some(now + self.expiry());
         let subject = format!("{PREFIX}CONSUMER.MSG.NEXT.{}.{}", self.place.stream, self.wanted.name);
         let reply = format!("{}.{STAY}", self.answers);
         // The client only queues; a request that is lost with the connection is made again.
@@ -174,9 +193,6 @@ impl Engine {
                     let left = wire.headers.as_ref().and_then(|headers| headers.get(BYTES_LEFT));
                     let left = left.and_then(|left| left.as_str().parse().ok());
                     self.pull.too_small = Some(left.unwrap_or(open.bytes));
-                    if open.bytes == 1 {
-                        self.pull.pause(self.expiry());
-                    }
                 }
             }
             (REFUSED, "Consumer Deleted") | (NOBODY, _) => self.health.doubt(),

@@ -7,8 +7,11 @@
 //! it holds all that is pending; the shelf is sorted by itself. The same is done after every new
 //! connection, which may have swallowed what was on its way.
 //!
-//! The broker never gives the consumer more than a window, so what is gathered is bounded.
+//! The broker never gives the consumer more messages than a window has, and what is missing is asked
+//! for by number, so what is gathered is bounded.
 
+use std::collections::HashMap;
+use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
 use async_nats::Message as Wire;
@@ -19,6 +22,7 @@ use tracing::{info, warn};
 use super::{CALL, Engine};
 use crate::subscription::consumer::{Durability, Info, Wanted};
 use crate::subscription::received::Received;
+use crate::subscription::shared::Held;
 
 /// What is known about the active member.
 pub(super) struct Pin {
@@ -34,8 +38,9 @@ pub(super) struct Pin {
 
 struct Gathering {
     since: Instant,
-    /// How many messages the broker waits for.
+    /// What the broker waited for when it was last asked: so many messages among these sequences.
     pending: usize,
+    among: (Bound<u64>, Bound<u64>),
     recalled: bool,
     warned: bool,
 }
@@ -58,9 +63,9 @@ impl Pin {
         self.heard = now;
     }
 
-    /// Returns how many more messages are to be asked for, whatever the window says.
-    pub(super) fn missing(&self, held: usize) -> usize {
-        self.gathering.as_ref().map_or(0, |gathering| gathering.pending.saturating_sub(held))
+    /// Returns how many messages are ours and not here.
+    pub(super) fn missing(&self, held: &HashMap<u64, Held>) -> usize {
+        self.gathering.as_ref().map_or(0, |gathering| gathering.missing(held))
     }
 
     /// Tells when something is to be done.
@@ -74,8 +79,22 @@ impl Pin {
     }
 
     fn gather(&mut self, now: Instant) {
-        self.gathering = Some(Gathering { since: now, pending: 0, recalled: false, warned: false });
+        let among = (Bound::Unbounded, Bound::Unbounded);
+        self.gathering = Some(Gathering { since: now, pending: 0, among, recalled: false, warned: false });
         self.look = Some(now);
+    }
+}
+
+impl Gathering {
+    fn note(&mut self, info: &Info) {
+        self.pending = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX);
+        self.among = (Bound::Excluded(info.ack_floor.stream_seq), Bound::Included(info.delivered.stream_seq));
+    }
+
+    /// What came since the broker was asked does not stand for what it waited for by then.
+    fn missing(&self, held: &HashMap<u64, Held>) -> usize {
+        let here = held.keys().filter(|sequence| self.among.contains(*sequence)).count();
+        self.pending.saturating_sub(here)
     }
 }
 
@@ -167,10 +186,9 @@ impl Engine {
     /// Compares what is here with what the broker waits for.
     async fn gathered(&mut self, info: &Info) {
         let Some(gathering) = &mut self.pin.gathering else { return };
-        let pending = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX);
-        gathering.pending = pending;
-        let held = self.shared.lock().held.len();
-        if held >= pending {
+        gathering.note(info);
+        let missing = gathering.missing(&self.shared.lock().held);
+        if missing == 0 {
             self.pin.gathering = None;
             self.shared.lock().stalled = false;
             self.shared.reader.notify_one();
@@ -179,7 +197,7 @@ impl Engine {
         self.pin.look = Some(Instant::now() + LOOK);
         if !gathering.warned && gathering.since.elapsed() > self.wanted.ack_wait * 3 {
             gathering.warned = true;
-            warn!(consumer = %self.wanted.name, held, pending, "still waiting for what another member had");
+            warn!(consumer = %self.wanted.name, missing, "still waiting for what another member had");
         }
         if !std::mem::replace(&mut gathering.recalled, true) {
             self.recall(info).await;

@@ -1,0 +1,123 @@
+//! What must be here before an ordered subscription hands out anything.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sidespan_bridge::{Message, Order, Subscribe, Verdict, Window};
+use sidespan_test_support::{Nats, unique_name};
+use tokio::time::{Instant, timeout};
+
+use super::{Operator, PATIENCE, accept, all_of, body, close, next, open, open_with, publish, text, until};
+
+fn keyed(n: usize) -> Message {
+    Message { key: Some("k".into()), ..text(format!("{n:01000}")) }
+}
+
+fn bodies(numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.map(|n| format!("{n:01000}")).collect()
+}
+
+/// A member whose window is full of new messages still takes what the one before it held.
+#[tokio::test]
+async fn a_member_takes_over_more_bytes_than_its_window_has() {
+    let nats = Nats::shared().await;
+    let topic = unique_name("bytes");
+    Operator::of(nats).await.make(&topic, json!({})).await;
+    let member = || open_with(nats, json!({"ack_wait": "60s"}));
+    let window = Window { bytes: 2500, ..Window::default() };
+    let to = Subscribe { order: Order::Key, window, ..all_of(&topic) };
+    let first = member();
+    let mut inbox = first.subscribe(to.clone()).await.unwrap();
+    publish(&*first, &topic, (0..7).map(keyed).collect()).await;
+    let held = [next(&mut inbox).await, next(&mut inbox).await];
+    let second = member();
+    let mut standby = second.subscribe(to).await.unwrap();
+    publish(&*second, &topic, vec![text("last")]).await;
+
+    drop(first);
+    drop((held, inbox));
+    assert_eq!(until(&mut standby, "last").await, bodies(0..7));
+    close(standby).await;
+}
+
+/// What comes while a member gathers is not taken for what it still misses.
+#[tokio::test]
+async fn new_messages_do_not_stand_for_those_that_are_missing() {
+    let nats = Nats::shared().await;
+    for round in 0..5 {
+        let topic = unique_name("busy");
+        Operator::of(nats).await.make(&topic, json!({})).await;
+        let to = Subscribe { order: Order::Key, ..all_of(&topic) };
+        let (first, second) = (open(nats), open(nats));
+        let mut inbox = first.subscribe(to.clone()).await.unwrap();
+        publish(&*first, &topic, vec![keyed(0)]).await;
+        let held = next(&mut inbox).await;
+        let mut standby = second.subscribe(to).await.unwrap();
+
+        drop(first);
+        drop((held, inbox));
+        let publisher = open(nats);
+        let load = async {
+            for n in 1..2000 {
+                publish(&*publisher, &topic, vec![keyed(n)]).await;
+            }
+        };
+        let take = async {
+            let mut seen = Vec::new();
+            while seen.len() < 2000 {
+                let delivery = next(&mut standby).await;
+                seen.push(body(&delivery));
+                drop(delivery.ack.settle(Verdict::Accept));
+            }
+            seen
+        };
+        let ((), seen) = tokio::join!(load, take);
+        assert_eq!(seen.iter().zip(bodies(0..2000)).position(|(is, wants)| *is != wants), None, "{round}");
+        close(standby).await;
+    }
+}
+
+/// A window that was full is filled again as soon as it has room.
+#[tokio::test]
+async fn a_window_that_was_full_is_filled_again_at_once() {
+    let nats = Nats::shared().await;
+    let topic = unique_name("refill");
+    Operator::of(nats).await.make(&topic, json!({})).await;
+    let bridge = open_with(nats, json!({"priority_timeout": "30s"}));
+    let window = Window { messages: 10, ..Window::default() };
+    let to = Subscribe { order: Order::Key, window, ..all_of(&topic) };
+    let mut inbox = bridge.subscribe(to).await.unwrap();
+    publish(&*bridge, &topic, (0..30).map(keyed).collect()).await;
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(next(&mut inbox).await);
+    }
+    let early = timeout(Duration::from_millis(500), inbox.next()).await;
+    assert!(early.is_err(), "the window is full, and {early:?} came");
+    for delivery in held {
+        accept(delivery).await;
+    }
+    let begin = Instant::now();
+    for _ in 0..20 {
+        accept(next(&mut inbox).await).await;
+    }
+    assert!(begin.elapsed() < Duration::from_secs(2), "it took {:?}", begin.elapsed());
+    close(inbox).await;
+}
+
+/// A message that is deleted from its stream while it is held is settled all the same.
+#[tokio::test]
+async fn what_was_deleted_while_it_was_held_can_be_settled() {
+    let nats = Nats::shared().await;
+    for order in [Order::None, Order::Key] {
+        let (operator, topic) = (Operator::of(nats).await, unique_name("purged"));
+        operator.make(&topic, json!({})).await;
+        let bridge = open(nats);
+        let mut inbox = bridge.subscribe(Subscribe { order, ..all_of(&topic) }).await.unwrap();
+        publish(&*bridge, &topic, vec![text("held")]).await;
+        let held = next(&mut inbox).await;
+        operator.ask(&format!("STREAM.PURGE.{topic}"), json!({})).await;
+        timeout(PATIENCE, accept(held)).await.expect("a word of the broker");
+        close(inbox).await;
+    }
+}

@@ -223,7 +223,7 @@ impl Engine {
         if self.wanted.durability == Durability::Cursor && !self.health.follows(&received) {
             return self.go_on().await;
         }
-        self.see_pin(&wire);
+        self.see_pin(&wire, &received);
         let payload = wire.payload;
         let mut message = message::of_map(wire.headers.as_ref(), payload);
         message.time = received.time();

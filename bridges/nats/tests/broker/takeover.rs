@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sidespan_bridge::{Message, Order, Subscribe, Verdict, Window};
+use sidespan_bridge::{Bridge, Message, Order, Role, Subscribe, Verdict, Window};
 use sidespan_test_support::{Nats, unique_name};
 use tokio::time::{Instant, timeout};
 
-use super::{Operator, PATIENCE, accept, all_of, body, close, next, open, open_with, publish, text, until};
+use super::{
+    Inbox, Operator, PATIENCE, accept, all_of, body, close, next, open, open_with, publish, text, until,
+};
 
 fn keyed(n: usize) -> Message {
     Message { key: Some("k".into()), ..text(format!("{n:01000}")) }
@@ -15,6 +17,41 @@ fn keyed(n: usize) -> Message {
 
 fn bodies(numbers: std::ops::Range<usize>) -> Vec<String> {
     numbers.map(|n| format!("{n:01000}")).collect()
+}
+
+/// Waits until a member is the active one, and ready for the next message.
+async fn until_active(bridge: &dyn Bridge, inbox: &mut Inbox, topic: &str) {
+    publish(bridge, topic, vec![text("first")]).await;
+    assert!(until(inbox, "first").await.is_empty());
+    assert_eq!(inbox.control().role(), Role::Active);
+}
+
+/// A delivery that is lost on the way, though the connection stays, is missed: what is behind it waits.
+#[tokio::test]
+async fn what_is_behind_a_delivery_that_did_not_arrive_waits_for_it() {
+    let nats = Nats::shared().await;
+    let (operator, topic) = (Operator::of(nats).await, unique_name("gap"));
+    operator.make(&topic, json!({})).await;
+    let bridge = open_with(nats, json!({"ack_wait": "60s", "priority_timeout": "30s"}));
+    let to = Subscribe { order: Order::Key, ..all_of(&topic) };
+    let mut inbox = bridge.subscribe(to).await.unwrap();
+    until_active(&*bridge, &mut inbox, &topic).await;
+
+    // Whoever asks by the member's name takes from what is meant for it.
+    let info = operator.ask(&format!("CONSUMER.INFO.{topic}.{topic}"), json!(null)).await;
+    let pin = &info["priority_groups"][0]["pinned_client_id"];
+    let request = json!({"batch": 3, "expires": 20_000_000_000_u64, "group": "sidespan", "id": pin});
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{topic}.{topic}");
+    let astray = operator.0.new_inbox();
+    let _astray = operator.0.subscribe(astray.clone()).await.unwrap();
+    operator.0.publish_with_reply(subject, astray, request.to_string().into()).await.unwrap();
+    operator.0.flush().await.unwrap();
+    operator.ask("INFO", json!(null)).await;
+
+    publish(&*bridge, &topic, (0..10).map(keyed).collect()).await;
+    publish(&*bridge, &topic, vec![text("last")]).await;
+    assert_eq!(until(&mut inbox, "last").await, bodies(0..10));
+    close(inbox).await;
 }
 
 /// A member whose window is full of new messages still takes what the one before it held.

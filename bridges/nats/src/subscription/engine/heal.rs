@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::Message as Wire;
 use sidespan_bridge::{Error, Fault, Start};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -84,12 +83,6 @@ impl Health {
             self.next = received.sequence.saturating_add(1);
         }
         follows
-    }
-
-    pub(super) fn learn_prefix(&mut self, wire: &Wire) {
-        if let Some(received) = wire.reply.as_ref().and_then(|reply| Received::read(reply)) {
-            self.prefix = Some(received.prefix().to_owned());
-        }
     }
 
     /// Where a cursor goes on.

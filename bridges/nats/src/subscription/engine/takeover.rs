@@ -5,7 +5,7 @@
 //! had not settled only when its leases end. So it hands out nothing yet. It asks for the rest, by
 //! releasing in the other's name what the broker has delivered and nobody settled, and *gathers* until
 //! it holds all that is pending; the shelf is sorted by itself. The same is done after every new
-//! connection, which may have swallowed what was on its way.
+//! connection, and when the numbers of deliveries show that one did not arrive.
 //!
 //! The broker never gives the consumer more messages than a window has, and what is missing is asked
 //! for by number, so what is gathered is bounded.
@@ -31,6 +31,8 @@ pub(super) struct Pin {
     /// This member's id while it is the active one.
     id: Option<String>,
     heard: Instant,
+    /// The number of the next delivery: all of them come to the active member.
+    next: Option<u64>,
     /// When to look at the consumer.
     look: Option<Instant>,
     gathering: Option<Gathering>,
@@ -51,7 +53,7 @@ impl Pin {
             Durability::Ordered { timeout, .. } => Some(timeout),
             Durability::Cursor | Durability::Shared => None,
         };
-        Self { timeout, id: None, heard: now, look: timeout.map(|_| now), gathering: None }
+        Self { timeout, id: None, heard: now, next: None, look: timeout.map(|_| now), gathering: None }
     }
 
     pub(super) fn id(&self) -> Option<&str> {
@@ -61,6 +63,12 @@ impl Pin {
     /// The broker has answered.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
+    }
+
+    /// Notes a delivery; tells whether one before it did not arrive.
+    fn misses_one_before(&mut self, delivery: u64) -> bool {
+        let next = self.next.replace(delivery.saturating_add(1));
+        next.is_some_and(|next| delivery > next)
     }
 
     /// Returns how many messages are ours and not here.
@@ -99,10 +107,13 @@ impl Gathering {
 }
 
 impl Engine {
-    /// A delivery says to whom the broker gives the messages.
-    pub(super) fn see_pin(&mut self, wire: &Wire) {
+    /// A delivery says to whom the broker gives the messages, and whether one was lost before it.
+    pub(super) fn see_pin(&mut self, wire: &Wire, received: &Received) {
         if self.pin.timeout.is_none() {
             return;
+        }
+        if self.pin.misses_one_before(received.delivery) {
+            self.begin_to_gather();
         }
         let id = wire.headers.as_ref().and_then(|headers| headers.get("Nats-Pin-Id"));
         let Some(id) = id.map(|id| id.as_str()) else { return };
@@ -113,7 +124,6 @@ impl Engine {
             self.shared.lose();
         }
         self.pin.id = Some(id.to_owned());
-        self.health.learn_prefix(wire);
         info!(consumer = %self.wanted.name, "this member is now the active one");
         self.begin_to_gather();
         self.shared.lock().role = Role::Active;
@@ -124,7 +134,7 @@ impl Engine {
         if self.pin.id.take().is_some() {
             info!(consumer = %self.wanted.name, "this member is no longer the active one");
         }
-        self.pin.gathering = None;
+        (self.pin.gathering, self.pin.next) = (None, None);
         self.pin.look = Some(Instant::now());
         self.shared.lose();
         let mut state = self.shared.lock();

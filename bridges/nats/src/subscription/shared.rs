@@ -93,7 +93,7 @@ impl Shared {
             epoch: Epoch(1),
             lost: CancellationToken::new(),
             events: VecDeque::new(),
-            stalled: false,
+            stalled: kind == Kind::Ordered,
             intake: true,
             dropped: false,
             role: if kind == Kind::Ordered { Role::Unknown } else { Role::Active },

@@ -1,7 +1,7 @@
 //! Headers of foreign clients, as they are.
 
 use serde_json::json;
-use sidespan_bridge::{Header, Order, Subscribe, Verdict};
+use sidespan_bridge::{Header, Message, Order, Subscribe, Verdict};
 use sidespan_test_support::{Nats, unique_name};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -35,11 +35,18 @@ async fn a_header_that_is_not_text_holds_up_nobody() {
         let topic = unique_name("bytes");
         Operator::of(nats).await.make(&topic, json!({})).await;
         let bridge = open(nats);
-        publish(&*bridge, &topic, vec![text("ahead")]).await;
+        let keyed = |body: &str| Message { key: Some("k".into()), ..text(body) };
+        publish(&*bridge, &topic, vec![keyed("ahead")]).await;
         for odd in ["odd", "odder"] {
-            publish_raw(nats, &topic, b"NATS/1.0\r\nPlain: 1\r\nBytes: \xff\xfe\r\n\r\n", odd).await;
+            publish_raw(
+                nats,
+                &topic,
+                b"NATS/1.0\r\nSidespan-Key: k\r\nPlain: 1\r\nBytes: \xff\xfe\r\n\r\n",
+                odd,
+            )
+            .await;
         }
-        publish(&*bridge, &topic, vec![text("behind")]).await;
+        publish(&*bridge, &topic, vec![keyed("behind")]).await;
 
         let to = Subscribe { group: group.map(Into::into), order, ..all_of(&topic) };
         let mut inbox = bridge.subscribe(to).await.unwrap();
@@ -52,7 +59,7 @@ async fn a_header_that_is_not_text_holds_up_nobody() {
                 assert_eq!(delivery.message.headers, headers);
             }
             if group.is_some() {
-                // What is lost with a connection comes again.
+                // What is lost with a connection is stale, and comes again.
                 let _ = delivery.ack.settle(Verdict::Accept).await;
             }
             if !seen.contains(&body) {

@@ -11,7 +11,7 @@
 //! for by number, so what is gathered is bounded.
 
 use std::collections::HashMap;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_nats::Message as Wire;
@@ -30,6 +30,8 @@ pub(super) struct Pin {
     timeout: Option<Duration>,
     /// This member's id while it is the active one.
     id: Option<String>,
+    /// The id of another, and since when it is known.
+    other: Option<(String, Instant)>,
     heard: Instant,
     /// The number of the next delivery: all of them come to the active member.
     next: Option<u64>,
@@ -40,11 +42,15 @@ pub(super) struct Pin {
 
 struct Gathering {
     since: Instant,
-    /// What the broker waited for when it was last asked: so many messages among these sequences.
-    pending: usize,
-    among: (Bound<u64>, Bound<u64>),
+    awaited: Awaited,
     recalled: bool,
     warned: bool,
+}
+
+/// What the broker waited for when it was asked: so many messages among these sequences.
+struct Awaited {
+    messages: u64,
+    among: RangeInclusive<u64>,
 }
 
 impl Pin {
@@ -53,7 +59,15 @@ impl Pin {
             Durability::Ordered { timeout, .. } => Some(timeout),
             Durability::Cursor | Durability::Shared => None,
         };
-        Self { timeout, id: None, heard: now, next: None, look: timeout.map(|_| now), gathering: None }
+        Self {
+            timeout,
+            id: None,
+            other: None,
+            heard: now,
+            next: None,
+            look: timeout.map(|_| now),
+            gathering: None,
+        }
     }
 
     pub(super) fn id(&self) -> Option<&str> {
@@ -73,7 +87,7 @@ impl Pin {
 
     /// Returns how many messages are ours and not here.
     pub(super) fn missing(&self, held: &HashMap<u64, Held>) -> usize {
-        self.gathering.as_ref().map_or(0, |gathering| gathering.missing(held))
+        self.gathering.as_ref().map_or(0, |gathering| gathering.awaited.missing(held))
     }
 
     /// Tells when something is to be done.
@@ -87,22 +101,21 @@ impl Pin {
     }
 
     fn gather(&mut self, now: Instant) {
-        let among = (Bound::Unbounded, Bound::Unbounded);
-        self.gathering = Some(Gathering { since: now, pending: 0, among, recalled: false, warned: false });
-        self.look = Some(now);
+        let awaited = Awaited { messages: 0, among: 0..=0 };
+        self.gathering = Some(Gathering { since: now, awaited, recalled: false, warned: false });
     }
 }
 
-impl Gathering {
-    fn note(&mut self, info: &Info) {
-        self.pending = usize::try_from(info.num_ack_pending).unwrap_or(usize::MAX);
-        self.among = (Bound::Excluded(info.ack_floor.stream_seq), Bound::Included(info.delivered.stream_seq));
+impl Awaited {
+    fn of(info: &Info) -> Self {
+        let first = info.ack_floor.stream_seq.saturating_add(1);
+        Self { messages: info.num_ack_pending, among: first..=info.delivered.stream_seq }
     }
 
     /// What came since the broker was asked does not stand for what it waited for by then.
     fn missing(&self, held: &HashMap<u64, Held>) -> usize {
-        let here = held.keys().filter(|sequence| self.among.contains(*sequence)).count();
-        self.pending.saturating_sub(here)
+        let here = held.keys().filter(|sequence| self.among.contains(sequence)).count();
+        usize::try_from(self.messages).unwrap_or(usize::MAX).saturating_sub(here)
     }
 }
 
@@ -123,7 +136,7 @@ impl Engine {
         if self.pin.id.is_some() {
             self.shared.lose();
         }
-        self.pin.id = Some(id.to_owned());
+        (self.pin.id, self.pin.other) = (Some(id.to_owned()), None);
         info!(consumer = %self.wanted.name, "this member is now the active one");
         self.begin_to_gather();
         self.shared.lock().role = Role::Active;
@@ -138,14 +151,19 @@ impl Engine {
         self.pin.look = Some(Instant::now());
         self.shared.lose();
         let mut state = self.shared.lock();
-        (state.stalled, state.role) = (false, Role::Unknown);
+        (state.stalled, state.role) = (self.pin.timeout.is_some(), Role::Unknown);
     }
 
     /// What was on its way may be lost: hands out nothing before all is here.
     pub(super) fn begin_to_gather(&mut self) {
+        if self.pin.timeout.is_none() {
+            return;
+        }
+        self.shared.lock().stalled = true;
+        let now = Instant::now();
+        self.pin.look = Some(now);
         if self.pin.id.is_some() {
-            self.pin.gather(Instant::now());
-            self.shared.lock().stalled = true;
+            self.pin.gather(now);
         }
     }
 
@@ -176,12 +194,8 @@ impl Engine {
         // All that the broker had sent before it answered is here by now.
         self.take_all().await?;
         if self.pin.id.is_none() {
-            // Without a message to give, the broker chooses nobody, though the one before is dead.
-            if info.pinned().is_none() && info.num_ack_pending > 0 {
-                self.recall(&info).await;
-            }
-            self.shared.lock().role = if info.pinned().is_some() { Role::Standby } else { Role::Unknown };
             self.pin.look = Some(Instant::now() + timeout / 3);
+            self.stand_by(&info, timeout).await;
             return Ok(());
         }
         if info.pinned() != self.pin.id.as_deref() {
@@ -193,11 +207,40 @@ impl Engine {
         Ok(())
     }
 
+    /// This member is not the active one, as far as it knows.
+    ///
+    /// What it may hold was read in another way: such a message ends the connection by which it comes, and
+    /// the pin that comes with it is never known. So it is handed out once nobody has the pin, and let go
+    /// of where somebody keeps it.
+    async fn stand_by(&mut self, info: &Info, timeout: Duration) {
+        let Some(active) = info.pinned() else {
+            self.pin.other = None;
+            if info.num_ack_pending > 0 {
+                // Without a message to give, the broker chooses nobody, though the one before is dead.
+                self.recall(info).await;
+            }
+            let mut state = self.shared.lock();
+            state.role = Role::Unknown;
+            state.stalled = Awaited::of(info).missing(&state.held) > 0;
+            drop(state);
+            return self.shared.reader.notify_one();
+        };
+        let now = Instant::now();
+        let known = self.pin.other.take().filter(|(other, _)| other == active);
+        let (other, since) = known.unwrap_or_else(|| (active.to_owned(), now));
+        self.pin.other = Some((other, since));
+        if now > since + timeout {
+            self.shared.lose();
+        }
+        let mut state = self.shared.lock();
+        (state.stalled, state.role) = (true, Role::Standby);
+    }
+
     /// Compares what is here with what the broker waits for.
     async fn gathered(&mut self, info: &Info) {
         let Some(gathering) = &mut self.pin.gathering else { return };
-        gathering.note(info);
-        let missing = gathering.missing(&self.shared.lock().held);
+        gathering.awaited = Awaited::of(info);
+        let missing = gathering.awaited.missing(&self.shared.lock().held);
         if missing == 0 {
             self.pin.gathering = None;
             self.shared.lock().stalled = false;

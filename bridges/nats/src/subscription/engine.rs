@@ -163,9 +163,11 @@ impl Engine {
             if self.shared.lock().dropped {
                 return Ok(None);
             }
+            self.notice_a_freeze();
             self.follow_the_link().await?;
             self.take_all().await?;
             self.keep_the_pin().await?;
+            self.extend_the_lease();
             if !self.shared.lock().intake && !self.returned {
                 self.give_back().await;
             }

@@ -57,6 +57,8 @@ pub(crate) struct State {
     events: VecDeque<Event>,
     /// Nothing is handed out for now: it is not known what is ours, or what goes first.
     pub(super) stalled: bool,
+    /// Until when this is the active member for sure; `None` where that is not asked.
+    lease: Option<Instant>,
     pub(crate) intake: bool,
     /// Nobody reads any more.
     pub(crate) dropped: bool,
@@ -94,6 +96,7 @@ impl Shared {
             lost: CancellationToken::new(),
             events: VecDeque::new(),
             stalled: kind == Kind::Ordered,
+            lease: None,
             intake: true,
             dropped: false,
             role: if kind == Kind::Ordered { Role::Unknown } else { Role::Active },
@@ -122,7 +125,8 @@ impl Shared {
         if let Some(end) = &mut state.end {
             return Turn::End(end.take());
         }
-        if !state.intake || state.stalled || state.out >= self.window.messages {
+        let ended = state.lease.is_some_and(|lease| Instant::now() >= lease);
+        if !state.intake || state.stalled || ended || state.out >= self.window.messages {
             return Turn::Wait(None);
         }
         let room =
@@ -156,6 +160,14 @@ impl Shared {
             redelivered: positioned.then_some(item.redelivered),
             lost: state.lost.clone(),
             ack: AckToken::new(token),
+        }
+    }
+
+    /// Lets messages be handed out for a while longer. Who was frozen finds that it has ended.
+    pub(super) fn lease(&self, until: Option<Instant>) {
+        let before = std::mem::replace(&mut self.lock().lease, until);
+        if before.is_some_and(|before| Instant::now() >= before) {
+            self.reader.notify_one();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sidespan_bridge::{Bridge, Message, Order, Role, Subscribe, Verdict, Window};
+use sidespan_bridge::{Bridge, Event, Message, Order, Role, Subscribe, Verdict, Window};
 use sidespan_test_support::{Nats, unique_name};
 use tokio::time::{Instant, timeout};
 
@@ -112,6 +112,37 @@ async fn new_messages_do_not_stand_for_those_that_are_missing() {
         assert_eq!(seen.iter().zip(bodies(0..2000)).position(|(is, wants)| *is != wants), None, "{round}");
         close(standby).await;
     }
+}
+
+/// A member that was frozen does not know whose turn it is: it hands out nothing before it has asked.
+#[tokio::test]
+async fn a_member_that_was_frozen_asks_before_it_goes_on() {
+    let nats = Nats::shared().await;
+    let topic = unique_name("frozen");
+    Operator::of(nats).await.make(&topic, json!({})).await;
+    let to = Subscribe { order: Order::Key, ..all_of(&topic) };
+    let frozen = open(nats);
+    let mut inbox = frozen.subscribe(to.clone()).await.unwrap();
+    publish(&*frozen, &topic, (0..5).map(keyed).collect()).await;
+    publish(&*frozen, &topic, vec![text("last")]).await;
+    let held = next(&mut inbox).await;
+
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bridge = open(nats);
+            let mut inbox = bridge.subscribe(to).await.unwrap();
+            let seen = until(&mut inbox, "last").await;
+            close(inbox).await;
+            seen
+        })
+    });
+    // Nothing else runs on this thread meanwhile.
+    assert_eq!(other.join().unwrap(), bodies(0..5));
+    let event = timeout(PATIENCE, inbox.next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(event, Event::Lost { .. }), "{event:?}");
+    assert!(held.lost.is_cancelled());
+    close(inbox).await;
 }
 
 /// A window that was full is filled again as soon as it has room.

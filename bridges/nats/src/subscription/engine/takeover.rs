@@ -33,6 +33,8 @@ pub(super) struct Pin {
     /// The id of another, and since when it is known.
     other: Option<(String, Instant)>,
     heard: Instant,
+    /// When the last turn began.
+    turned: Instant,
     /// The number of the next delivery: all of them come to the active member.
     next: Option<u64>,
     /// When to look at the consumer.
@@ -64,6 +66,7 @@ impl Pin {
             id: None,
             other: None,
             heard: now,
+            turned: now,
             next: None,
             look: timeout.map(|_| now),
             gathering: None,
@@ -167,6 +170,15 @@ impl Engine {
         }
     }
 
+    /// Who slept through turns does not know whether what came since is from before.
+    pub(super) fn notice_a_freeze(&mut self) {
+        let now = Instant::now();
+        let slept = now.saturating_duration_since(std::mem::replace(&mut self.pin.turned, now));
+        if self.pin.timeout.is_some_and(|timeout| slept >= timeout / 2) {
+            self.begin_to_gather();
+        }
+    }
+
     /// Does what is due for the one active member, or for one that stands by.
     pub(super) async fn keep_the_pin(&mut self) -> Result<(), Error> {
         let Some(timeout) = self.pin.timeout else { return Ok(()) };
@@ -205,6 +217,13 @@ impl Engine {
         self.pin.heard(now);
         self.gathered(&info).await;
         Ok(())
+    }
+
+    /// Hands out for as long as the broker was heard of, and no longer.
+    pub(super) fn extend_the_lease(&self) {
+        if let Some(timeout) = self.pin.timeout {
+            self.shared.lease(self.pin.id.as_ref().map(|_| self.pin.heard + timeout / 2));
+        }
     }
 
     /// This member is not the active one, as far as it knows.

@@ -4,6 +4,7 @@
 //! bridge must see (error codes, settings of others that are to be kept), and brings four crates.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Request};
@@ -40,6 +41,11 @@ struct Answer {
 }
 
 impl Api {
+    /// Counts connections, at once; that there is a new one is told later.
+    pub(crate) fn connections(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
     /// Asks one question; `subject` is what stands behind `$JS.API.`.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,

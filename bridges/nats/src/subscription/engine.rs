@@ -57,6 +57,8 @@ pub(super) struct Engine {
     /// The bridge is gone without a close: nothing more is said.
     pub(super) gone: CancellationToken,
     state: watch::Receiver<State>,
+    /// How many connections there had been when it was last looked.
+    connections: u64,
     pull: Pull,
     pin: Pin,
     health: Health,
@@ -110,7 +112,7 @@ impl Engine {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { shared, api, streams, wanted, place, info, .. } = parts;
         let state = api.link.follow();
-        let connection = *state.borrow();
+        let (connection, connections) = (*state.borrow(), api.connections());
         let now = Instant::now();
         Self {
             pull: Pull::new(),
@@ -128,6 +130,7 @@ impl Engine {
             orders: parts.orders,
             gone: parts.gone,
             state,
+            connections,
             renewed: now,
             returned: false,
             over: false,

@@ -118,6 +118,11 @@ impl Engine {
     pub(super) async fn follow_the_link(&mut self) -> Result<(), Error> {
         let state = *self.state.borrow_and_update();
         let now = Instant::now();
+        let connections = self.api.connections();
+        if connections != self.connections {
+            self.connections = connections;
+            self.say_again();
+        }
         if state != self.health.state {
             self.health.state = state;
             match state {
@@ -149,9 +154,14 @@ impl Engine {
 
     /// There is a new connection: the broker has forgotten our requests, and what was on its way in
     /// either direction may be lost.
-    async fn connected(&mut self) -> Result<(), Error> {
+    fn say_again(&mut self) {
         self.pull.forget();
         self.shared.lock().acks.again();
+        self.begin_to_gather();
+    }
+
+    /// The client tells of a new connection.
+    async fn connected(&mut self) -> Result<(), Error> {
         self.health.barren += 1;
         if self.health.barren >= BARREN {
             // Something that is delivered ends the connection.
@@ -161,7 +171,6 @@ impl Engine {
         if self.wanted.durability == Durability::Cursor {
             return self.go_on().await;
         }
-        self.begin_to_gather();
         Ok(())
     }
 

@@ -46,6 +46,10 @@ impl Engine {
 
     /// The broker has something.
     pub(super) fn confirmed(&mut self, wire: &Wire) {
+        // By a new connection its word does not hold for what was said by the one before.
+        if self.api.connections() != self.connections {
+            return;
+        }
         let end = wire.subject.rsplit('.').next();
         if end == Some(STAY) {
             return self.stayed(wire);

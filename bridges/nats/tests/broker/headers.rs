@@ -73,6 +73,24 @@ async fn a_header_that_is_not_text_holds_up_nobody() {
     }
 }
 
+/// The first message that an ordered subscription gets is such a one: nothing readable tells the member
+/// that it is the active one.
+#[tokio::test]
+async fn an_ordered_subscription_may_begin_with_a_header_that_is_not_text() {
+    let nats = Nats::shared().await;
+    let topic = unique_name("begins");
+    Operator::of(nats).await.make(&topic, json!({})).await;
+    let bridge = open(nats);
+    let mut inbox = bridge.subscribe(Subscribe { order: Order::Key, ..all_of(&topic) }).await.unwrap();
+    publish_raw(nats, &topic, b"NATS/1.0\r\nBytes: \xff\xfe\r\n\r\n", "odd").await;
+    let delivery = next(&mut inbox).await;
+    assert_eq!(body(&delivery), "odd");
+    accept(delivery).await;
+    publish(&*bridge, &topic, vec![text("behind")]).await;
+    assert_eq!(body(&next(&mut inbox).await), "behind");
+    close(inbox).await;
+}
+
 /// Foreign clients see natural names, and theirs are understood.
 #[tokio::test]
 async fn headers_are_natural_to_foreign_clients() {

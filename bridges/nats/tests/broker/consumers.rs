@@ -1,12 +1,16 @@
 //! Consumers that others made, or delete.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::json;
-use sidespan_bridge::{Fault, Order, Settlement, Subscribe, Verdict};
+use sidespan_bridge::{Fault, Order, Settlement, Subscribe, Verdict, Window};
 use sidespan_test_support::{Nats, unique_name};
+use tokio::time::timeout;
 
-use super::{Operator, accept, all_of, body, close, next, next_after_losses, open, publish, refusal, text};
+use super::{
+    Operator, accept, all_of, body, close, next, next_after_losses, open, open_with, publish, refusal, text,
+};
 
 /// A consumer that is deleted under a subscription is made again behind what was settled.
 #[tokio::test]
@@ -43,6 +47,27 @@ async fn a_consumer_that_is_deleted_is_made_again_and_nothing_is_lost() {
         }
         close(inbox).await;
     }
+}
+
+/// A member that asks for nothing, as its window is full, is told so too.
+#[tokio::test]
+async fn a_consumer_that_is_deleted_is_missed_while_the_window_is_full() {
+    let nats = Nats::shared().await;
+    let (operator, topic) = (Operator::of(nats).await, unique_name("deleted"));
+    operator.make(&topic, json!({})).await;
+    let bridge = open_with(nats, json!({"priority_timeout": "60s"}));
+    let window = Window { messages: 2, ..Window::default() };
+    let to = Subscribe { order: Order::Key, window, ..all_of(&topic) };
+    let mut inbox = bridge.subscribe(to).await.unwrap();
+    publish(&*bridge, &topic, vec![text("one"), text("two")]).await;
+    let held = [next(&mut inbox).await, next(&mut inbox).await];
+    // Less than a third of the time for which it may be silent.
+    let soon = Duration::from_secs(10);
+    operator.ask(&format!("CONSUMER.DELETE.{topic}.{topic}"), json!(null)).await;
+    timeout(soon, held[1].lost.cancelled()).await.expect("the loss is said");
+    let again = timeout(soon, next_after_losses(&mut inbox)).await.expect("it goes on");
+    assert_eq!((body(&again.0).as_str(), again.1), ("one", 1));
+    close(inbox).await;
 }
 
 /// A durable of the same name with other settings is adapted where that is safe.

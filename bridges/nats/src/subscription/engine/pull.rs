@@ -167,10 +167,11 @@ impl Engine {
 
     /// The broker has heard that this member stays, or that is over.
     pub(super) fn stayed(&mut self, wire: &Wire) {
-        match wire.status.map(|status| status.as_u16()) {
-            Some(WRONG_PIN) => self.pin_lost(),
-            Some(NOBODY) => self.health.doubt(),
-            Some(_) | None => self.pin.heard(Instant::now()),
+        let reason = wire.description.as_deref().unwrap_or_default();
+        match (wire.status.map(|status| status.as_u16()), reason) {
+            (Some(WRONG_PIN), _) => self.pin_lost(),
+            (Some(NOBODY), _) | (Some(REFUSED), DELETED) => self.health.doubt(),
+            (Some(_) | None, _) => self.pin.heard(Instant::now()),
         }
     }
 
@@ -195,7 +196,7 @@ impl Engine {
                     self.pull.too_small = Some(left.unwrap_or(open.bytes));
                 }
             }
-            (REFUSED, "Consumer Deleted") | (NOBODY, _) => self.health.doubt(),
+            (REFUSED, DELETED) | (NOBODY, _) => self.health.doubt(),
             (WRONG_PIN, _) => self.pin_lost(),
             (REFUSED, "Server Shutdown" | "Leadership Change") => self.pull.pause(PAUSE),
             _ => {
@@ -218,6 +219,7 @@ impl Engine {
 
 /// Where the broker answers one that stays; others are answered at numbers.
 pub(super) const STAY: &str = "stay";
+const DELETED: &str = "Consumer Deleted";
 const BYTES_LEFT: &str = "Nats-Pending-Bytes";
 const HEARTBEAT: u16 = 100;
 const NOBODY: u16 = 503;

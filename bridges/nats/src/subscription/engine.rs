@@ -7,6 +7,7 @@
 //! Each turn does what is due, and then waits for whatever comes first. All that is awaited inside a
 //! turn has a deadline that is short beside the leases.
 
+mod awaited;
 mod heal;
 mod pull;
 mod raw;

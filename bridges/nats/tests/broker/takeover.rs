@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sidespan_bridge::{Bridge, Event, Message, Order, Role, Subscribe, Verdict, Window};
+use sidespan_bridge::{Bridge, Event, Message, Order, Role, Subscribe, Window};
 use sidespan_test_support::{Nats, unique_name};
 use tokio::time::{Instant, timeout};
 
-use super::{
-    Inbox, Operator, PATIENCE, accept, all_of, body, close, next, open, open_with, publish, text, until,
-};
+use super::{Inbox, Operator, PATIENCE, accept, all_of, close, next, open, open_with, publish, text, until};
 
 fn keyed(n: usize) -> Message {
     Message { key: Some("k".into()), ..text(format!("{n:01000}")) }
@@ -75,43 +73,6 @@ async fn a_member_takes_over_more_bytes_than_its_window_has() {
     drop((held, inbox));
     assert_eq!(until(&mut standby, "last").await, bodies(0..7));
     close(standby).await;
-}
-
-/// What comes while a member gathers is not taken for what it still misses.
-#[tokio::test]
-async fn new_messages_do_not_stand_for_those_that_are_missing() {
-    let nats = Nats::shared().await;
-    for round in 0..5 {
-        let topic = unique_name("busy");
-        Operator::of(nats).await.make(&topic, json!({})).await;
-        let to = Subscribe { order: Order::Key, ..all_of(&topic) };
-        let (first, second) = (open(nats), open(nats));
-        let mut inbox = first.subscribe(to.clone()).await.unwrap();
-        publish(&*first, &topic, vec![keyed(0)]).await;
-        let held = next(&mut inbox).await;
-        let mut standby = second.subscribe(to).await.unwrap();
-
-        drop(first);
-        drop((held, inbox));
-        let publisher = open(nats);
-        let load = async {
-            for n in 1..2000 {
-                publish(&*publisher, &topic, vec![keyed(n)]).await;
-            }
-        };
-        let take = async {
-            let mut seen = Vec::new();
-            while seen.len() < 2000 {
-                let delivery = next(&mut standby).await;
-                seen.push(body(&delivery));
-                drop(delivery.ack.settle(Verdict::Accept));
-            }
-            seen
-        };
-        let ((), seen) = tokio::join!(load, take);
-        assert_eq!(seen.iter().zip(bodies(0..2000)).position(|(is, wants)| *is != wants), None, "{round}");
-        close(standby).await;
-    }
 }
 
 /// A member that was frozen does not know whose turn it is: it hands out nothing before it has asked.

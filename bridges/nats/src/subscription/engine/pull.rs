@@ -106,7 +106,7 @@ impl Engine {
     fn wish(&self) -> Option<Wish> {
         let window = self.shared.window;
         let state = self.shared.lock();
-        let missing = self.pin.missing(&state.held);
+        let missing = self.pin.missing(state.held.keys());
         if missing > 0 {
             // It is ours whatever the window says, and nothing goes on without it.
             return Some(Wish { messages: missing, bytes: None });

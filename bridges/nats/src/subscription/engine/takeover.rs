@@ -10,8 +10,6 @@
 //! The broker never gives the consumer more messages than a window has, and what is missing is asked
 //! for by number, so what is gathered is bounded.
 
-use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_nats::Message as Wire;
@@ -19,10 +17,10 @@ use sidespan_bridge::{Error, Role};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::awaited::Awaited;
 use super::{CALL, Engine};
 use crate::subscription::consumer::{Durability, Info, Wanted};
 use crate::subscription::received::Received;
-use crate::subscription::shared::Held;
 
 /// What is known about the active member.
 pub(super) struct Pin {
@@ -47,12 +45,6 @@ struct Gathering {
     awaited: Awaited,
     recalled: bool,
     warned: bool,
-}
-
-/// What the broker waited for when it was asked: so many messages among these sequences.
-struct Awaited {
-    messages: u64,
-    among: RangeInclusive<u64>,
 }
 
 impl Pin {
@@ -89,7 +81,7 @@ impl Pin {
     }
 
     /// Returns how many messages are ours and not here.
-    pub(super) fn missing(&self, held: &HashMap<u64, Held>) -> usize {
+    pub(super) fn missing<'a>(&self, held: impl Iterator<Item = &'a u64>) -> usize {
         self.gathering.as_ref().map_or(0, |gathering| gathering.awaited.missing(held))
     }
 
@@ -104,21 +96,8 @@ impl Pin {
     }
 
     fn gather(&mut self, now: Instant) {
-        let awaited = Awaited { messages: 0, among: 0..=0 };
-        self.gathering = Some(Gathering { since: now, awaited, recalled: false, warned: false });
-    }
-}
-
-impl Awaited {
-    fn of(info: &Info) -> Self {
-        let first = info.ack_floor.stream_seq.saturating_add(1);
-        Self { messages: info.num_ack_pending, among: first..=info.delivered.stream_seq }
-    }
-
-    /// What came since the broker was asked does not stand for what it waited for by then.
-    fn missing(&self, held: &HashMap<u64, Held>) -> usize {
-        let here = held.keys().filter(|sequence| self.among.contains(sequence)).count();
-        usize::try_from(self.messages).unwrap_or(usize::MAX).saturating_sub(here)
+        self.gathering =
+            Some(Gathering { since: now, awaited: Awaited::default(), recalled: false, warned: false });
     }
 }
 
@@ -240,7 +219,7 @@ impl Engine {
             }
             let mut state = self.shared.lock();
             state.role = Role::Unknown;
-            state.stalled = Awaited::of(info).missing(&state.held) > 0;
+            state.stalled = Awaited::of(info).missing(state.held.keys()) > 0;
             drop(state);
             return self.shared.reader.notify_one();
         };
@@ -259,7 +238,7 @@ impl Engine {
     async fn gathered(&mut self, info: &Info) {
         let Some(gathering) = &mut self.pin.gathering else { return };
         gathering.awaited = Awaited::of(info);
-        let missing = gathering.awaited.missing(&self.shared.lock().held);
+        let missing = gathering.awaited.missing(self.shared.lock().held.keys());
         if missing == 0 {
             self.pin.gathering = None;
             self.shared.lock().stalled = false;

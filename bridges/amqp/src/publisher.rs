@@ -2,11 +2,12 @@
 //!
 //! A call checks, admits and queues its messages, in call order. One task ([`post`]) hands them over on
 //! one confirm channel, in that order and without waiting for one another ([`pipeline`]), and collects
-//! what becomes of each, whether or not the caller still waits.
+//! what becomes of each ([`flights`]), whether or not the caller still waits.
 //!
 //! Nothing is handed over while the broker is known to be away, or to take nothing: once handed
 //! over, a message can't be taken back.
 
+mod flights;
 mod pipeline;
 mod post;
 
@@ -26,7 +27,7 @@ use crate::link::{self, Link, State};
 use crate::message;
 use crate::settings::AmqpSettings;
 
-use pipeline::Letter;
+use flights::{Content, Letter};
 use post::Post;
 
 /// Publishes to one broker.
@@ -135,9 +136,9 @@ impl AmqpPublisher {
         let share = self.budget.admit(weight).ok_or_else(|| Error::new(Fault::Overloaded))?;
         let (batch, index) = place;
         let ticket = batch.ticket(index, share);
-        let letter = Letter { address: Arc::clone(address), properties, payload, ticket };
+        let content = Content { address: Arc::clone(address), properties, payload };
         // A letter that comes back says by its ticket that it was not handed over.
-        let _ = self.queue.send(letter);
+        let _ = self.queue.send(Letter { content, ticket });
         Ok(())
     }
 }

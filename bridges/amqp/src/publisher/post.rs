@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use super::pipeline::{Letter, Pipeline};
+use super::flights::Letter;
+use super::pipeline::Pipeline;
 use crate::link::{self, Link, State};
 use crate::topology;
 use crate::wire::Wire;
@@ -145,7 +146,7 @@ enum Served {
 impl Exchanges {
     /// Hands a message over, or has it wait until its exchange is known.
     fn pass(&mut self, letter: Letter, wire: &Arc<Wire>, pipeline: &mut Pipeline) {
-        let exchange = &letter.address.exchange;
+        let exchange = &letter.content.address.exchange;
         if let Some(waiting) = self.waiting.get_mut(exchange) {
             return waiting.push(letter);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use lapin::ExchangeKind;
-use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use sidespan_bridge::{Fault, Order, Subscribe, Topic, Verdict};
 use sidespan_test_support::{Rabbit, eventually, unique_name};
@@ -145,4 +145,48 @@ async fn while_an_alarm_stands_publishing_is_refused_and_receiving_goes_on() {
 
     eventually(PATIENCE, "publishing to work again", async || fault_of(&*bridge, &topic).await.is_none())
         .await;
+}
+
+/// Equal messages cannot be told apart: as many are stored as are said to be.
+#[tokio::test]
+async fn of_equal_messages_as_many_are_stored_as_are_said_to_be() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open(rabbit);
+    let (_connection, foreigner) = foreigner(rabbit).await;
+    let (queue, key) = (unique_name("equal"), unique_name("sometimes"));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let quorum = arguments([("x-queue-type", long("quorum"))]);
+    foreigner.queue_declare(queue.as_str().into(), durable, quorum).await.unwrap();
+    let publisher = bridge.publisher();
+    let batch = || publisher.publish(&Topic::new(key.as_str()), vec![text("same"); 250], soon());
+
+    let mut batches = Vec::new();
+    for _ in 0..20 {
+        let (name, key) = (queue.as_str(), key.as_str());
+        batches.push(tokio::spawn(batch()));
+        let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+        foreigner.queue_bind(name.into(), "amq.topic".into(), key.into(), options, none).await.unwrap();
+        batches.push(tokio::spawn(batch()));
+        let none = FieldTable::default();
+        foreigner.queue_unbind(name.into(), "amq.topic".into(), key.into(), none).await.unwrap();
+    }
+
+    let mut stored = 0;
+    let mut unroutable = 0;
+    for outcomes in join_all(batches).await {
+        for outcome in outcomes.unwrap() {
+            match outcome.map_err(|error| error.fault) {
+                Ok(_) => stored += 1,
+                Err(Fault::Unroutable) => unroutable += 1,
+                Err(fault) => panic!("{fault:?}"),
+            }
+        }
+    }
+    assert!(stored > 0 && unroutable > 0, "{stored} stored, {unroutable} unroutable");
+    let passive = QueueDeclareOptions { passive: true, ..durable };
+    eventually(PATIENCE, "what is said to be stored", async || {
+        let declared = foreigner.queue_declare(queue.as_str().into(), passive, FieldTable::default());
+        declared.await.unwrap().message_count() == stored
+    })
+    .await;
 }

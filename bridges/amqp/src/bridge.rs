@@ -113,11 +113,13 @@ impl Bridge for AmqpBridge {
 
     async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {
         limits(&self.settings, &to)?;
+        // What a cursor was given cannot be given back.
+        let most = if to.group.is_some() { usize::from(u16::MAX) } else { CURSOR };
         let plan = Plan {
             source: Source::of(&to.pattern)?,
             group: to.group,
             order: to.order,
-            prefetch: u16::try_from(to.window.messages).unwrap_or(u16::MAX).max(1),
+            prefetch: u16::try_from(to.window.messages.min(most)).unwrap_or(u16::MAX).max(1),
             queue_type: self.settings.queue_type,
             create: self.settings.create.clone(),
         };
@@ -174,6 +176,9 @@ async fn by<T>(deadline: Instant, work: impl Future<Output = Result<T, Error>>) 
         Err(_) => Err(Error::new(Fault::Unavailable).detail("rabbitmq does not answer")),
     }
 }
+
+/// How many messages a cursor of its own is given ahead, whatever their size.
+const CURSOR: usize = 64;
 
 /// Returns how long a message may be held: the broker looks at its `consumer_timeout` only now and
 /// then, but a message must be back before.

@@ -30,8 +30,10 @@
 //!
 //! # Receiving
 //!
-//! The broker gives a member as many messages as its window holds ([`subscription`]). Subscriptions
-//! without order share a connection; one with order has its own. Nothing that the broker has is ever
+//! The broker gives a member as many messages as its window holds ([`subscription`]). It counts messages,
+//! not bytes: when those that came weigh four times as much as the window takes, they are given back
+//! once, and from then on the broker is asked for fewer. Subscriptions without order share a connection; one with
+//! order has its own. Nothing that the broker has is ever
 //! deleted: a queue that exists with other settings is `Conflict`, and one whose pattern was
 //! changed keeps its old binding until somebody takes it away.
 //!

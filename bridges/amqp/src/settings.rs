@@ -36,7 +36,9 @@ pub(crate) struct AmqpSettings {
     /// broker's own `max_message_size`, which closes the channel of whoever exceeds it.
     #[serde(default = "max_message")]
     pub(crate) max_message: Size,
-    /// A broker that is silent for twice as long is taken to be gone (`10s`).
+    /// A broker that is silent for twice as long is taken to be gone (`10s`). The broker does the same: when
+    /// the active member of an ordered subscription freezes, or its network is cut, the next one takes
+    /// over two to three times as long after, 20 to 30 seconds. One that crashes is replaced at once.
     #[serde(default = "heartbeat")]
     pub(crate) heartbeat: Span,
     /// The broker's own `consumer_timeout`: how long it lets a consumer hold a message (`30m`).

@@ -41,6 +41,8 @@ enum Why {
     Closing(Instant),
     /// Something is held for so long that the broker would soon take it away.
     Held,
+    /// Messages are so large that far more is here than the window takes: so many would have been enough.
+    Swamped(u16),
     /// Channel or connection are gone, or the queue.
     Gone,
     /// It is of no use to try again.
@@ -59,9 +61,15 @@ impl Member {
                 Why::Closing(deadline) => return self.leave(&wire, attached, deadline).await,
                 Why::Held => {
                     info!(queue = attached.queue, "giving back what is held, ahead of `consumer_timeout`");
-                    let _ = self.acknowledge(&attached).await;
-                    self.shared.lose();
-                    self.part(&wire, &attached, Instant::now() + PART).await;
+                    self.give_back(&wire, &attached).await;
+                }
+                Why::Swamped(prefetch) => {
+                    info!(
+                        queue = attached.queue,
+                        prefetch, "giving back large messages, to hold fewer of them"
+                    );
+                    self.plan.prefetch = prefetch;
+                    self.give_back(&wire, &attached).await;
                 }
                 Why::Gone => self.shared.lose(),
                 Why::Hopeless(error) => {
@@ -88,6 +96,11 @@ impl Member {
                     Some(Ok(delivery)) => {
                         if let Err(error) = self.receive(&attached.queue, delivery) {
                             return Why::Hopeless(error);
+                        }
+                        if let Some(prefetch) = self.shared.swamped()
+                            && prefetch < self.plan.prefetch
+                        {
+                            return Why::Swamped(prefetch);
                         }
                     }
                     Some(Err(error)) => {
@@ -155,6 +168,13 @@ impl Member {
             Ok(role) => self.shared.presume(role),
             Err(error) => debug!(queue, %error, "the queue cannot be looked at for now"),
         }
+    }
+
+    /// Hands over what is settled and gives back the rest, to begin anew.
+    async fn give_back(&mut self, wire: &Wire, attached: &Attached) {
+        let _ = self.acknowledge(attached).await;
+        self.shared.lose();
+        self.part(wire, attached, Instant::now() + PART).await;
     }
 
     /// Ends for good: hands over what is settled, and gives back the rest.

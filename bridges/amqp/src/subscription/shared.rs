@@ -61,6 +61,8 @@ struct Stretch {
     waiting: Waiting<Arrived>,
     /// When each message came that is not settled.
     unsettled: BTreeMap<u64, Instant>,
+    /// How much they weigh.
+    unsettled_bytes: usize,
     /// Handed out or waiting: counts for the window.
     held: usize,
     held_bytes: usize,
@@ -148,6 +150,7 @@ impl Shared {
             stretch.role = Role::Active;
             stretch.received = true;
             stretch.unsettled.insert(arrived.tag, Instant::now());
+            stretch.unsettled_bytes += arrived.message.weight();
             stretch.fresh.push_back(arrived);
             self.wake.notify_one();
         }
@@ -208,6 +211,19 @@ impl Shared {
     /// Tells when the oldest message came that is not settled.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.lock().stretch.as_ref()?.unsettled.first_key_value().map(|(_, came)| *came)
+    }
+
+    /// Returns how many messages would have been enough, where what came and is not settled is far
+    /// beyond the window's bytes: the broker counts messages only.
+    pub(super) fn swamped(&self) -> Option<u16> {
+        let state = self.lock();
+        let stretch = state.stretch.as_ref()?;
+        let excess = stretch.unsettled_bytes / self.window.bytes.max(1);
+        if excess < SWAMPED {
+            return None;
+        }
+        let enough = stretch.unsettled.len() / excess;
+        Some(u16::try_from(enough).unwrap_or(u16::MAX).max(1))
     }
 
     /// Counts what came and is not settled.
@@ -318,6 +334,7 @@ impl Stretch {
             fresh: VecDeque::new(),
             waiting: Waiting::default(),
             unsettled: BTreeMap::new(),
+            unsettled_bytes: 0,
             held: 0,
             held_bytes: 0,
             acks: Vec::new(),
@@ -332,6 +349,7 @@ impl Stretch {
     }
 
     fn let_go(&mut self, weight: usize) {
+        self.unsettled_bytes = self.unsettled_bytes.saturating_sub(weight);
         self.held = self.held.saturating_sub(1);
         self.held_bytes = self.held_bytes.saturating_sub(weight);
     }
@@ -341,3 +359,6 @@ impl Stretch {
         self.progress.send_modify(|progress| progress.over = true);
     }
 }
+
+/// How many times the bytes of a window the broker may have handed over before that is taken back.
+const SWAMPED: usize = 4;

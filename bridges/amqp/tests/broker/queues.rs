@@ -8,12 +8,12 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
 use serde_json::json;
-use sidespan_bridge::{Event, Fault, Message, Order, Subscribe};
+use sidespan_bridge::{Event, Fault, Message, Order, Subscribe, Window};
 use sidespan_test_support::{Rabbit, unique_name};
 
 use super::{
     PATIENCE, accept, all_of, arguments, attempt, body, event, foreigner, long, make_group, next, open,
-    open_with, subscribe, text,
+    open_with, soon, subscribe, text,
 };
 
 #[tokio::test]
@@ -142,6 +142,40 @@ async fn what_is_held_is_given_back_ahead_of_the_consumer_timeout() {
         assert_eq!(body(&delivery), n.to_string());
         assert!(delivery.epoch > epoch);
         accept(delivery).await;
+    }
+}
+
+/// The broker counts messages only: what it hands over must not fill the memory, and is no less in order.
+#[tokio::test]
+async fn large_messages_are_given_back_and_come_in_smaller_numbers() {
+    let rabbit = Rabbit::shared().await;
+    let bridge = open(rabbit);
+    for order in [Order::None, Order::Topic] {
+        let topic = unique_name("large");
+        let window = Window { messages: 1000, bytes: 100 << 10 };
+        let to = Subscribe { order, window, ..all_of(&topic) };
+        drop(subscribe(&*bridge, to.clone()).await.control().close(soon()).await);
+        let bodies: Vec<String> = (0..30).map(|n| format!("{n:050000}")).collect();
+        for body in &bodies {
+            attempt(&*bridge, &topic, text(body)).await.unwrap();
+        }
+
+        let mut inbox = subscribe(&*bridge, to).await;
+        while !matches!(event(&mut inbox).await, Event::Lost { .. }) {}
+        let mut arrived = Vec::new();
+        while arrived.len() < bodies.len() {
+            match event(&mut inbox).await {
+                Event::Delivery(delivery) => {
+                    arrived.push(body(&delivery));
+                    accept(delivery).await;
+                }
+                Event::Lost { .. } => panic!("given back twice"),
+            }
+        }
+        if order == Order::None {
+            arrived.sort();
+        }
+        assert!(arrived == bodies, "all of them, each once, in order");
     }
 }
 

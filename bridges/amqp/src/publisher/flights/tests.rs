@@ -5,7 +5,7 @@ use lapin::protocol::{AMQPError, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::oneshot;
 
-use super::super::batch::{Batch, Budget};
+use sidespan_bridge::{Batch, Budget};
 use super::*;
 
 /// Messages on their way, whose answers are given by hand.
@@ -22,7 +22,7 @@ impl Scene {
         let batch = Batch::new(contents.len());
         let (mut flights, mut answers) = (Flights::default(), Vec::new());
         for (index, content) in contents.iter().enumerate() {
-            let ticket = batch.ticket(index, Arc::new(Budget::default()).admit(1).unwrap());
+            let ticket = batch.ticket(index, Budget::new(1).admit(1).unwrap());
             assert!(ticket.hand_over());
             let (sender, answer) = oneshot::channel();
             flights.push(Letter { content: content.clone(), ticket }, answer.map(Result::unwrap).boxed());

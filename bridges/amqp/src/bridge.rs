@@ -1,5 +1,6 @@
 //! One broker, shared by everyone in the process.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::address::{Address, Source};
 use crate::link::Link;
 use crate::publisher::AmqpPublisher;
 use crate::settings::{AmqpSettings, Create, QueueType};
-use crate::subscription::{self, Plan};
+use crate::subscription::{self, Plan, Way};
 use crate::topology;
 use crate::wire::Wire;
 
@@ -27,6 +28,8 @@ pub(crate) struct AmqpBridge {
     publishing: Arc<Link>,
     /// Shared by all subscriptions without order; made when the first one comes.
     consuming: Mutex<Option<Arc<Link>>>,
+    /// A message came that cannot be read and ends every connection that it comes by: none is shared any more.
+    apart: Arc<AtomicBool>,
     /// Cancelled when the bridge is dropped without a close: nothing more is said to the broker.
     mute: CancellationToken,
 }
@@ -41,20 +44,30 @@ impl AmqpBridge {
         let publishing =
             Arc::new(Link::open(Arc::clone(&settings), format!("{service} (publishing)"), &mute));
         let publisher = Arc::new(AmqpPublisher::open(&settings, Arc::clone(&publishing)));
-        Ok(Self { settings, service, publisher, publishing, consuming: Mutex::default(), mute })
+        Ok(Self {
+            settings,
+            service,
+            publisher,
+            publishing,
+            consuming: Mutex::default(),
+            apart: Arc::default(),
+            mute,
+        })
     }
 
-    /// Returns the link that a subscription reads by.
-    fn link_for(&self, plan: &Plan) -> Arc<Link> {
+    /// Returns the link that a subscription reads by, and whether it is for that one alone.
+    fn link_for(&self, plan: &Plan) -> (Arc<Link>, bool) {
         let open = |what: &str| {
             let name = format!("{} ({what})", self.service);
             Arc::new(Link::open(Arc::clone(&self.settings), name, &self.mute))
         };
-        if plan.order != Order::None {
-            return open(plan.group.as_deref().unwrap_or("cursor"));
-        }
         let mut consuming = self.consuming.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(consuming.get_or_insert_with(|| open("subscriptions")))
+        if self.apart.load(Ordering::Acquire) {
+            *consuming = None;
+        } else if plan.order == Order::None {
+            return (Arc::clone(consuming.get_or_insert_with(|| open("subscriptions"))), false);
+        }
+        (open(plan.group.as_deref().unwrap_or("cursor")), true)
     }
 
     /// Makes sure that the exchange, or the queue, of an address exists.
@@ -123,9 +136,9 @@ impl Bridge for AmqpBridge {
             queue_type: self.settings.queue_type,
             create: self.settings.create.clone(),
         };
-        let link = self.link_for(&plan);
-        let alone = plan.order != Order::None;
-        let joined = subscription::join(plan, link, alone, to.window, hold(&self.settings)).await?;
+        let (link, alone) = self.link_for(&plan);
+        let way = Way { link, alone, apart: Arc::clone(&self.apart) };
+        let joined = subscription::join(plan, way, to.window, hold(&self.settings)).await?;
         Ok(Box::new(joined))
     }
 

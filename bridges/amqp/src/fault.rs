@@ -40,6 +40,11 @@ pub(crate) fn is_not_found(error: &ClientError) -> bool {
     of_kind(error.kind()) == Fault::UnknownTopic
 }
 
+/// Tells whether the connection ended because something that came on it could not be read.
+pub(crate) fn is_unreadable(error: &ClientError) -> bool {
+    matches!(error.kind(), ErrorKind::ParsingError(_))
+}
+
 fn of_kind(kind: &ErrorKind) -> Fault {
     match kind {
         ErrorKind::ProtocolError(error) => match error.kind() {

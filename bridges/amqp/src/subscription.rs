@@ -20,6 +20,7 @@ mod shared;
 mod token;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,14 +42,23 @@ pub(crate) struct AmqpSubscription {
     control: Arc<AmqpControl>,
 }
 
-/// Joins a group, or opens a cursor. `alone` says that the link is for this subscription only.
+/// By what a subscription reads.
+pub(crate) struct Way {
+    pub(crate) link: Arc<Link>,
+    /// The link is for this subscription only.
+    pub(crate) alone: bool,
+    /// To be set when something that cannot be read has come: subscriptions share no link from then on.
+    pub(crate) apart: Arc<AtomicBool>,
+}
+
+/// Joins a group, or opens a cursor.
 pub(crate) async fn join(
     plan: Plan,
-    link: Arc<Link>,
-    alone: bool,
+    way: Way,
     window: Window,
     hold: Duration,
 ) -> Result<AmqpSubscription, Error> {
+    let Way { link, alone, apart } = way;
     let wire = link.wire(Instant::now() + ATTACH).await?;
     let attached = match timeout(ATTACH, plan.attach(&wire)).await {
         Ok(attached) => attached?,
@@ -60,7 +70,7 @@ pub(crate) async fn join(
     let (closing, end) = watch::channel(None);
     let member = Member {
         plan,
-        link: Arc::clone(&link),
+        way: Way { link: Arc::clone(&link), alone, apart },
         shared: Arc::clone(&shared),
         hold,
         closing: end,

@@ -5,6 +5,7 @@
 //! it has. Nothing waits while nothing is under way.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -15,17 +16,18 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
+use super::Way;
 use super::attach::{Attached, Plan};
 use super::shared::{Arrived, Shared};
 use crate::address::Address;
-use crate::link::{FIRST_PAUSE, LONGEST_PAUSE, Link, jittered};
-use crate::message;
+use crate::link::{FIRST_PAUSE, LONGEST_PAUSE, jittered};
 use crate::wire::{CALL, Wire, within};
+use crate::{fault, message};
 
 /// Receives, acknowledges, and begins anew when channel or connection are gone.
 pub(super) struct Member {
     pub(super) plan: Plan,
-    pub(super) link: Arc<Link>,
+    pub(super) way: Way,
     pub(super) shared: Arc<Shared>,
     /// How long a message may be held.
     pub(super) hold: Duration,
@@ -103,6 +105,9 @@ impl Member {
                             return Why::Swamped(prefetch);
                         }
                     }
+                    Some(Err(error)) if fault::is_unreadable(&error) => {
+                        return Why::Hopeless(self.unreadable(&attached.queue, error));
+                    }
                     Some(Err(error)) => {
                         debug!(queue = attached.queue, %error, "a consumer is gone");
                         return Why::Gone;
@@ -144,6 +149,20 @@ impl Member {
         }
         self.shared.receive(Arrived { tag, message, topic, before: given.before });
         Ok(())
+    }
+
+    /// Says that something came that the client library can't read. It ends each connection that it comes by:
+    /// who shared one goes on apart, and only the one that has it is troubled then.
+    fn unreadable(&self, queue: &str, error: lapin::Error) -> Error {
+        self.way.apart.store(true, Ordering::Release);
+        if !self.way.alone {
+            let detail = "a message that cannot be read has ended the connection that the subscriptions share: each gets its own";
+            return Error::new(Fault::Unavailable).detail(detail).because(error);
+        }
+        let detail = format!(
+            "queue {queue:?} holds a message with a name that is not UTF-8, which AMQP does not allow: take it out of the queue; nothing is lost, and nothing behind it is delivered until then"
+        );
+        Error::new(Fault::Invalid).detail(detail).because(error)
     }
 
     /// Acknowledges what is settled, and waits until the broker has it.
@@ -211,7 +230,7 @@ impl Member {
         loop {
             let attach = async {
                 sleep(jittered(pause)).await;
-                let wire = self.link.up().await?;
+                let wire = self.way.link.up().await?;
                 let attached = timeout(ATTACH, self.plan.attach(&wire)).await;
                 Some((wire, attached))
             };

@@ -186,7 +186,6 @@ async fn declare(channel: &Channel, queue: &str, queue_type: &str) {
     channel.queue_declare(queue.into(), durable, settings).await.unwrap();
 }
 
-/// A message that no client of AMQP should be able to publish does not end a subscription for good.
 #[tokio::test]
 async fn a_message_for_a_queue_that_is_read_by_name_arrives() {
     let rabbit = Rabbit::shared().await;

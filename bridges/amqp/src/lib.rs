@@ -15,7 +15,7 @@
 //! | CloudEvents attributes | `cloudEvents_<attribute>`; `cloudEvents:` and `ce-` are read too |
 //! | tombstone | none |
 //! | receipt | publisher confirm of a persistent message, `mandatory`, not returned |
-//! | `Accept` | acknowledgement in a transaction; the commit says that the broker has it |
+//! | `Accept` | acknowledgement in a transaction; the commit says that the broker has it, if not yet on disk |
 //! | `Release` | held here and handed out again; other members never see it |
 //! | lag | messages that are ready, and those that this member holds; what other members hold is not told |
 //!

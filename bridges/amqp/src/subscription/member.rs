@@ -281,7 +281,9 @@ async fn at(time: Option<Instant>) {
 }
 
 /// The least time between two commits. A quorum queue takes each commit as one command and writes it to
-/// disk; a channel with 32 commands unwritten keeps further ones to itself, and loses them when it ends.
+/// disk; a channel with 32 commands unwritten keeps further ones to itself, and loses them when it ends. It
+/// answers before they are written: should the disk stand still for more than 32 times this pace and the channel
+/// end meanwhile, messages may come again although their settlement was confirmed.
 const PACE: Duration = Duration::from_millis(2);
 /// How long making queue, binding and consumer may take in all.
 pub(super) const ATTACH: Duration = Duration::from_secs(10);

@@ -4,6 +4,8 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error as ClientError, ErrorKind};
 use sidespan_bridge::{Error, Fault};
 
+use crate::topology;
+
 /// Says what an error of a call that stores nothing means.
 pub(crate) fn of_call(error: ClientError) -> Error {
     let fault = of_kind(error.kind());
@@ -33,6 +35,19 @@ pub(crate) fn text(error: &ClientError) -> Option<&str> {
         ErrorKind::ProtocolError(error) => Some(error.get_message().as_str()),
         _ => None,
     }
+}
+
+/// Says what it means that the broker closed a channel over the exchange of one message.
+pub(crate) fn of_exchange(exchange: &str, error: ClientError) -> Error {
+    if is_not_found(&error) {
+        return topology::no_exchange(exchange).because(error);
+    }
+    of_call(error)
+}
+
+/// Tells whether the broker does not have what was named, or does not allow it.
+pub(crate) fn is_refusal(error: &ClientError) -> bool {
+    matches!(of_kind(error.kind()), Fault::UnknownTopic | Fault::Denied)
 }
 
 /// Tells whether the broker does not have what was named.

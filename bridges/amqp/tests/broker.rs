@@ -11,6 +11,8 @@
 mod connections;
 #[path = "broker/foreign.rs"]
 mod foreign;
+#[path = "broker/permissions.rs"]
+mod permissions;
 #[path = "broker/publish.rs"]
 mod publish;
 #[path = "broker/queues.rs"]

@@ -31,7 +31,7 @@ use sidespan_bridge::{Error, Fault, Guarantee, Receipt, Ticket};
 use tracing::error;
 
 use crate::address::Address;
-use crate::{fault, topology};
+use crate::fault;
 
 /// A message that is ready to be handed over.
 pub(super) struct Letter {
@@ -67,6 +67,8 @@ pub(super) struct Flights {
     returned: Vec<Content>,
     /// The channel is of no use any more.
     broken: bool,
+    /// What became of the message over whose exchange the broker has closed the channel.
+    refusal: Option<(Fault, Box<str>)>,
 }
 
 struct Flight {
@@ -107,6 +109,12 @@ impl Flights {
 
     pub(super) fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// Says why the broker has closed the channel, if it was over a message's exchange.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        let (fault, detail) = self.refusal.clone()?;
+        Some(Error::new(fault).detail(detail))
     }
 
     pub(super) fn push(&mut self, letter: Letter, answer: BoxFuture<'static, Answer>) {
@@ -176,7 +184,7 @@ impl Flights {
 
     /// Passes on what is known for certain.
     fn conclude(&mut self, clean: bool) {
-        let missing = self.missing_exchange();
+        let blamed = self.refused_exchange();
         self.broken |=
             self.flights.iter().any(|flight| matches!(flight.state, State::Kept(_) | State::Lost(_)));
         let idle = !self.flights.iter().any(|flight| matches!(flight.state, State::Out(_)));
@@ -194,8 +202,10 @@ impl Flights {
                 State::Doubtful { .. } if idle => drop(ticket),
                 State::Refused => ticket.conclude(Err(refused())),
                 State::Kept(error) => ticket.conclude(Err(fault::of_handover(error))),
-                State::Lost(error) if missing.as_deref() == Some(&*address.exchange) => {
-                    ticket.conclude(Err(topology::no_exchange(&address.exchange).because(error)));
+                State::Lost(error) if blamed.as_deref() == Some(&*address.exchange) => {
+                    let refusal = fault::of_exchange(&address.exchange, error);
+                    self.refusal = Some((refusal.fault, refusal.to_string().into()));
+                    ticket.conclude(Err(refusal));
                 }
                 State::Lost(error) => ticket.conclude(Err(fault::of_silence(error))),
                 state @ (State::Doubtful { .. } | State::Out(_)) => {
@@ -216,12 +226,12 @@ impl Flights {
 
     /// Returns the exchange over which the broker has closed the channel, where only one message to it has
     /// no confirm: of several, the first ones may be stored.
-    fn missing_exchange(&self) -> Option<Box<str>> {
+    fn refused_exchange(&self) -> Option<Box<str>> {
         let exchange = |flight: &Flight| flight.letter.content.address.exchange.clone();
         let named = self.flights.iter().find(|flight| match &flight.state {
             State::Lost(error) => {
                 let quoted = format!("'{}'", flight.letter.content.address.exchange);
-                fault::is_not_found(error) && fault::text(error).is_some_and(|text| text.contains(&quoted))
+                fault::is_refusal(error) && fault::text(error).is_some_and(|text| text.contains(&quoted))
             }
             State::Out(_) | State::Doubtful { .. } | State::Confirmed | State::Refused | State::Kept(_) => {
                 false

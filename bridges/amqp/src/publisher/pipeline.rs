@@ -47,6 +47,11 @@ impl Pipeline {
         self.flights.is_broken()
     }
 
+    /// Says why the broker has closed the channel, if it was over a message's exchange.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        self.flights.refusal()
+    }
+
     /// Tells when to give the channel up, if the broker goes on answering nothing: what is for a queue
     /// that has lost its majority may never be confirmed, and must not take up all room for ever.
     pub(super) fn stalls_at(&self) -> Instant {

@@ -1,8 +1,8 @@
 //! The task that hands messages over: it owns the confirm channel, and makes it anew.
 //!
-//! The broker closes a channel on which something goes to an exchange that does not exist, and what
-//! is on its way over it has no outcome then. So exchanges are looked up, on a channel apart, before
-//! the first message goes to them. What follows to the same exchange waits behind it.
+//! The broker closes a channel on which something goes to an exchange that does not exist or is not
+//! allowed, and what is on its way over it has no outcome then. So the first message to an exchange goes
+//! over a channel apart, and what follows to the same exchange waits behind it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use sidespan_bridge::{Error, Fault};
+use sidespan_bridge::Error;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{debug, warn};
@@ -20,7 +20,7 @@ use super::flights::Letter;
 use super::pipeline::Pipeline;
 use crate::link::{self, Link, State};
 use crate::topology;
-use crate::wire::Wire;
+use crate::wire::{CALL, Wire};
 
 /// Hands over what is published.
 pub(super) struct Post {
@@ -29,15 +29,15 @@ pub(super) struct Post {
     inbox: mpsc::UnboundedReceiver<Letter>,
 }
 
-type Look = BoxFuture<'static, (Box<str>, Result<bool, Error>)>;
+type Trial = BoxFuture<'static, (Box<str>, Result<(), Error>)>;
 
 /// What is known on one connection.
 #[derive(Default)]
 struct Exchanges {
     known: HashSet<Box<str>>,
-    /// Messages to exchanges that are being looked up.
+    /// Messages behind the first one to their exchange.
     waiting: HashMap<Box<str>, Vec<Letter>>,
-    looks: FuturesUnordered<Look>,
+    trials: FuturesUnordered<Trial>,
 }
 
 impl Post {
@@ -93,8 +93,8 @@ impl Post {
                 tokio::select! {
                     biased;
                     () = pipeline.answers(), if busy => {}
-                    Some((exchange, found)) = exchanges.looks.next() => {
-                        exchanges.found(exchange, found, &mut pipeline);
+                    Some((exchange, tried)) = exchanges.trials.next() => {
+                        exchanges.tried(exchange, tried, &mut pipeline);
                     }
                     Ok(()) = changes.changed() => {
                         if !matches!(self.link.state(), State::Up(_)) {
@@ -154,32 +154,53 @@ impl Exchanges {
             return pipeline.send(letter);
         }
         let (wire, exchange) = (Arc::clone(wire), exchange.clone());
-        self.waiting.insert(exchange.clone(), vec![letter]);
-        self.looks.push(Box::pin(async move {
-            let found = topology::has_exchange(&wire, &exchange).await;
-            (exchange, found)
+        self.waiting.insert(exchange.clone(), Vec::new());
+        self.trials.push(Box::pin(async move {
+            let tried = try_out(&wire, &exchange, letter).await;
+            (exchange, tried)
         }));
     }
 
     /// Passes on what waited for an exchange.
-    fn found(&mut self, exchange: Box<str>, found: Result<bool, Error>, pipeline: &mut Pipeline) {
+    fn tried(&mut self, exchange: Box<str>, tried: Result<(), Error>, pipeline: &mut Pipeline) {
         let letters = self.waiting.remove(&exchange).unwrap_or_default();
-        let (fault, detail) = match found {
-            Ok(true) => {
+        match tried {
+            Ok(()) => {
                 letters.into_iter().for_each(|letter| pipeline.send(letter));
                 if self.known.len() >= KNOWN {
                     self.known.clear();
                 }
                 self.known.insert(exchange);
-                return;
             }
-            Ok(false) => (Fault::UnknownTopic, topology::no_exchange(&exchange).to_string()),
-            Err(error) => (error.fault, error.to_string()),
-        };
-        for letter in letters {
-            letter.ticket.conclude(Err(Error::new(fault).detail(detail.clone())));
+            Err(error) => letters.into_iter().for_each(|letter| letter.ticket.conclude(Err(again(&error)))),
         }
     }
+}
+
+/// Sends the first message to an exchange over a channel of its own; fails where no message can go there.
+async fn try_out(wire: &Wire, exchange: &str, letter: Letter) -> Result<(), Error> {
+    let opened = async {
+        match topology::has_exchange(wire, exchange).await? {
+            true => Pipeline::open(wire).await,
+            false => Err(topology::no_exchange(exchange)),
+        }
+    };
+    let mut pipeline = match opened.await {
+        Ok(pipeline) => pipeline,
+        Err(error) => {
+            letter.ticket.conclude(Err(again(&error)));
+            return Err(error);
+        }
+    };
+    pipeline.send(letter);
+    // A broker that is slow to confirm says nothing against the exchange.
+    let _ = timeout(CALL, drain(&mut pipeline)).await;
+    pipeline.refusal().map_or(Ok(()), Err)
+}
+
+/// Says the same of another message.
+fn again(error: &Error) -> Error {
+    Error::new(error.fault).detail(error.to_string())
 }
 
 /// Waits until everything that is on its way has its outcome.

@@ -5,8 +5,8 @@ use lapin::protocol::{AMQPError, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::oneshot;
 
-use sidespan_bridge::{Batch, Budget};
 use super::*;
+use sidespan_bridge::{Batch, Budget};
 
 /// Messages on their way, whose answers are given by hand.
 struct Scene {

@@ -158,7 +158,8 @@ impl Engine {
         }
         let body =
             json!({"expires": nanos(self.expiry()), "batch": 1, "max_bytes": 1, "group": GROUP, "id": id});
-        self.pull.stay = Some(now + self.expiry());
+        // What was asked before may have been answered: a consumer that is deleted then tells nobody.
+        self.pull.stay = Some(now + self.expiry().min(QUIET));
         let subject = format!("{PREFIX}CONSUMER.MSG.NEXT.{}.{}", self.place.stream, self.wanted.name);
         let reply = format!("{}.{STAY}", self.answers);
         // The client only queues; a request that is lost with the connection is made again.
@@ -233,6 +234,8 @@ const LARGEST: usize = 16_384;
 const EXPIRY: Duration = Duration::from_secs(10);
 /// How long after its expiry a request counts as lost.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a full member says nothing at most.
+const QUIET: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// After so many in a row the consumer is looked at.

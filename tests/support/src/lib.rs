@@ -2,7 +2,7 @@
 //!
 //! No test starts a process by itself: [`Process`] makes sure that what was started ends with
 //! the test run, also when that is interrupted or killed. On it stand the brokers ([`Kafka`],
-//! [`Nats`], [`Rabbit`]) and [`Sidecar`].
+//! [`Nats`], [`Rabbit`]) and [`Sidecar`]; [`Certificates`] are what brokers show.
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
 //! publishing side. [`Load`] puts both to work, on a [`Scene`]; [`history`] writes down what happened and
 //! checks it. The rest is what such tests share: [`eventually()`], [`free_port`], [`Random`].
@@ -17,6 +17,7 @@
 )]
 
 pub use broker::{Broker, NotOurs};
+pub use certificates::{Certificates, Pair};
 pub use client::{Client, NoAnswer, Request, Response, Streamed};
 pub use eventually::eventually;
 pub use kafka::Kafka;
@@ -34,6 +35,7 @@ pub use webhook::{Answer, Received, Webhook};
 pub mod history;
 
 mod broker;
+mod certificates;
 mod client;
 mod eventually;
 mod kafka;

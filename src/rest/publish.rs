@@ -20,7 +20,8 @@ use crate::cloudevents;
 use crate::error::Error;
 use crate::publish::{Admission, new_id};
 
-/// Publishes one message: room is reserved before the body is read, and the answer is the broker's.
+/// Publishes one message: refused before the body is read where there is no room, and the answer is
+/// the broker's.
 pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     let (parts, body) = request.into_parts();
     let body = Upload::new(&parts.headers, body, &door.tasks);
@@ -30,7 +31,10 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let head = Head::read(&parts.headers)?;
     let limit = Limit { name: "limits.max_message", most: door.limits.max_message };
     let mut body = Incoming::new(&parts.headers, body, limit, door.limits.read_timeout, terms.deadline)?;
-    let mut admission = door.publishing.admit(&route, 1, body.expected())?;
+    // What is announced has to fit, but only what has come is counted: who announces much and sends
+    // nothing keeps nobody out.
+    drop(door.publishing.admit(&route, 1, body.expected())?);
+    let mut admission = door.publishing.admit(&route, 1, 0)?;
     let payload = whole(&mut body, &mut admission).await?;
     let mut message = complete(head, payload)?;
     if terms.respond_async {
@@ -51,17 +55,15 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
 
 /// Reads a body to its end. A body that came in one piece, as most do, is not copied.
 async fn whole(body: &mut Incoming, admission: &mut Admission) -> Result<Bytes, Error> {
-    let reserved = body.expected();
     let Some(first) = body.chunk().await? else { return Ok(Bytes::new()) };
-    admission.grow(0, first.len().saturating_sub(reserved))?;
+    admission.grow(0, first.len())?;
     let Some(second) = body.chunk().await? else { return Ok(first) };
-    let mut all = BytesMut::with_capacity(reserved.max(first.len() + second.len()));
+    let mut all = BytesMut::with_capacity(body.expected().max(first.len() + second.len()));
     all.extend_from_slice(&first);
     let mut next = Some(second);
     while let Some(chunk) = next {
-        let room = reserved.max(all.len());
+        admission.grow(0, chunk.len())?;
         all.extend_from_slice(&chunk);
-        admission.grow(0, all.len().saturating_sub(room))?;
         next = body.chunk().await?;
     }
     Ok(all.freeze())

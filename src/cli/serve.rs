@@ -70,6 +70,10 @@ impl Serve {
 /// handled in one go, which makes larger batches at the broker, and no time goes into waking others.
 fn serve(config: Config) -> Outcome {
     telemetry::start(&config.log, QUIET).map_err(|error| Failure::Failed(error.to_string()))?;
+    // Each connection takes a file, and many systems begin with 1,024.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let mut runtime = match available_parallelism() {
         Ok(processors) if processors.get() > FEW => tokio::runtime::Builder::new_multi_thread(),
         Ok(_) | Err(_) => tokio::runtime::Builder::new_current_thread(),

@@ -3,6 +3,8 @@
 //! axum's own loop has no deadline for stopping, no cap on connections and leaves Nagle on, which
 //! stalls HTTP/2 by tens of milliseconds; so the loop is ours, over hyper-util's connections.
 
+mod conversation;
+
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,6 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -21,11 +22,12 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::conversation::{Answer, Requests, converse};
 use crate::config::Address;
 
 /// A bound socket.
@@ -69,7 +71,8 @@ impl Listener {
 /// Bounds of a door's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Open connections; further ones wait in the kernel's queue.
+    /// Open connections. At the bound the one that was idle longest is closed for the next; where
+    /// none is idle, further ones wait in the kernel's queue.
     pub connections: usize,
     /// How long a connection may be idle, or take to send the head of a request.
     pub idle: Duration,
@@ -90,13 +93,12 @@ pub async fn serve(
     stop: CancellationToken,
     grace: Duration,
 ) -> usize {
-    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let places = Places::new(bounds.connections);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let builder = builder(bounds.idle);
-    while let Some(slot) = stop.run_until_cancelled(slots.clone().acquire_owned()).await {
+    while let Some(accepted) = stop.run_until_cancelled(accept(&listener)).await {
         while connections.try_join_next().is_some() {}
-        let Some(accepted) = stop.run_until_cancelled(accept(&listener)).await else { break };
         let stream = match accepted {
             Ok(stream) => stream,
             Err(error) => {
@@ -106,18 +108,21 @@ pub async fn serve(
                 continue;
             }
         };
-        let heard = Arc::new(Notify::new());
-        let (router, hearing) = (TowerToHyperService::new(router.clone()), heard.clone());
+        let Some(place) = stop.run_until_cancelled(places.take()).await else { break };
+        let requests = Requests::default();
+        let (router, counting) = (TowerToHyperService::new(router.clone()), requests.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            hearing.notify_one();
-            router.call(request)
+            let running = counting.begin();
+            let answer = router.call(request);
+            async move { answer.await.map(|answer| answer.map(|body| Answer::new(body, running))) }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         // A connection that breaks is its client's affair.
-        let connection = graceful.watch(connection).map(drop).boxed();
+        let connection = graceful.watch(connection).map(drop);
+        let wanted = places.wanted.clone();
         connections.spawn(async move {
-            converse(connection, heard, bounds.idle).await;
-            drop(slot);
+            converse(connection, requests, &wanted, bounds.idle).await;
+            drop(place);
         });
     }
     let socket = match &listener {
@@ -140,13 +145,25 @@ pub async fn serve(
     cut
 }
 
-/// Serves a connection; one on which no request begins in time is dropped. hyper-util waits without
-/// a deadline for the bytes that tell HTTP/2 from HTTP/1.
-async fn converse(mut connection: BoxFuture<'static, ()>, heard: Arc<Notify>, patience: Duration) {
-    tokio::select! {
-        () = &mut connection => {}
-        () = heard.notified() => connection.await,
-        () = sleep(patience) => {}
+/// The places for connections.
+struct Places {
+    free: Arc<Semaphore>,
+    /// Tells the connection that was idle longest to make room.
+    wanted: Arc<Notify>,
+}
+
+impl Places {
+    fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count)), wanted: Arc::new(Notify::new()) }
+    }
+
+    /// Waits for a place, for which an idle connection is closed if there is none.
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = self.free.clone().try_acquire_owned() {
+            return Some(place);
+        }
+        self.wanted.notify_one();
+        self.free.clone().acquire_owned().await.ok()
     }
 }
 

@@ -95,7 +95,8 @@ pub struct LimitsFile {
     pub read_timeout: Option<Span>,
     /// How long a connection may be idle, or take to send the head of a request. Default 75s.
     pub idle_timeout: Option<Span>,
-    /// Open connections on the door for services. Default 8192.
+    /// Open connections on the door for services. At the bound the one that was idle longest is closed
+    /// for the next. Default 8192.
     pub max_connections: Option<usize>,
     /// Open streams on the door for services. Default 2048.
     pub max_streams: Option<usize>,

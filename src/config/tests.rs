@@ -1,5 +1,6 @@
 //! What people type, and what they are told.
 
+mod any;
 mod meaning;
 
 use std::ffi::OsString;

@@ -1,0 +1,237 @@
+//! The REST door: whatever a request holds, the answer is one that the door knows, and a 2xx tells of
+//! as many messages as the broker was given.
+
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use arbitrary::Arbitrary;
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, stream};
+use http_body_util::BodyExt;
+use libfuzzer_sys::fuzz_target;
+use sidespan::config::Config;
+use sidespan::publish::{Budget, Outlet, Publishing, Routes};
+use sidespan::rest::{self, Door, Guard};
+use sidespan_bridge::{
+    Bridge, Driver, Error, Fault, Guarantee, Message, Pattern, Publisher, Receipt, Subscribe, Subscription,
+    Topic, TopicInfo,
+};
+use sidespan_bridge_embedded::Embedded;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+#[derive(Arbitrary, Debug)]
+struct Call<'a> {
+    batch: bool,
+    topic: Topics,
+    content_type: ContentTypes<'a>,
+    encoding: Encoding,
+    headers: Vec<(Names, &'a [u8])>,
+    chunks: Vec<&'a [u8]>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Topics {
+    Declared,
+    Open,
+    Odd,
+}
+
+#[derive(Arbitrary, Debug)]
+enum ContentTypes<'a> {
+    Absent,
+    Array,
+    Event,
+    EventBatch,
+    Json,
+    Lines,
+    Other(&'a [u8]),
+}
+
+#[derive(Arbitrary, Debug)]
+enum Encoding {
+    Absent,
+    Gzip,
+    Zstd,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Names {
+    Accept,
+    CeId,
+    CeSource,
+    CeSpecversion,
+    CeType,
+    CeTime,
+    CePartitionkey,
+    CeOther,
+    Deduplication,
+    Header,
+    Id,
+    Key,
+    Partition,
+    Prefer,
+    Timeout,
+    Tombstone,
+    Traceparent,
+}
+
+impl Names {
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::CeId => "ce-id",
+            Self::CeSource => "ce-source",
+            Self::CeSpecversion => "ce-specversion",
+            Self::CeType => "ce-type",
+            Self::CeTime => "ce-time",
+            Self::CePartitionkey => "ce-partitionkey",
+            Self::CeOther => "ce-anotherattribute",
+            Self::Deduplication => "idempotency-key",
+            Self::Header => "sidespan-header-any",
+            Self::Id => "sidespan-id",
+            Self::Key => "sidespan-key",
+            Self::Partition => "sidespan-partition",
+            Self::Prefer => "prefer",
+            Self::Timeout => "sidespan-timeout",
+            Self::Tombstone => "sidespan-tombstone",
+            Self::Traceparent => "traceparent",
+        }
+    }
+}
+
+impl Call<'_> {
+    fn request(&self) -> Option<Request<Body>> {
+        let topic = match self.topic {
+            Topics::Declared => "declared",
+            Topics::Open => "open.topic",
+            Topics::Odd => "%00%ff*",
+        };
+        let kind = if self.batch { "batches" } else { "messages" };
+        let mut request = Request::post(format!("/v1/topics/{topic}/{kind}")).header("host", "localhost");
+        let content_type: &[u8] = match &self.content_type {
+            ContentTypes::Absent => b"",
+            ContentTypes::Array => b"application/json; charset=utf-8",
+            ContentTypes::Event => b"application/cloudevents+json",
+            ContentTypes::EventBatch => b"application/cloudevents-batch+json",
+            ContentTypes::Json => b"application/json",
+            ContentTypes::Lines => b"application/x-ndjson",
+            ContentTypes::Other(text) => text,
+        };
+        if !content_type.is_empty() {
+            request = request.header("content-type", HeaderValue::from_bytes(content_type).ok()?);
+        }
+        request = match self.encoding {
+            Encoding::Absent => request,
+            Encoding::Gzip => request.header("content-encoding", "gzip"),
+            Encoding::Zstd => request.header("content-encoding", "zstd"),
+        };
+        for (name, value) in &self.headers {
+            request = request.header(name.text(), HeaderValue::from_bytes(value).ok()?);
+        }
+        let chunks: Vec<_> =
+            self.chunks.iter().map(|chunk| Ok::<_, Fault>(Bytes::copy_from_slice(chunk))).collect();
+        request.body(Body::from_stream(stream::iter(chunks))).ok()
+    }
+}
+
+fuzz_target!(|call: Call<'_>| {
+    let Some(request) = call.request() else { return };
+    let asynchronous = request.headers().contains_key("prefer");
+    let (status, body, given) = RUNTIME.block_on(async {
+        let before = GIVEN.load(Ordering::Relaxed);
+        let answer = ROUTER.clone().oneshot(request).await.expect("never fails");
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        (status, body, GIVEN.load(Ordering::Relaxed) - before)
+    });
+    assert!(KNOWN.contains(&status), "{status}: {}", String::from_utf8_lossy(&body));
+    let answer: serde_json::Value = serde_json::from_slice(&body).expect("an answer in JSON");
+    if status == 200 && !asynchronous {
+        let told = answer["stored"].as_u64().unwrap_or(1);
+        assert_eq!(told, given as u64, "{answer}");
+    }
+});
+
+/// What publishing may be answered with.
+const KNOWN: [u16; 11] = [200, 202, 207, 400, 404, 406, 408, 409, 413, 415, 422];
+
+static GIVEN: AtomicUsize = AtomicUsize::new(0);
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
+
+static ROUTER: LazyLock<Router> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("c.yaml");
+    let text = "version: 1\nservice: shop\nbridges: {local: {kind: embedded, dir: d, open: true}}\n\
+                topics: {declared: {}}\nlimits: {max_message: 64KiB, max_batch: 256KiB, max_batch_messages: 100}\n";
+    std::fs::write(&path, text).expect("writes the file");
+    let drivers: [&'static dyn Driver; 1] = [&Embedded];
+    let config = Config::load(&path, &drivers).expect("a configuration");
+    let outlets = config.bridges.keys().map(|name| {
+        let budget = Budget::new(config.limits.max_in_flight, config.limits.max_in_flight_bytes);
+        (name.clone(), Arc::new(Outlet::new(name.clone(), Arc::new(Nowhere), budget)))
+    });
+    let outlets: BTreeMap<_, _> = outlets.collect();
+    let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
+    let door = Door::new(publishing, Arc::new([]), config.limits, CancellationToken::new());
+    Guard::new(None, vec!["localhost".into()], Vec::new()).protect(rest::router(Arc::new(door)))
+});
+
+/// Takes every message, and keeps none: the door is tried here, and no broker.
+struct Nowhere;
+
+#[async_trait]
+impl Bridge for Nowhere {
+    fn publisher(&self) -> Arc<dyn Publisher> {
+        Arc::new(Self)
+    }
+
+    async fn subscribe(&self, _: Subscribe) -> Result<Box<dyn Subscription>, Error> {
+        Err(Fault::Unsupported.into())
+    }
+
+    async fn probe(&self, _: Instant) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn topics(&self, _: &Pattern, _: Instant) -> Result<Vec<TopicInfo>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn ensure(&self, _: &Topic, _: Instant) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn close(&self, _: Instant) {}
+}
+
+impl Publisher for Nowhere {
+    fn publish(
+        &self,
+        _: &Topic,
+        batch: Vec<Message>,
+        _: Instant,
+    ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
+        GIVEN.fetch_add(batch.len(), Ordering::Relaxed);
+        let receipt = Receipt {
+            position: None,
+            guarantee: Guarantee::AtLeastOnce,
+            duplicate: false,
+            deduplicated: false,
+            local: true,
+        };
+        async move { batch.iter().map(|_| Ok(receipt)).collect() }.boxed()
+    }
+}

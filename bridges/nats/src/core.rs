@@ -11,7 +11,7 @@ use async_nats::{Message as Wire, Subscriber};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use sidespan_bridge::{Control, Error, Fault, Lag, Role, Subscribe, Topic, Window};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -53,7 +53,7 @@ pub(crate) async fn join(
 /// Takes what comes until the subscription is closed, or dropped.
 async fn receive(shared: Arc<Shared>, mut incoming: Subscriber, closed: CancellationToken) {
     let mut number = 0;
-    let mut drops = Drops::default();
+    let mut drops = Drops::new();
     loop {
         if shared.lock().dropped {
             break;
@@ -61,6 +61,7 @@ async fn receive(shared: Arc<Shared>, mut incoming: Subscriber, closed: Cancella
         tokio::select! {
             () = closed.cancelled() => break,
             () = shared.engine.notified() => {}
+            () = sleep_until(drops.due), if drops.topic.is_some() => drops.say(),
             wire = incoming.next() => {
                 let Some(wire) = wire else { break };
                 number += 1;
@@ -68,6 +69,7 @@ async fn receive(shared: Arc<Shared>, mut incoming: Subscriber, closed: Cancella
             }
         }
     }
+    drops.say();
     shared.end(None);
 }
 
@@ -83,7 +85,7 @@ fn put(shared: &Shared, number: u64, wire: Wire, drops: &mut Drops) {
     }
     if !state.fits(BACKLOG, &message) {
         drop(state);
-        return drops.count(&topic);
+        return drops.count(topic);
     }
     state.put(number, String::new(), Item { message, topic, redelivered: 0 });
     drop(state);
@@ -91,18 +93,28 @@ fn put(shared: &Shared, number: u64, wire: Wire, drops: &mut Drops) {
 }
 
 /// What was dropped because nobody took it in time.
-#[derive(Default)]
 struct Drops {
     count: u64,
-    said: Option<Instant>,
+    /// Where the last one came, while some are unsaid.
+    topic: Option<Topic>,
+    /// When to say so.
+    due: Instant,
 }
 
 impl Drops {
-    fn count(&mut self, topic: &Topic) {
+    fn new() -> Self {
+        Self { count: 0, topic: None, due: Instant::now() }
+    }
+
+    fn count(&mut self, topic: Topic) {
         self.count += 1;
-        if self.said.is_none_or(|said| said.elapsed() > SAID) {
-            self.said = Some(Instant::now());
+        self.topic = Some(topic);
+    }
+
+    fn say(&mut self) {
+        if let Some(topic) = self.topic.take() {
             warn!(dropped = self.count, %topic, "messages are dropped: they come faster than they are taken");
+            self.due = Instant::now() + SAID;
         }
     }
 }
@@ -139,4 +151,4 @@ impl Control for CoreControl {
 const BACKLOG: Window = Window { messages: 65_536, bytes: 32 << 20 };
 const JOIN: Duration = Duration::from_secs(5);
 /// How often drops are said.
-const SAID: Duration = Duration::from_secs(10);
+const SAID: Duration = Duration::from_secs(5);

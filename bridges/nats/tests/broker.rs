@@ -11,6 +11,8 @@
 mod consumers;
 #[path = "broker/headers.rs"]
 mod headers;
+#[path = "broker/log.rs"]
+mod log;
 #[path = "broker/members.rs"]
 mod members;
 #[path = "broker/permissions.rs"]
@@ -21,6 +23,8 @@ mod publish;
 mod streams;
 #[path = "broker/takeover.rs"]
 mod takeover;
+#[path = "broker/unstored.rs"]
+mod unstored;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! A subscription is a consumer at the broker ([`consumer`]), a task that drives it ([`engine`]), and
 //! what both and the tokens share ([`shared`]). The reader takes from the shelf what the window allows.
 
+mod accepted;
 mod acks;
 mod consumer;
 mod control;

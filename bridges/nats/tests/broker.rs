@@ -11,6 +11,8 @@
 mod consumers;
 #[path = "broker/headers.rs"]
 mod headers;
+#[path = "broker/killed.rs"]
+mod killed;
 #[path = "broker/log.rs"]
 mod log;
 #[path = "broker/members.rs"]

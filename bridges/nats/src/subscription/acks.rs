@@ -4,13 +4,18 @@
 //! the last of many: the broker takes what comes by one connection in order, so its word for one holds
 //! for all before it. After a new connection everything that was not confirmed goes again. A
 //! release is confirmed by itself: sent twice, it would count twice.
+//!
+//! What was confirmed is remembered for a while ([`Accepted`]), and confirmed to the broker again if it
+//! forgot.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sidespan_bridge::{Settlement, Verdict};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+use super::accepted::Accepted;
 
 /// What is settled and not confirmed.
 #[derive(Default)]
@@ -24,10 +29,14 @@ pub(super) struct Acks {
     /// The broker was asked about this one, then.
     asked: Option<(u64, Instant)>,
     since: Option<Instant>,
+    /// What the broker had, though it may come again.
+    accepted: Accepted,
 }
 
 struct Settling {
     sequence: u64,
+    /// When the stream took it.
+    time: Option<SystemTime>,
     reply: String,
     accepted: bool,
     sent: bool,
@@ -49,6 +58,7 @@ impl Acks {
     pub(super) fn settle(
         &mut self,
         sequence: u64,
+        time: Option<SystemTime>,
         reply: String,
         verdict: Verdict,
     ) -> (u64, oneshot::Receiver<Settlement>) {
@@ -59,7 +69,7 @@ impl Acks {
         };
         let now = Instant::now();
         self.last += 1;
-        let settling = Settling { sequence, reply, accepted, sent: false, due: now + after, done };
+        let settling = Settling { sequence, time, reply, accepted, sent: false, due: now + after, done };
         self.settling.insert(self.last, settling);
         self.by_sequence.insert(sequence, self.last);
         self.unsent.push(self.last);
@@ -83,8 +93,14 @@ impl Acks {
 
     /// Tells whether a message that came again was settled, and so is not to be handed out. Its
     /// acknowledgement goes again; a release has done its work.
-    pub(super) fn comes_again(&mut self, sequence: u64, reply: &str) -> bool {
-        let Some(number) = self.by_sequence.get(&sequence).copied() else { return false };
+    pub(super) fn comes_again(&mut self, sequence: u64, time: Option<SystemTime>, reply: &str) -> bool {
+        let Some(number) = self.by_sequence.get(&sequence).copied() else {
+            let forgotten = time.is_some_and(|time| self.accepted.holds(sequence, time));
+            if forgotten {
+                drop(self.settle(sequence, time, reply.to_owned(), Verdict::Accept));
+            }
+            return forgotten;
+        };
         match self.settling.get_mut(&number) {
             Some(settling) if settling.accepted => {
                 reply.clone_into(&mut settling.reply);
@@ -154,12 +170,27 @@ impl Acks {
         self.unsent = self.settling.keys().copied().collect();
     }
 
-    /// Nothing of this will be confirmed.
+    /// Nothing of this will be confirmed. Whoever waits is told that it may come again; else what was
+    /// accepted is not to be handed out again all the same.
     pub(super) fn forget(&mut self) {
-        self.settling.clear();
+        for settling in std::mem::take(&mut self.settling).into_values() {
+            if settling.done.is_closed() {
+                self.remember(&settling);
+            }
+        }
         self.by_sequence.clear();
         self.unsent.clear();
         (self.asked, self.since) = (None, None);
+    }
+
+    /// The broker has settled everything up to here. Tells whether it may yet forget some of it.
+    pub(super) fn settled(&mut self, floor: u64) -> bool {
+        self.accepted.settled(floor)
+    }
+
+    /// There is another consumer, which may be meant to begin where this one has been.
+    pub(super) fn begin_anew(&mut self) {
+        self.accepted = Accepted::default();
     }
 
     /// Tells whether the broker owes an answer.
@@ -190,8 +221,15 @@ impl Acks {
     fn conclude(&mut self, number: u64) {
         if let Some(settling) = self.settling.remove(&number) {
             self.by_sequence.remove(&settling.sequence);
+            self.remember(&settling);
             // Nobody has to wait.
             let _ = settling.done.send(Settlement::Confirmed);
+        }
+    }
+
+    fn remember(&mut self, settling: &Settling) {
+        if let (true, Some(time)) = (settling.accepted, settling.time) {
+            self.accepted.note(settling.sequence, time);
         }
     }
 }
@@ -225,17 +263,18 @@ const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
 mod tests {
     use super::*;
 
+    const TIME: Option<SystemTime> = Some(SystemTime::UNIX_EPOCH);
     const NAK: Verdict = Verdict::Release { after: Duration::ZERO };
 
     #[test]
     fn the_word_for_one_acknowledgement_holds_for_those_before_it() {
         let mut acks = Acks::default();
-        let (_, mut first) = acks.settle(7, "r7".into(), Verdict::Accept);
-        let (number, mut second) = acks.settle(5, "r5".into(), Verdict::Accept);
+        let (_, mut first) = acks.settle(7, TIME, "r7".into(), Verdict::Accept);
+        let (number, mut second) = acks.settle(5, TIME, "r5".into(), Verdict::Accept);
         acks.want(number);
         let words = acks.words(Instant::now());
         assert_eq!(words.iter().map(|word| word.answer).collect::<Vec<_>>(), [None, Some(2)]);
-        let (_, mut third) = acks.settle(9, "r9".into(), Verdict::Accept);
+        let (_, mut third) = acks.settle(9, TIME, "r9".into(), Verdict::Accept);
         acks.confirm(2);
         assert_eq!(first.try_recv(), Ok(Settlement::Confirmed));
         assert_eq!(second.try_recv(), Ok(Settlement::Confirmed));
@@ -245,8 +284,8 @@ mod tests {
     #[test]
     fn a_release_is_confirmed_alone_and_not_by_what_is_behind_it() {
         let mut acks = Acks::default();
-        let (_, mut released) = acks.settle(1, "r1".into(), NAK);
-        let (number, mut accepted) = acks.settle(2, "r2".into(), Verdict::Accept);
+        let (_, mut released) = acks.settle(1, TIME, "r1".into(), NAK);
+        let (number, mut accepted) = acks.settle(2, TIME, "r2".into(), Verdict::Accept);
         acks.want(number);
         let words = acks.words(Instant::now());
         assert_eq!(words[0], Word { to: "r1".into(), text: "-NAK".into(), answer: Some(1) });
@@ -259,19 +298,48 @@ mod tests {
     #[test]
     fn what_comes_again_though_it_was_accepted_is_acknowledged_again() {
         let mut acks = Acks::default();
-        let (_, _outcome) = acks.settle(1, "old".into(), Verdict::Accept);
+        let (_, _outcome) = acks.settle(1, TIME, "old".into(), Verdict::Accept);
         acks.words(Instant::now());
-        assert!(acks.comes_again(1, "new"));
+        assert!(acks.comes_again(1, TIME, "new"));
         assert_eq!(acks.words(Instant::now())[0].to, "new");
-        assert!(!acks.comes_again(2, "other"));
+        assert!(!acks.comes_again(2, TIME, "other"));
     }
 
     #[test]
-    fn what_is_lost_is_stale() {
+    fn what_the_broker_confirmed_and_forgot_is_acknowledged_again() {
         let mut acks = Acks::default();
-        let (_, mut outcome) = acks.settle(1, "r".into(), Verdict::Accept);
+        let (number, _outcome) = acks.settle(1, TIME, "old".into(), Verdict::Accept);
+        acks.want(number);
+        acks.words(Instant::now());
+        acks.confirm(number);
+        assert!(acks.comes_again(1, TIME, "new"));
+        assert_eq!(acks.words(Instant::now())[0].to, "new");
+        let later = TIME.map(|time| time + Duration::from_nanos(1));
+        acks.confirm(2);
+        assert!(!acks.comes_again(1, later, "another stream's"));
+        acks.begin_anew();
+        assert!(!acks.comes_again(1, TIME, "another consumer's"));
+    }
+
+    #[test]
+    fn what_is_released_is_not_remembered() {
+        let mut acks = Acks::default();
+        let (number, _outcome) = acks.settle(1, TIME, "r".into(), NAK);
+        acks.words(Instant::now());
+        acks.confirm(number);
+        assert!(!acks.comes_again(1, TIME, "new"));
+    }
+
+    #[test]
+    fn what_is_lost_is_stale_to_whoever_waits_and_else_acknowledged_when_it_comes_again() {
+        let mut acks = Acks::default();
+        let (_, mut outcome) = acks.settle(1, TIME, "r".into(), Verdict::Accept);
+        drop(acks.settle(2, TIME, "r".into(), Verdict::Accept));
+        drop(acks.settle(3, TIME, "r".into(), NAK));
         acks.forget();
         assert_eq!(outcome.try_recv(), Err(oneshot::error::TryRecvError::Closed));
         assert_eq!(acks.due(), None);
+        let again = [1, 2, 3].map(|sequence| acks.comes_again(sequence, TIME, "new"));
+        assert_eq!(again, [false, true, false]);
     }
 }

@@ -38,6 +38,9 @@ pub(super) struct Info {
     pub(super) num_ack_pending: u64,
     #[serde(default)]
     pub(super) num_pending: u64,
+    /// When it was made: one that is made anew has another time.
+    #[serde(default)]
+    pub(super) created: String,
     #[serde(default)]
     config: Map<String, Value>,
     #[serde(default)]

@@ -255,7 +255,7 @@ impl Engine {
             held.renewed = Instant::now();
             return None;
         }
-        if state.acks.comes_again(sequence, &reply) {
+        if state.acks.comes_again(sequence, item.message.time, &reply) {
             return None;
         }
         if !state.intake && self.settles() {

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use sidespan_bridge::{
     AckToken, Delivery, Epoch, Error, Event, Message, Order, Position, Role, Shard, Window,
@@ -71,6 +72,8 @@ pub(crate) struct Held {
     /// Where the broker is told about it; empty where nobody is told.
     pub(crate) reply: String,
     pub(crate) renewed: Instant,
+    /// When the stream took it.
+    pub(super) time: Option<SystemTime>,
     weight: usize,
     out: bool,
 }
@@ -214,7 +217,7 @@ impl State {
     /// Puts a message on the shelf.
     pub(crate) fn put(&mut self, sequence: u64, reply: String, item: Item) {
         let weight = item.message.weight();
-        let held = Held { reply, renewed: Instant::now(), weight, out: false };
+        let held = Held { reply, renewed: Instant::now(), time: item.message.time, weight, out: false };
         self.held_bytes += weight;
         self.held.insert(sequence, held);
         self.shelf.put(sequence, item);

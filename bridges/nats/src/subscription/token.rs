@@ -40,7 +40,7 @@ impl Settle for Token {
         }
         let Some(held) = state.let_go(sequence) else { return Settled::ready(Settlement::Stale) };
         let settling = match shared.kind {
-            Kind::Ordered | Kind::Shared => Some(state.acks.settle(sequence, held.reply, verdict)),
+            Kind::Ordered | Kind::Shared => Some(state.acks.settle(sequence, held.time, held.reply, verdict)),
             Kind::Core | Kind::CoreCursor | Kind::Cursor => None,
         };
         drop(state);

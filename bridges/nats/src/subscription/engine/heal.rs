@@ -23,7 +23,9 @@ pub(super) struct Health {
     warned: bool,
     /// Everything up to here is settled, by any member.
     floor: u64,
-    /// Something was settled since the floor was asked for, then.
+    /// When the consumer was made.
+    created: String,
+    /// Something was settled since the floor was asked for, then, or is still remembered.
     settled: bool,
     looked: Instant,
     /// Where a cursor goes on, and the number of its next delivery.
@@ -44,6 +46,7 @@ impl Health {
             retry: None,
             warned: false,
             floor: info.ack_floor.stream_seq,
+            created: info.created.clone(),
             settled: false,
             looked: now,
             next: info.next(),
@@ -174,6 +177,12 @@ impl Engine {
         Ok(())
     }
 
+    /// The broker says that the consumer was deleted. Somebody may make one that begins elsewhere.
+    pub(super) fn deleted(&mut self) {
+        self.shared.lock().acks.begin_anew();
+        self.health.doubt();
+    }
+
     /// Looks whether the consumer is there, and how far it is.
     async fn look(&mut self) -> Result<(), Error> {
         let now = Instant::now();
@@ -181,6 +190,12 @@ impl Engine {
         match self.wanted.info(&self.api, &self.place.stream, now + CALL).await {
             Ok(info) => {
                 self.health.floor = info.ack_floor.stream_seq;
+                let mut state = self.shared.lock();
+                if self.health.created != info.created {
+                    self.health.created = info.created;
+                    state.acks.begin_anew();
+                }
+                self.health.settled |= state.acks.settled(self.health.floor);
                 Ok(())
             }
             Err(refusal) if refusal.is_missing() => {
@@ -208,6 +223,7 @@ impl Engine {
         if self.settles() {
             self.pin_lost();
         }
+        self.shared.lock().acks.begin_anew();
         self.pull.forget();
         match self.attach_again(deadline).await {
             Ok(info) => {

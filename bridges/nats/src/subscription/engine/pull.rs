@@ -171,7 +171,8 @@ impl Engine {
         let reason = wire.description.as_deref().unwrap_or_default();
         match (wire.status.map(|status| status.as_u16()), reason) {
             (Some(WRONG_PIN), _) => self.pin_lost(),
-            (Some(NOBODY), _) | (Some(REFUSED), DELETED) => self.health.doubt(),
+            (Some(REFUSED), DELETED) => self.deleted(),
+            (Some(NOBODY), _) => self.health.doubt(),
             (Some(_) | None, _) => self.pin.heard(Instant::now()),
         }
     }
@@ -197,7 +198,8 @@ impl Engine {
                     self.pull.too_small = Some(left.unwrap_or(open.bytes));
                 }
             }
-            (REFUSED, DELETED) | (NOBODY, _) => self.health.doubt(),
+            (REFUSED, DELETED) => self.deleted(),
+            (NOBODY, _) => self.health.doubt(),
             (WRONG_PIN, _) => self.pin_lost(),
             (REFUSED, "Server Shutdown" | "Leadership Change") => self.pull.pause(PAUSE),
             _ => {

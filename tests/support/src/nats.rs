@@ -1,8 +1,9 @@
 //! A real NATS server with JetStream, on loopback.
 //!
 //! [`Nats::shared`] is for tests that only talk to a broker: the test binary starts one, or uses
-//! the one that `SIDESPAN_TEST_NATS` names. [`Nats::start`] is for tests that kill it. The program
-//! is what `tests/run` installed, or else `nats-server` on the `PATH`.
+//! the one that `SIDESPAN_TEST_NATS` names. [`Nats::start`] is for tests that kill it, and [`Nats::cluster`]
+//! for those that need several. The program is what `tests/run` installed, or else `nats-server` on the
+//! `PATH`.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::broker::{Broker, Kind, NotOurs, Place};
+use crate::port::free_port;
 
 /// A NATS server: what it does as a process is in [`Broker`].
 #[derive(Debug)]
@@ -45,6 +47,22 @@ impl Nats {
         let nats = Self(Broker::start(Kind::Nats, async |place| prepare(place, settings)).await);
         nats.say_where();
         Ok(nats)
+    }
+
+    /// Starts three servers that keep copies of each other's streams, named `n1` to `n3`, unless a broker
+    /// is given. They choose a leader once they answer.
+    pub async fn cluster() -> Result<Vec<Self>, NotOurs> {
+        let routes = [free_port(), free_port(), free_port()];
+        let all = routes.map(|port| format!("nats-route://127.0.0.1:{port}")).join(", ");
+        let mut servers = Vec::with_capacity(routes.len());
+        for (number, port) in (1..).zip(routes) {
+            let settings = format!(
+                "server_name: n{number}\n\
+                 cluster {{ name: sidespan, listen: \"127.0.0.1:{port}\", routes: [{all}] }}\n"
+            );
+            servers.push(Self::start_with(&settings).await?);
+        }
+        Ok(servers)
     }
 
     /// Returns `nats://host:port`. It stays the same when the broker is started again.

@@ -44,6 +44,8 @@ impl ApiError {
             | WORK_QUEUE_NOT_ALL => Fault::Conflict,
             WORK_QUEUE_ACK | WORK_QUEUE_PULL_ACK => Fault::Unsupported,
             _ if self.code == 404 => Fault::UnknownTopic,
+            // What passes by itself, as while servers agree on a leader.
+            _ if self.code == 503 => Fault::Unavailable,
             _ => Fault::Rejected,
         }
     }
@@ -72,6 +74,7 @@ impl From<ApiError> for Error {
                     .to_owned()
             }
             STREAM_SEALED => "the stream is sealed: it takes no messages and no consumers".to_owned(),
+            NO_LEADER => "JetStream has no leader now: do most servers of the cluster run?".to_owned(),
             NOT_ENABLED | NOT_ENABLED_FOR_ACCOUNT => {
                 "JetStream is not enabled at the server, or not for this account".to_owned()
             }
@@ -102,6 +105,7 @@ const INSUFFICIENT_MEMORY: u16 = 10028;
 const INSUFFICIENT_RESOURCES: u16 = 10023;
 const INSUFFICIENT_STORAGE: u16 = 10047;
 const MESSAGE_TOO_LARGE: u16 = 10054;
+const NO_LEADER: u16 = 10008;
 const NOT_ENABLED: u16 = 10076;
 const NOT_ENABLED_FOR_ACCOUNT: u16 = 10039;
 const STORE_FAILED: u16 = 10077;

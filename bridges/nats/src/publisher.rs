@@ -7,6 +7,7 @@
 //! The client library's own publishing waits once 5,000 acknowledgements are out, and lets go of
 //! those whose caller has gone; hence the inbox of our own.
 
+mod absent;
 mod answers;
 mod kept;
 mod outbox;
@@ -27,6 +28,8 @@ use crate::settings::{Mode, NatsSettings};
 use crate::streams::Streams;
 use crate::{message, subject};
 
+use absent::Absent;
+use answers::Known;
 use kept::Kept;
 use outbox::{Outbox, Parcel};
 
@@ -77,14 +80,17 @@ pub(crate) fn open(
     }
     let api = Api { client: client.clone(), link: Arc::clone(&link) };
     let streams = Arc::new(Streams::new(api.clone(), Arc::clone(settings)));
-    let kept = Arc::new(Kept::new(Arc::clone(&streams)));
+    let known = Known {
+        kept: Arc::new(Kept::new(Arc::clone(&streams))),
+        absent: Arc::new(Absent::new(Arc::clone(&streams))),
+    };
     // A subscription waits in the client's queue until there is a connection, ahead of all publishes.
     let subscribing = at_once(client.subscribe(outbox.answers_at()));
     let Some(Ok(answers)) = subscribing else {
         return Err(Error::new(Fault::Unavailable).detail("the client does not subscribe"));
     };
     let patience = settings.max_deadline.0;
-    let collecting = tokio::spawn(answers::collect(Arc::clone(&outbox), kept, answers, patience));
+    let collecting = tokio::spawn(answers::collect(Arc::clone(&outbox), known, answers, patience));
     let publisher = NatsPublisher {
         outbox,
         budget: Budget::new(MESSAGES),

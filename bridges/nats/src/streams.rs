@@ -122,6 +122,11 @@ impl Streams {
         }
     }
 
+    /// Tells whether a stream captures a topic.
+    pub(crate) async fn are_there(&self, topic: &Topic, deadline: Instant) -> Result<bool, Error> {
+        Ok(!self.names(&Pattern::exactly(topic), deadline).await?.is_empty())
+    }
+
     /// Returns one stream.
     pub(crate) async fn info(&self, name: &str, deadline: Instant) -> Result<Stream, Refusal> {
         self.api.ask(&format!("STREAM.INFO.{name}"), Value::Null, deadline).await

@@ -7,6 +7,8 @@
     reason = "this is test code"
 )]
 
+#[path = "broker/cluster.rs"]
+mod cluster;
 #[path = "broker/consumers.rs"]
 mod consumers;
 #[path = "broker/headers.rs"]

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use sidespan_bridge::{Error, Fault, Guarantee, Position, Receipt, Ticket, Topic};
 use tokio::time::{Instant, sleep_until};
 
+use super::absent::Absent;
 use super::kept::Kept;
 use super::outbox::{Awaiting, Of, Outbox};
 use crate::fault::ApiError;
@@ -28,16 +29,17 @@ struct Ack<'a> {
     error: Option<ApiError>,
 }
 
+/// What was learned about streams.
+pub(super) struct Known {
+    pub(super) kept: Arc<Kept>,
+    pub(super) absent: Arc<Absent>,
+}
+
 /// A question that comes before the outcome of one message.
 type Doubt = BoxFuture<'static, ()>;
 
 /// Reads answers until the connection is closed for good.
-pub(super) async fn collect(
-    outbox: Arc<Outbox>,
-    kept: Arc<Kept>,
-    mut answers: Subscriber,
-    patience: Duration,
-) {
+pub(super) async fn collect(outbox: Arc<Outbox>, known: Known, mut answers: Subscriber, patience: Duration) {
     // Bounded by what may be on its way. One at a time: what one has learned answers the next.
     let mut doubts: VecDeque<Doubt> = VecDeque::new();
     let mut next = Instant::now() + patience;
@@ -47,7 +49,7 @@ pub(super) async fn collect(
                 None => return,
                 Some(answer) => {
                     if let Some(awaiting) = outbox.answered(&answer.subject) {
-                        doubts.extend(conclude(awaiting, &answer, &kept));
+                        doubts.extend(conclude(awaiting, &answer, &known));
                     }
                 }
             },
@@ -69,7 +71,7 @@ async fn first(doubts: &mut VecDeque<Doubt>) {
 }
 
 /// Says what became of a message; returns what still has to be asked before that.
-fn conclude(awaiting: Awaiting, answer: &Message, kept: &Arc<Kept>) -> Option<Doubt> {
+fn conclude(awaiting: Awaiting, answer: &Message, known: &Known) -> Option<Doubt> {
     match awaiting.of {
         Of::Seen(tickets) => {
             for ticket in tickets {
@@ -77,7 +79,7 @@ fn conclude(awaiting: Awaiting, answer: &Message, kept: &Arc<Kept>) -> Option<Do
             }
             None
         }
-        Of::Stored { ticket, deduplicated } => stored(awaiting.topic, ticket, deduplicated, answer, kept),
+        Of::Stored { ticket, deduplicated } => stored(awaiting.topic, ticket, deduplicated, answer, known),
     }
 }
 
@@ -86,11 +88,15 @@ fn stored(
     ticket: Ticket,
     deduplicated: bool,
     answer: &Message,
-    kept: &Arc<Kept>,
+    known: &Known,
 ) -> Option<Doubt> {
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
-        ticket.conclude(Err(nowhere(&topic)));
-        return None;
+        if let Some(error) = known.absent.known(&topic) {
+            ticket.conclude(Err(error));
+            return None;
+        }
+        let absent = Arc::clone(&known.absent);
+        return Some(Box::pin(async move { ticket.conclude(Err(absent.ask(&topic).await)) }));
     }
     let ack: Ack<'_> = match serde_json::from_slice(&answer.payload) {
         Ok(ack) => ack,
@@ -117,11 +123,11 @@ fn stored(
     }
     let position = Position { partition: 0, sequence: ack.seq };
     let receipt = receipt(Some(position), Guarantee::AtLeastOnce, ack.duplicate, deduplicated);
-    if kept.surely(&ack.stream, &topic) {
+    if known.kept.surely(&ack.stream, &topic) {
         ticket.conclude(Ok(receipt));
         return None;
     }
-    let (kept, stream) = (Arc::clone(kept), ack.stream.into_owned());
+    let (kept, stream) = (Arc::clone(&known.kept), ack.stream.into_owned());
     Some(Box::pin(async move {
         match kept.ask(&stream, &topic).await {
             Ok(true) => ticket.conclude(Ok(receipt)),
@@ -134,11 +140,6 @@ fn stored(
             Err(error) => ticket.conclude(Err(Error::new(Fault::Timeout).because(error))),
         }
     }))
-}
-
-fn nowhere(topic: &Topic) -> Error {
-    let detail = format!("no stream captures {topic}: create one, or set `create_streams`");
-    Error::new(Fault::UnknownTopic).detail(detail)
 }
 
 fn receipt(position: Option<Position>, guarantee: Guarantee, duplicate: bool, deduplicated: bool) -> Receipt {

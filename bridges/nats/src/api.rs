@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sidespan_bridge::{Error, Fault};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::fault::ApiError;
 use crate::link::Link;
@@ -54,14 +54,18 @@ impl Api {
         deadline: Instant,
     ) -> Result<T, Refusal> {
         self.link.until_up(deadline).await.map_err(Refusal::Other)?;
-        let left = deadline.saturating_duration_since(Instant::now());
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let request = Request::new().payload(body.into()).timeout(Some(left));
+        let request = Request::new().payload(body.into()).timeout(None);
         let subject = format!("{PREFIX}{subject}");
         let denied = self.link.denial_of(subject.clone());
         let asked = tokio::select! {
             asked = self.client.send_request(subject, request) => asked,
             error = denied => return Err(Refusal::Other(error)),
+            // The client counts only from when it has room for the question.
+            () = sleep_until(deadline) => {
+                let silent = Error::new(Fault::Timeout).detail("JetStream did not answer in time");
+                return Err(Refusal::Other(silent));
+            }
         };
         let answer = match asked {
             Ok(message) => message.payload,
@@ -69,13 +73,10 @@ impl Api {
                 let silent = match error.kind() {
                     RequestErrorKind::NoResponders => Error::new(Fault::Unavailable)
                         .detail("JetStream does not answer: is it enabled at the server (`-js`)?"),
-                    RequestErrorKind::TimedOut => {
-                        Error::new(Fault::Timeout).detail("JetStream did not answer in time")
-                    }
                     RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
                         Error::new(Fault::Invalid)
                     }
-                    RequestErrorKind::Other => self.link.explain(),
+                    RequestErrorKind::TimedOut | RequestErrorKind::Other => self.link.explain(),
                 };
                 return Err(Refusal::Other(silent.because(error)));
             }

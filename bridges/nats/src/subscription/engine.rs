@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message as Wire, Subscriber};
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use sidespan_bridge::{Error, Topic};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,7 +31,7 @@ use super::received::Received;
 use super::shared::Shared;
 use super::shelf::Item;
 use crate::api::Api;
-use crate::link::State;
+use crate::link::{State, at_once};
 use crate::message;
 use crate::settings::Retention;
 use crate::streams::{Stream, Streams};
@@ -175,9 +176,9 @@ impl Engine {
             if !self.shared.lock().intake && !self.returned {
                 self.give_back().await;
             }
-            self.say_what_is_settled().await?;
-            self.renew().await;
-            self.pull().await;
+            self.say_what_is_settled();
+            self.renew();
+            self.pull();
             let due = self.due();
             let shared = Arc::clone(&self.shared);
             tokio::select! {
@@ -235,14 +236,14 @@ impl Engine {
         message.time = received.time();
         let topic = Topic::new(wire.subject.as_str());
         let redelivered = u32::try_from(received.deliveries.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.put(received.sequence, reply, Item { message, topic, redelivered }).await;
+        self.put(received.sequence, reply, Item { message, topic, redelivered });
         Ok(())
     }
 
-    async fn put(&mut self, sequence: u64, reply: String, item: Item) {
+    fn put(&mut self, sequence: u64, reply: String, item: Item) {
         // What came while intake was stopped may go to somebody else.
         if let Some(reply) = self.place(sequence, reply, item) {
-            self.tell(reply, "-NAK").await;
+            self.tell(reply, "-NAK");
         }
     }
 
@@ -268,7 +269,7 @@ impl Engine {
     }
 
     /// Renews the broker's lease on what is held.
-    async fn renew(&mut self) {
+    fn renew(&mut self) {
         let now = Instant::now();
         if !self.settles() || !self.is_up() || now < self.renewed + self.wanted.ack_wait / 3 {
             return;
@@ -285,13 +286,24 @@ impl Engine {
             .collect()
         };
         for reply in replies {
-            self.tell(reply, "+WPI").await;
+            self.tell(reply, "+WPI");
         }
     }
 
-    async fn tell(&self, to: String, word: &'static str) {
-        // The client only queues; what is lost with the connection is made good after it.
-        let _ = self.api.client.publish(to, word.into()).await;
+    /// Says what the broker finds out by itself, if later, where it is lost on the way.
+    fn tell(&self, to: String, word: &'static str) {
+        self.say(to, None, word.into());
+    }
+
+    /// Has the client queue a word; tells whether it did. Its queue is full while the server does not read,
+    /// and nobody waits for that here: leases end meanwhile.
+    fn say(&self, to: String, answer_at: Option<String>, word: Bytes) -> bool {
+        let client = &self.api.client;
+        let queued = match answer_at {
+            Some(reply) => at_once(client.publish_with_reply(to, reply, word)),
+            None => at_once(client.publish(to, word)),
+        };
+        queued.is_some_and(|queued| queued.is_ok())
     }
 
     fn is_up(&self) -> bool {

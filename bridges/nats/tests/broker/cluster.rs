@@ -102,7 +102,7 @@ async fn a_stream_whose_leader_is_killed_loses_nothing_and_keeps_its_order() {
         }
     }
     publishers.join_all().await;
-    let refusals = refusals.lock().unwrap();
+    let refusals = std::mem::take(&mut *refusals.lock().unwrap());
     println!("{repeats} repeats; {refusals:?}");
     let known = |fault: &Fault| matches!(fault, Fault::Timeout | Fault::Unavailable);
     assert!(refusals.keys().all(known), "what passes by itself is said to be so: {refusals:?}");

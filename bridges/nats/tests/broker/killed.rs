@@ -1,7 +1,7 @@
-//! What becomes of what was accepted while the server is killed.
+//! What becomes of what is held and accepted while the server is killed, or frozen.
 
 use serde_json::json;
-use sidespan_bridge::{Order, Subscribe, Verdict};
+use sidespan_bridge::{Order, Subscribe, Verdict, Window};
 use sidespan_test_support::{Nats, unique_name};
 use tokio::time::timeout;
 
@@ -75,3 +75,34 @@ async fn a_consumer_that_others_make_anew_begins_where_they_say() {
         close(inbox).await;
     }
 }
+
+/// A frozen server reads nothing, and in the end the client takes no more words for it. What is held is given
+/// up all the same when its lease ends, and the subscription can be closed.
+#[tokio::test]
+async fn a_server_that_reads_nothing_holds_up_no_subscription() {
+    let mut nats = match Nats::start().await {
+        Ok(nats) => nats,
+        Err(skipped) => return eprintln!("{skipped}"),
+    };
+    let topic = unique_name("unread");
+    Operator::of(&nats).await.make(&topic, json!({"storage": "memory"})).await;
+    let bridge = open_with(&nats, json!({"ack_wait": "1s"}));
+    let window = Window { messages: MANY, ..Window::default() };
+    let mut inbox = bridge.subscribe(Subscribe { window, ..all_of(&topic) }).await.unwrap();
+    for part in 0..MANY / 1_000 {
+        publish(&*bridge, &topic, (0..1_000).map(|n| text(1_000 * part + n)).collect()).await;
+    }
+    let mut held = Vec::with_capacity(MANY);
+    while held.len() < MANY {
+        held.push(next(&mut inbox).await);
+    }
+    nats.freeze();
+    // Each of them is renewed several times before the connection is known to be lost.
+    timeout(PATIENCE, held[0].lost.cancelled()).await.expect("the loss is said");
+    nats.thaw();
+    let again = timeout(PATIENCE, next(&mut inbox)).await.expect("it goes on");
+    drop(again);
+    close(inbox).await;
+}
+
+const MANY: usize = 30_000;

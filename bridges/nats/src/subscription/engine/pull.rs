@@ -37,6 +37,7 @@ struct Open {
 }
 
 /// What a request asks for.
+#[derive(Clone, Copy)]
 struct Wish {
     messages: usize,
     bytes: Option<usize>,
@@ -75,7 +76,7 @@ impl Pull {
 
 impl Engine {
     /// Asks for as much as there is room for.
-    pub(super) async fn pull(&mut self) {
+    pub(super) fn pull(&mut self) {
         let now = Instant::now();
         if self.pull.open.as_ref().is_some_and(|open| now >= open.until) {
             self.pull.open = None;
@@ -94,11 +95,11 @@ impl Engine {
             return;
         }
         if self.returned {
-            return self.stay_pinned().await;
+            return self.stay_pinned();
         }
         match self.wish() {
-            Some(wish) => self.ask_for(wish).await,
-            None => self.stay_pinned().await,
+            Some(wish) => self.ask_for(wish),
+            None => self.stay_pinned(),
         }
     }
 
@@ -123,7 +124,7 @@ impl Engine {
         (!full).then_some(Wish { messages, bytes: Some(bytes) })
     }
 
-    async fn ask_for(&mut self, wish: Wish) {
+    fn ask_for(&mut self, wish: Wish) {
         let messages = wish.messages.min(LARGEST);
         let mut body = json!({"expires": nanos(self.expiry()), "batch": messages});
         if let Some(bytes) = wish.bytes {
@@ -141,13 +142,16 @@ impl Engine {
         self.pull.open = Some(Open { left: messages, until, bytes: wish.bytes.unwrap_or(usize::MAX) });
         let subject = format!("{PREFIX}CONSUMER.MSG.NEXT.{}.{}", self.place.stream, self.wanted.name);
         let reply = format!("{}.{}", self.inbox, self.pull.number);
-        // The client only queues; a request that is lost with the connection is made again.
-        let _ = self.api.client.publish_with_reply(subject, reply, body.to_string().into()).await;
+        // A request that is lost with the connection is made again.
+        if !self.say(subject, Some(reply), body.to_string().into()) {
+            self.pull.forget();
+            self.pull.pause(REFUSED_PAUSE);
+        }
     }
 
     /// The window is full, or intake was stopped, and what is out is still ours. Only a request keeps the
     /// pin, so this makes one that no message fits.
-    async fn stay_pinned(&mut self) {
+    fn stay_pinned(&mut self) {
         let now = Instant::now();
         let Some(id) = self.pin.id() else {
             self.pull.stay = None;
@@ -162,8 +166,8 @@ impl Engine {
         self.pull.stay = Some(now + self.expiry().min(QUIET));
         let subject = format!("{PREFIX}CONSUMER.MSG.NEXT.{}.{}", self.place.stream, self.wanted.name);
         let reply = format!("{}.{STAY}", self.answers);
-        // The client only queues; a request that is lost with the connection is made again.
-        let _ = self.api.client.publish_with_reply(subject, reply, body.to_string().into()).await;
+        // A request that is lost on the way is made again.
+        self.say(subject, Some(reply), body.to_string().into());
     }
 
     /// The broker has heard that this member stays, or that is over.

@@ -73,18 +73,18 @@ impl Engine {
                 subject = stored.subject,
                 "a message's headers are not text: it is read in another way"
             );
-            self.take_raw(stored, delivery).await;
+            self.take_raw(stored, delivery);
         }
         Ok(())
     }
 
-    async fn take_raw(&mut self, stored: Stored, delivery: u64) {
+    fn take_raw(&mut self, stored: Stored, delivery: u64) {
         let sequence = stored.seq;
         let reply = if self.settles() {
             let prefix = self.ack_prefix();
             let reply = Received::reply_for(&prefix, sequence, delivery);
             // From here on the broker need not give it again.
-            self.tell(reply.clone(), "+WPI").await;
+            self.tell(reply.clone(), "+WPI");
             reply
         } else {
             self.health.skip_to(sequence.saturating_add(1));
@@ -94,7 +94,7 @@ impl Engine {
         let mut message = message::of_block(&stored.headers(), body);
         message.time = stored.time.parse::<jiff::Timestamp>().ok().map(Into::into);
         let topic = Topic::new(stored.subject);
-        self.put(sequence, reply, Item { message, topic, redelivered: 0 }).await;
+        self.put(sequence, reply, Item { message, topic, redelivered: 0 });
     }
 
     /// Reads the first message from a sequence on.

@@ -10,13 +10,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Engine;
 use super::pull::STAY;
+use crate::link::at_once;
 use crate::subscription::consumer::Durability;
 
 impl Engine {
     /// Says what was settled since, and asks what the broker has of it.
-    pub(super) async fn say_what_is_settled(&mut self) -> Result<(), Error> {
+    pub(super) fn say_what_is_settled(&mut self) {
         if !self.is_up() {
-            return Ok(());
+            return;
         }
         let now = Instant::now();
         let words = {
@@ -31,17 +32,12 @@ impl Engine {
             }
         };
         for word in words {
-            let text = Bytes::from(word.text);
-            // The client only queues; what is lost with the connection is said again.
-            let _ = match word.answer {
-                Some(number) => {
-                    let reply = format!("{}.{number}", self.answers);
-                    self.api.client.publish_with_reply(word.to, reply, text).await
-                }
-                None => self.api.client.publish(word.to, text).await,
-            };
+            let answer_at = word.answer.map(|number| format!("{}.{number}", self.answers));
+            if !self.say(word.to, answer_at, Bytes::from(word.text)) {
+                // As with a lost connection: all of it is said again.
+                return self.shared.lock().acks.again();
+            }
         }
-        Ok(())
     }
 
     /// The broker has something.
@@ -68,7 +64,7 @@ impl Engine {
     pub(super) async fn give_back(&mut self) {
         self.returned = true;
         // No more comes, but for what is on its way.
-        let _ = self.deliveries.drain().await;
+        let _ = at_once(self.deliveries.drain());
         self.pull.forget();
         let replies: Vec<String> = {
             let mut state = self.shared.lock();
@@ -81,7 +77,7 @@ impl Engine {
         };
         if self.settles() {
             for reply in replies {
-                self.tell(reply, "-NAK").await;
+                self.tell(reply, "-NAK");
             }
         }
     }
@@ -109,7 +105,7 @@ impl Engine {
                 .collect()
         };
         for reply in replies {
-            self.tell(reply, "-NAK").await;
+            self.tell(reply, "-NAK");
         }
         let handed_over = timeout_at(deadline, self.hand_over()).await;
         if let (Durability::Ordered { .. }, Some(_)) = (self.wanted.durability, self.pin.id()) {
@@ -124,7 +120,7 @@ impl Engine {
     async fn hand_over(&mut self) -> Result<(), Error> {
         loop {
             self.follow_the_link().await?;
-            self.say_what_is_settled().await?;
+            self.say_what_is_settled();
             if self.shared.lock().acks.is_empty() {
                 // Releases are without an answer: let them leave before the connection may.
                 let _ = self.api.client.flush().await;

@@ -186,7 +186,7 @@ impl Engine {
         self.take_all().await?;
         if self.pin.id.is_none() {
             self.pin.look = Some(Instant::now() + timeout / 3);
-            self.stand_by(&info, timeout).await;
+            self.stand_by(&info, timeout);
             return Ok(());
         }
         if info.pinned() != self.pin.id.as_deref() {
@@ -194,7 +194,7 @@ impl Engine {
             return Ok(());
         }
         self.pin.heard(now);
-        self.gathered(&info).await;
+        self.gathered(&info);
         Ok(())
     }
 
@@ -210,12 +210,12 @@ impl Engine {
     /// What it may hold was read in another way: such a message ends the connection by which it comes, and
     /// the pin that comes with it is never known. So it is handed out once nobody has the pin, and let go
     /// of where somebody keeps it.
-    async fn stand_by(&mut self, info: &Info, timeout: Duration) {
+    fn stand_by(&mut self, info: &Info, timeout: Duration) {
         let Some(active) = info.pinned() else {
             self.pin.other = None;
             if info.num_ack_pending > 0 {
                 // Without a message to give, the broker chooses nobody, though the one before is dead.
-                self.recall(info).await;
+                self.recall(info);
             }
             let mut state = self.shared.lock();
             state.role = Role::Unknown;
@@ -235,7 +235,7 @@ impl Engine {
     }
 
     /// Compares what is here with what the broker waits for.
-    async fn gathered(&mut self, info: &Info) {
+    fn gathered(&mut self, info: &Info) {
         let Some(gathering) = &mut self.pin.gathering else { return };
         gathering.awaited = Awaited::of(info);
         let missing = gathering.awaited.missing(self.shared.lock().held.keys());
@@ -251,12 +251,12 @@ impl Engine {
             warn!(consumer = %self.wanted.name, missing, "still waiting for what another member had");
         }
         if !std::mem::replace(&mut gathering.recalled, true) {
-            self.recall(info).await;
+            self.recall(info);
         }
     }
 
     /// Releases, in the name of the member before, what was delivered and is neither here nor settled.
-    async fn recall(&mut self, info: &Info) {
+    fn recall(&mut self, info: &Info) {
         let prefix = self.ack_prefix();
         let (first, last) = (info.ack_floor.stream_seq.saturating_add(1), info.delivered.stream_seq);
         // Where other subjects lie between there are too many: then their leases end by themselves.
@@ -270,7 +270,7 @@ impl Engine {
         };
         for sequence in missing {
             let reply = Received::reply_for(&prefix, sequence, info.delivered.consumer_seq);
-            self.tell(reply, "-NAK").await;
+            self.tell(reply, "-NAK");
         }
     }
 }

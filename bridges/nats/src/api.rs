@@ -17,7 +17,7 @@ use sidespan_bridge::{Error, Fault};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::fault::ApiError;
-use crate::link::Link;
+use crate::link::{Denied, Link};
 
 /// Asks over one connection.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Api {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = Request::new().payload(body.into()).timeout(None);
         let subject = format!("{PREFIX}{subject}");
-        let denied = self.link.denial_of(subject.clone());
+        let denied = self.link.denial_of(Denied::Publish(subject.clone()));
         let asked = tokio::select! {
             asked = self.client.send_request(subject, request) => asked,
             error = denied => return Err(Refusal::Other(error)),

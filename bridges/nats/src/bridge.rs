@@ -70,6 +70,10 @@ impl NatsBridge {
     /// Says what is wrong in the words of whoever runs the cluster.
     fn explain(&self, error: Error) -> Error {
         if error.fault == Fault::Timeout {
+            let deaf = self.publishing.link.deaf().or_else(|| self.receiving.link.deaf());
+            if let Some(denied) = deaf {
+                return denied.because(error);
+            }
             return Error::new(Fault::Unavailable)
                 .detail("nats does not answer: is the server overloaded, or without a leader?")
                 .because(error);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::api::{Api, round_trip};
-use crate::link::at_once;
+use crate::link::{Denied, at_once};
 use crate::message;
 use crate::subscription::NatsSubscription;
 use crate::subscription::shared::{Kind, Shared};
@@ -35,13 +35,18 @@ pub(crate) async fn join(
         Some(group) => at_once(api.client.queue_subscribe(subject, group.to_string())),
         None => at_once(api.client.subscribe(subject)),
     };
+    let denied = api.link.denial_of(Denied::Subscribe(to.pattern.as_str().to_owned()));
     let incoming = match queued {
         Some(Ok(incoming)) => incoming,
         Some(Err(error)) => return Err(Error::new(Fault::Unavailable).because(error)),
         None => return Err(Fault::Overloaded.into()),
     };
     // The server handles what comes by one connection in order.
-    round_trip(&api, deadline).await?;
+    tokio::select! {
+        biased;
+        error = denied => return Err(error),
+        seen = round_trip(&api, deadline) => seen?,
+    }
     let kind = if to.group.is_some() { Kind::Core } else { Kind::CoreCursor };
     let shared = Arc::new(Shared::new(kind, to.order, to.window, to.pattern.as_str()));
     let closed = gone.child_token();

@@ -4,10 +4,15 @@
 //! nothing is handed over then, every change that it tells is noted here at once, and passed on to
 //! whoever must act on it ([`Change`]).
 
+mod denied;
+pub(crate) mod login;
+mod trouble;
+
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ClientError, ConnectOptions, Event, Server, ServerError};
 use futures_util::FutureExt;
 use sidespan_bridge::{Error, Fault};
 use tokio::sync::broadcast::error::RecvError;
@@ -18,15 +23,20 @@ use tracing::{debug, info, warn};
 
 use crate::settings::NatsSettings;
 
+pub(crate) use denied::Denied;
+use trouble::{Explainer, Trouble};
+
 /// What is known about one connection.
 pub(crate) struct Link {
     /// What it is for, for logs.
     purpose: &'static str,
-    servers: String,
+    explainer: Explainer,
     state: watch::Sender<State>,
-    trouble: Mutex<Option<String>>,
-    /// Subjects to which the server refused to publish, as it does so.
-    denials: broadcast::Sender<String>,
+    trouble: Mutex<Option<Trouble>>,
+    /// No answer can come by this connection: the server refuses the inbox.
+    deaf: Mutex<Option<Denied>>,
+    /// What the server refuses, as it does so.
+    denials: broadcast::Sender<Denied>,
     hook: Hook,
 }
 
@@ -43,8 +53,8 @@ pub(crate) enum State {
 
 /// Something that the client told.
 pub(crate) enum Change {
-    /// The server forbids publishing to a subject.
-    Denied(String),
+    /// The server forbids something.
+    Denied(Denied),
     /// The connection is gone, with whatever was on its way.
     Down,
     /// The client dropped messages that nobody had taken from it.
@@ -69,13 +79,20 @@ impl Link {
             .map_err(|error| Error::new(Fault::Invalid).detail("the bridge's `servers`").because(error))?;
         let link = Arc::new(Self {
             purpose,
-            servers: settings.servers.join(", "),
+            explainer: Explainer {
+                servers: settings.servers.join(", "),
+                login: settings.login(),
+                tls: settings.uses_tls(),
+                tls_first: settings.tls_first,
+            },
             state: watch::Sender::new(State::Connecting),
             trouble: Mutex::new(None),
+            deaf: Mutex::new(None),
             denials: broadcast::Sender::new(DENIALS),
             hook,
         });
-        let mut options = ConnectOptions::new()
+        let login = settings.login();
+        let mut options = ConnectOptions::with_auth_callback(move |nonce| ready(login.answer(&nonce)))
             .name(format!("{service} ({purpose})"))
             .retry_on_initial_connect()
             .connection_timeout(CONNECT)
@@ -83,18 +100,30 @@ impl Link {
             .reconnect_delay_callback(pause)
             .client_capacity(capacity)
             .subscription_capacity(capacity);
-        if let (Some(name), Some(password)) = (&settings.username, &settings.password) {
-            let password = password.reveal().map_err(|error| {
-                Error::new(Fault::Denied).detail("the password cannot be read").because(error)
-            })?;
-            options = options.user_and_password(name.clone(), password);
+        if settings.uses_tls() {
+            let tls = settings.tls.clone().unwrap_or_default();
+            let config = tls
+                .client()
+                .map_err(|error| Error::new(Fault::Unavailable).detail(error.to_string()).because(error))?;
+            options = options.require_tls(true).tls_client_config(config);
         }
+        if settings.tls_first {
+            options = options.tls_first();
+        }
+        let failed = Arc::downgrade(&link);
+        // It is asked ahead of every round of attempts, and is the one place that tells why the last failed.
+        let options = options.reconnect_to_server_callback(move |servers, _| {
+            if let Some(link) = failed.upgrade() {
+                link.failed(&servers);
+            }
+            ready(None)
+        });
         let heard = Arc::downgrade(&link);
         let options = options.event_callback(move |event| {
             if let Some(link) = heard.upgrade() {
                 link.hear(event);
             }
-            std::future::ready(())
+            ready(())
         });
         // It only starts tasks: with `retry_on_initial_connect` nothing is awaited.
         match at_once(options.connect(addresses)) {
@@ -127,50 +156,41 @@ impl Link {
     /// Says in a line why nobody answers, and what to do.
     pub(crate) fn explain(&self) -> Error {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let servers = &self.servers;
-        match trouble.as_deref() {
-            Some(AUTHORIZATION) => Error::new(Fault::Denied).detail(format!(
-                "nats at {servers} refuses the credentials: are `username` and `password` right?"
-            )),
-            Some("DNS error") => Error::new(Fault::Unavailable)
-                .detail(format!("a name among `servers` cannot be resolved: {servers}")),
-            Some("TLS error") => Error::new(Fault::Unavailable)
-                .detail(format!("nats at {servers} wants TLS, which this build does not speak to it")),
-            Some(reason) => Error::new(Fault::Unavailable).detail(format!(
-                "no nats server answers at {servers}: is it running, and are `servers` right? ({reason})"
-            )),
-            None => Error::new(Fault::Unavailable).detail(format!(
-                "no nats server answers at {servers}: is it running, and are `servers` right?"
-            )),
-        }
+        trouble.unwrap_or_else(|| self.explainer.away(None)).error()
+    }
+
+    /// Says why no answer comes, where it is known.
+    pub(crate) fn deaf(&self) -> Option<Error> {
+        self.deaf.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Denied::error)
     }
 
     fn hear(&self, event: Event) {
         debug!(%event, purpose = self.purpose, "nats client");
         match event {
             Event::Connected => self.is_up(),
-            Event::Disconnected | Event::Closed => self.is_down("the connection was lost"),
-            Event::ClientError(ClientError::Other(reason)) => {
-                self.is_down(reason.strip_prefix("nats: ").unwrap_or(&reason));
+            Event::Disconnected | Event::Closed => self.is_down(),
+            // It is not known of any server.
+            Event::ClientError(ClientError::Other(reason)) if reason.ends_with(UNRESOLVED) => {
+                self.is_troubled(self.explainer.away(Some(UNRESOLVED)));
             }
-            Event::ClientError(error) => self.is_down(&error.to_string()),
+            // What it was is told ahead of the next attempt.
+            Event::ClientError(_) | Event::ServerError(ServerError::AuthorizationViolation) => {}
             Event::SlowConsumer(_) | Event::ServerError(ServerError::SlowConsumer(_)) => {
                 (self.hook)(Change::Overflowed);
             }
-            Event::ServerError(ServerError::AuthorizationViolation) => self.is_down(AUTHORIZATION),
             Event::ServerError(ServerError::Other(reason)) => self.refused(&reason),
             Event::LameDuckMode => info!(purpose = self.purpose, "a nats server is about to stop"),
             Event::Draining => {}
         }
     }
 
-    /// Returns what waits, from this call on, until the server refuses a message to `subject`.
-    pub(crate) fn denial_of(&self, subject: String) -> impl Future<Output = Error> + use<> {
+    /// Returns what waits, from this call on, until the server refuses this.
+    pub(crate) fn denial_of(&self, what: Denied) -> impl Future<Output = Error> + use<> {
         let mut denials = self.denials.subscribe();
         async move {
             loop {
                 match denials.recv().await {
-                    Ok(denied) if denied == subject => return denied_to(&subject),
+                    Ok(denied) if denied == what => return denied.error(),
                     // Too many at a time, and this one may be among those: silence will tell.
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => std::future::pending().await,
@@ -181,36 +201,52 @@ impl Link {
 
     fn refused(&self, reason: &str) {
         warn!(reason, purpose = self.purpose, "a nats server refuses");
-        if let Some((_, subject)) = reason.split_once("Permissions Violation for Publish to \"") {
-            let subject = subject.trim_end_matches('"').to_owned();
+        if let Some(denied) = Denied::read(reason) {
+            if matches!(&denied, Denied::Subscribe(subject) if subject.starts_with(INBOX)) {
+                let inboxes = Denied::Subscribe(format!("{INBOX}>"));
+                *self.deaf.lock().unwrap_or_else(PoisonError::into_inner) = Some(inboxes);
+            }
             // Without anybody who waits it is the hook's alone.
-            let _ = self.denials.send(subject.clone());
-            (self.hook)(Change::Denied(subject));
+            let _ = self.denials.send(denied.clone());
+            (self.hook)(Change::Denied(denied));
+        }
+    }
+
+    /// The last attempts failed, those of some servers at least, if there were any.
+    fn failed(&self, servers: &[Server]) {
+        if let Some(trouble) = self.explainer.explain(servers) {
+            self.is_troubled(trouble);
         }
     }
 
     fn is_up(&self) {
+        *self.deaf.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.state.send_replace(State::Up(next_connection()));
         info!(purpose = self.purpose, "nats can be reached");
         (self.hook)(Change::Up);
     }
 
-    fn is_down(&self, reason: &str) {
-        {
-            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            // A cause is worth more than its consequence.
-            if trouble.as_deref() != Some(AUTHORIZATION) {
-                *trouble = Some(reason.to_owned());
-            }
+    fn is_troubled(&self, trouble: Trouble) {
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once, and again when it is another one.
+        if known.as_ref() != Some(&trouble) {
+            warn!(reason = trouble.line(), purpose = self.purpose, "nats cannot be reached");
+            *known = Some(trouble);
         }
+        drop(known);
+        self.is_down();
+    }
+
+    fn is_down(&self) {
         let was = self.state.send_replace(State::Down);
-        if was != State::Down {
+        if let State::Up(_) = was {
             warn!(
-                reason,
                 purpose = self.purpose,
-                "nats cannot be reached: nothing is handed over until it is back"
+                "the connection to nats was lost: nothing is handed over until it is back"
             );
+        }
+        if was != State::Down {
             (self.hook)(Change::Down);
         }
     }
@@ -237,17 +273,15 @@ fn pause(attempts: usize) -> Duration {
     }
 }
 
-/// Says that the server's permissions forbid publishing to a subject.
-pub(crate) fn denied_to(subject: &str) -> Error {
-    Error::new(Fault::Denied).detail(format!("nats does not allow this user to publish to {subject}"))
-}
-
 /// How many refusals may be unheard by who waits for one.
 const DENIALS: usize = 64;
-const AUTHORIZATION: &str = "authorization violation";
 const CONNECT: Duration = Duration::from_secs(3);
 /// After two that were not answered the server is away: a frozen one is noticed within some six
 /// seconds.
 const PING: Duration = Duration::from_secs(2);
+/// How the subjects begin where answers come.
+const INBOX: &str = "_INBOX.";
+/// Of names the client tells no more than that.
+const UNRESOLVED: &str = "DNS error";
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

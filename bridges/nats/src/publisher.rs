@@ -64,7 +64,7 @@ pub(crate) fn open(
                 outbox.shut();
                 outbox.give_up();
             }
-            Change::Denied(subject) => outbox.deny(&subject),
+            Change::Denied(denied) => outbox.deny(&denied),
             // There is room for the answers of all that may be out.
             Change::Overflowed => {}
         }

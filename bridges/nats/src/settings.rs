@@ -1,7 +1,7 @@
 //! The settings of a NATS bridge.
 //!
-//! Everything here is checked without I/O. TLS, tokens, NKeys and credentials files have no keys yet:
-//! an address that asks for TLS is refused, rather than reached without.
+//! Everything here is checked without I/O. Secrets and certificates are read when a connection is made, and
+//! again for the next one.
 
 mod stream;
 
@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_nats::ServerAddr;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sidespan_bridge::{Secret, Settings, SettingsError, Size, Span};
+use sidespan_bridge::{Secret, Settings, SettingsError, Size, Span, Tls};
+
+use crate::link::login::Login;
 
 pub(crate) use stream::{CreateStreams, Retention, StreamSettings};
 
@@ -18,20 +20,35 @@ pub(crate) use stream::{CreateStreams, Retention, StreamSettings};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NatsSettings {
-    /// Where the cluster is found at first: `nats://host:port`, one or more. Its other servers are
-    /// learned from these.
+    /// Where the cluster is found at first: `nats://host:port`, or `tls://host:port`, one or more, tried in
+    /// turn. Its other servers are learned from these.
     #[schemars(length(min = 1))]
     pub(crate) servers: Vec<String>,
     /// What the bridge speaks: `jetstream` stores messages; `core` hands them to whoever listens now,
     /// at most once. One never stands in for the other.
     #[serde(default)]
     pub(crate) mode: Mode,
-    /// The name to log in with.
+    /// TLS to the servers, and nothing without it. Absent: as `servers` say (`tls://`).
     #[serde(default)]
-    pub(crate) username: Option<String>,
+    pub(crate) tls: Option<Tls>,
+    /// The servers begin with TLS (`handshake_first`), instead of a greeting that anybody can read.
+    #[serde(default)]
+    pub(crate) tls_first: bool,
+    /// The name to log in with, beside `password`.
+    #[serde(default)]
+    username: Option<String>,
     /// The password to log in with.
     #[serde(default)]
-    pub(crate) password: Option<Secret>,
+    password: Option<Secret>,
+    /// The token to log in with.
+    #[serde(default)]
+    token: Option<Secret>,
+    /// The seed of the user's NKey to log in with (`SU...`).
+    #[serde(default)]
+    nkey: Option<Secret>,
+    /// The credentials to log in with: a JWT and a seed, as `nsc` writes them into a file.
+    #[serde(default)]
+    credentials: Option<Secret>,
     /// Streams that the bridge makes sure of. One that exists with less is adapted (more subjects, a
     /// longer age); one that differs otherwise is refused.
     #[serde(default)]
@@ -74,11 +91,7 @@ impl NatsSettings {
     pub(crate) fn read(settings: &Settings) -> Result<Self, SettingsError> {
         let read: Self = settings.parse()?;
         read.addresses()?;
-        if read.password.is_some() != read.username.is_some() {
-            let (there, missing) =
-                if read.username.is_some() { ("username", "password") } else { ("password", "username") };
-            return Err(SettingsError::new(missing, format!("expected beside `{there}`")));
-        }
+        read.check_security()?;
         if read.mode == Mode::Core {
             if !read.streams.is_empty() {
                 return Err(SettingsError::new("streams", "nothing is stored with `mode: core`"));
@@ -108,6 +121,50 @@ impl NatsSettings {
         Ok(read)
     }
 
+    fn check_security(&self) -> Result<(), SettingsError> {
+        if self.password.is_some() != self.username.is_some() {
+            let (there, missing) =
+                if self.username.is_some() { ("username", "password") } else { ("password", "username") };
+            return Err(SettingsError::new(missing, format!("expected beside `{there}`")));
+        }
+        let ways = [
+            ("username", self.username.is_some()),
+            ("token", self.token.is_some()),
+            ("nkey", self.nkey.is_some()),
+            ("credentials", self.credentials.is_some()),
+        ];
+        let mut given = ways.into_iter().filter(|(_, given)| *given).map(|(key, _)| key);
+        if let (Some(first), Some(second)) = (given.next(), given.next()) {
+            let reason = format!("expected no `{second}` beside `{first}`: there is one way to log in");
+            return Err(SettingsError::new(second, reason));
+        }
+        if let Some(tls) = &self.tls {
+            tls.check("tls")?;
+        }
+        if self.tls_first && !self.uses_tls() {
+            return Err(SettingsError::new("tls_first", "expected beside `tls`"));
+        }
+        Ok(())
+    }
+
+    /// Tells whether the servers are reached by TLS alone.
+    pub(crate) fn uses_tls(&self) -> bool {
+        self.tls.is_some() || self.servers.iter().any(|server| server.starts_with("tls://"))
+    }
+
+    /// Returns how to log in.
+    pub(crate) fn login(&self) -> Login {
+        match (&self.username, &self.password, &self.token, &self.nkey, &self.credentials) {
+            (Some(username), Some(password), ..) => {
+                Login::Password { username: username.clone(), password: password.clone() }
+            }
+            (_, _, Some(token), ..) => Login::Token(token.clone()),
+            (_, _, _, Some(seed), _) => Login::Nkey(seed.clone()),
+            (.., Some(credentials)) => Login::Credentials(credentials.clone()),
+            _ => Login::Nobody,
+        }
+    }
+
     /// Tells whether what is published is stored.
     pub(crate) fn stores(&self) -> bool {
         self.mode == Mode::Jetstream
@@ -127,10 +184,8 @@ fn address(index: usize, text: &str) -> Result<ServerAddr, SettingsError> {
     // What is wrong is not shown: it may hold a password.
     let address: ServerAddr =
         text.parse().map_err(|_| wrong("expected `nats://host:port`, which this is not"))?;
-    if address.scheme() != "nats" {
-        return Err(wrong(
-            "expected `nats://host:port`: this build speaks neither TLS nor WebSocket to NATS",
-        ));
+    if !["nats", "tls"].contains(&address.scheme()) {
+        return Err(wrong("expected `nats://host:port` or `tls://host:port`: WebSocket is not spoken"));
     }
     if address.has_user_pass() || address.username().is_some() {
         return Err(wrong("put the name and the password into `username` and `password`"));
@@ -195,7 +250,10 @@ mod tests {
         let cases = [
             (json!({}), "servers"),
             (json!({"servers": []}), "servers"),
-            (json!({"servers": ["tls://n:4222"]}), "servers[0]"),
+            (json!({"servers": ["wss://n:4222"]}), "servers[0]"),
+            (json!({"servers": here, "tls_first": true}), "tls_first"),
+            (json!({"servers": here, "tls": {"key": "k"}}), "tls.certificate"),
+            (json!({"servers": here, "tls": {"hostname": "n"}}), "tls.hostname"),
             (json!({"servers": ["nats://a:4222,nats://b:4222"]}), "servers[0]"),
             (json!({"servers": here, "mode": "both"}), "mode"),
             (json!({"servers": here, "username": "u"}), "password"),
@@ -216,6 +274,25 @@ mod tests {
         for (keys, key) in cases {
             let error = read(keys.clone()).unwrap_err();
             assert!(error.to_string().contains(key), "{keys}: {error}");
+        }
+    }
+
+    #[test]
+    fn two_ways_to_log_in_are_refused_by_both_their_keys() {
+        let ways = [json!({"username": "u", "password": "hunter2"}), json!({"token": "hunter2"})];
+        let more = [json!({"nkey": "hunter2"}), json!({"credentials": "hunter2"})];
+        let keys = ["username", "token", "nkey", "credentials"];
+        let all: Vec<Value> = ways.into_iter().chain(more).collect();
+        for (first, one) in all.iter().enumerate() {
+            for (second, other) in all.iter().enumerate().skip(first + 1) {
+                let mut both = json!({"servers": ["nats://n:4222"]});
+                for way in [one, other] {
+                    both.as_object_mut().unwrap().extend(way.as_object().unwrap().clone());
+                }
+                let error = read(both).unwrap_err().to_string();
+                assert!(error.contains(keys[first]) && error.contains(keys[second]), "{error}");
+                assert!(!error.contains("hunter2"), "{error}");
+            }
         }
     }
 

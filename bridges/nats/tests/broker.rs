@@ -13,10 +13,14 @@ mod cluster;
 mod consumers;
 #[path = "broker/headers.rs"]
 mod headers;
+#[path = "broker/jwt.rs"]
+mod jwt;
 #[path = "broker/killed.rs"]
 mod killed;
 #[path = "broker/log.rs"]
 mod log;
+#[path = "broker/login.rs"]
+mod login;
 #[path = "broker/members.rs"]
 mod members;
 #[path = "broker/permissions.rs"]
@@ -27,6 +31,8 @@ mod publish;
 mod streams;
 #[path = "broker/takeover.rs"]
 mod takeover;
+#[path = "broker/tls.rs"]
+mod tls;
 #[path = "broker/unstored.rs"]
 mod unstored;
 

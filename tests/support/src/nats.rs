@@ -9,10 +9,12 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use crate::broker::{Broker, Kind, NotOurs, Place};
 use crate::port::free_port;
@@ -85,10 +87,15 @@ impl DerefMut for Nats {
     }
 }
 
-/// Tells whether the server greets with JetStream, whose streams it recovers before it listens.
+/// Tells whether the server greets with JetStream, whose streams it recovers before it listens. One that
+/// begins with TLS says nothing to those who don't.
 pub(crate) async fn is_ready(port: u16) -> io::Result<bool> {
     let mut greeting = String::new();
-    BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?).read_line(&mut greeting).await?;
+    let mut server = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?);
+    match timeout(SILENCE, server.read_line(&mut greeting)).await {
+        Ok(read) => read?,
+        Err(_) => return Ok(true),
+    };
     Ok(greeting.starts_with("INFO ") && greeting.contains(r#""jetstream":true"#))
 }
 
@@ -119,3 +126,6 @@ fn program() -> PathBuf {
     let installed = cache.join("tools/bin/nats-server");
     if installed.exists() { installed } else { "nats-server".into() }
 }
+
+/// A server that greets does so at once.
+const SILENCE: Duration = Duration::from_secs(1);

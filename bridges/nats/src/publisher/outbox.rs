@@ -14,7 +14,7 @@ use sidespan_bridge::{Error, Fault, Ticket, Topic};
 use tokio::time::Instant;
 
 use crate::fault;
-use crate::link::{at_once, denied_to};
+use crate::link::{Denied, at_once};
 
 /// What leaves the bridge, and what is awaited for it.
 pub(super) struct Outbox {
@@ -135,15 +135,17 @@ impl Outbox {
     }
 
     /// The server forbids a subject: what went there is not stored.
-    pub(super) fn deny(&self, subject: &str) {
-        let denied: Vec<Awaiting> = self
+    pub(super) fn deny(&self, denied: &Denied) {
+        let Denied::Publish(subject) = denied else { return };
+        let error = || denied.error();
+        let refused: Vec<Awaiting> = self
             .awaited()
             .answers
-            .extract_if(.., |_, it| it.topic.as_str() == subject)
+            .extract_if(.., |_, it| it.topic.as_str() == *subject)
             .map(|it| it.1)
             .collect();
-        for awaiting in denied {
-            awaiting.of.refuse(denied_to(subject));
+        for awaiting in refused {
+            awaiting.of.refuse(error());
         }
     }
 

@@ -120,6 +120,53 @@ async fn a_password_for_kafka_is_never_said() {
     is_not_said(secret, "", &ended);
 }
 
+#[cfg(feature = "nats")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nats_refuses_is_said_by_its_key_and_not_by_its_secret() {
+    let users = "authorization { users: [{ user: shop, password: another-one }] }";
+    let nats = match sidespan_test_support::Nats::start_with(users).await {
+        Ok(nats) => nats,
+        Err(skipped) => return eprintln!("{skipped}"),
+    };
+    let secret = "correct-horse-battery";
+    let refused = "the server refuses the credentials: are they right? (`username` and `password`)";
+    let config = format!(
+        "version: 1\nservice: shop\nlog: {{level: 'trace'}}\nbridges:\n  main:\n    kind: nats\n    \
+         servers: ['{}']\n    username: shop\n    password: {secret}\ntopics: {{orders: {{}}}}\n\
+         subscriptions: {{billing: {{topic: orders, push: {{url: 'http://127.0.0.1:1/'}}}}}}\n",
+        nats.url()
+    );
+    let mut sidecar = Launch::new(SIDESPAN).config(&config).start().await;
+    let mut said = String::new();
+    eventually(PATIENCE, "both say why they are not ready", async || {
+        let (status, report) = readiness(&sidecar).await;
+        said = report.to_string();
+        status == 503 && said.contains(refused) && report["subscriptions"][0]["state"] == "retrying"
+    })
+    .await;
+    let publish = Client::new().post(&sidecar.url("/v1/topics/orders/messages"), "x");
+    let answer = publish.send().await.unwrap();
+    assert!(answer.status.is_server_error() || answer.status == 403, "{}", answer.status);
+    said.push_str(answer.text());
+    let ended = sidecar.stop().await;
+    is_not_said(secret, &said, &ended);
+    let lines = ended.stderr.lines().filter(|line| line.contains("nats cannot be reached"));
+    assert_eq!(lines.count(), 2, "once for each connection: {}", ended.stderr);
+
+    for arguments in
+        [&["check", "sidespan.yaml", "--timeout", "3s"][..], &["validate", "sidespan.yaml", "-o", "json"]]
+    {
+        let ended = Launch::new(SIDESPAN).config(&config).arguments(arguments).run_to_end().await;
+        assert_eq!(ended.stdout.contains(refused), arguments[0] == "check", "{}", ended.stdout);
+        is_not_said(secret, "", &ended);
+    }
+    let two = config.replace("topics:", &format!("    token: {secret}\ntopics:"));
+    let ended = Launch::new(SIDESPAN).config(&two).run_to_end().await;
+    assert_eq!(ended.status.code(), Some(78), "{}", ended.stderr);
+    assert!(ended.stderr.contains("token") && ended.stderr.contains("username"), "{}", ended.stderr);
+    is_not_said(secret, "", &ended);
+}
+
 #[track_caller]
 fn is_not_said(secret: &str, answers: &str, ended: &Ended) {
     for (place, text) in [("answers", answers), ("stdout", &ended.stdout), ("stderr", &ended.stderr)] {

@@ -40,6 +40,12 @@
 //! group had settled when somebody last looked; a stream that is made anew is read from its beginning.
 //!
 //! A pattern must lie within one stream: order and positions are a stream's.
+//!
+//! # Security
+//!
+//! A link ([`link`]) logs in by name and password, token, NKey or credentials, by TLS or without, and reads
+//! secrets and certificates anew for each connection. Why there is none is one line that says what to change,
+//! for the log and the probe. What the server's permissions forbid is denied by name.
 
 mod api;
 mod bridge;

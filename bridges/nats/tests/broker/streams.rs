@@ -1,7 +1,7 @@
 //! Streams that are missing, made, of another kind, or deleted under a subscription.
 
 use serde_json::json;
-use sidespan_bridge::{Fault, Pattern, Start, Subscribe, Topic};
+use sidespan_bridge::{Fault, Order, Pattern, Start, Subscribe, Topic, Window};
 use sidespan_test_support::{Nats, unique_name};
 
 use super::{
@@ -117,4 +117,33 @@ async fn a_stream_that_is_made_anew_is_read_from_its_beginning() {
     assert!(held.iter().all(|delivery| delivery.lost.is_cancelled()), "what was held is gone");
     accept(delivery).await;
     close(inbox).await;
+}
+
+/// A stream that is sealed under a subscription takes nothing more, and what it has is delivered all the same.
+#[tokio::test]
+async fn a_stream_that_is_sealed_under_a_subscription_is_read_to_its_end() {
+    let nats = Nats::shared().await;
+    for order in [Order::None, Order::Key] {
+        let (operator, topic) = (Operator::of(nats).await, unique_name("sealed"));
+        operator.make(&topic, json!({})).await;
+        let bridge = open(nats);
+        let window = Window { messages: 2, ..Window::default() };
+        let to = Subscribe { order, window, ..all_of(&topic) };
+        let mut inbox = bridge.subscribe(to).await.unwrap();
+        publish(&*bridge, &topic, (0..5).map(text).collect()).await;
+        let held = [super::next(&mut inbox).await, super::next(&mut inbox).await];
+        let config = json!({"name": topic, "subjects": [topic], "sealed": true});
+        operator.ask(&format!("STREAM.UPDATE.{topic}"), config).await;
+
+        let outcome =
+            bridge.publisher().publish(&Topic::new(topic.as_str()), vec![text("late")], soon()).await;
+        let error = outcome[0].as_ref().unwrap_err();
+        assert_eq!(error.fault, Fault::Rejected);
+        assert!(error.to_string().contains("sealed"), "{error}");
+        for delivery in held {
+            accept(delivery).await;
+        }
+        assert_eq!(until(&mut inbox, "4").await, ["2", "3"], "{order:?}");
+        close(inbox).await;
+    }
 }

@@ -150,7 +150,7 @@ async fn what_nats_refuses_is_said_by_its_key_and_not_by_its_secret() {
     said.push_str(answer.text());
     let ended = sidecar.stop().await;
     is_not_said(secret, &said, &ended);
-    let lines = ended.stderr.lines().filter(|line| line.contains("nats cannot be reached"));
+    let lines = ended.stderr.lines().filter(|line| line.contains("\"nats cannot be reached\""));
     assert_eq!(lines.count(), 2, "once for each connection: {}", ended.stderr);
 
     for arguments in

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
@@ -16,7 +15,7 @@ use crate::address::{Address, Source};
 use crate::link::Link;
 use crate::publisher::AmqpPublisher;
 use crate::settings::{AmqpSettings, Create, QueueType};
-use crate::subscription::{self, Plan, Way};
+use crate::subscription::{self, Plan, Way, longest_hold};
 use crate::topology;
 use crate::wire::Wire;
 
@@ -115,7 +114,7 @@ pub(crate) fn limits(settings: &AmqpSettings, to: &Subscribe) -> Result<Limits, 
             "a queue gives each message to one reader: read it by a subscription, or follow an exchange";
         return Err(Unsupported(text.into()));
     }
-    Ok(Limits { longest_hold: Some(hold(settings)), releases_to_broker: false })
+    Ok(Limits { longest_hold: Some(longest_hold(settings.consumer_timeout.0)), releases_to_broker: false })
 }
 
 #[async_trait]
@@ -138,7 +137,8 @@ impl Bridge for AmqpBridge {
         };
         let (link, alone) = self.link_for(&plan);
         let way = Way { link, alone, apart: Arc::clone(&self.apart) };
-        let joined = subscription::join(plan, way, to.window, hold(&self.settings)).await?;
+        let hold = longest_hold(self.settings.consumer_timeout.0);
+        let joined = subscription::join(plan, way, to.window, hold).await?;
         Ok(Box::new(joined))
     }
 
@@ -192,9 +192,3 @@ async fn by<T>(deadline: Instant, work: impl Future<Output = Result<T, Error>>) 
 
 /// How many messages a cursor of its own is given ahead, whatever their size.
 const CURSOR: usize = 64;
-
-/// Returns how long a message may be held: the broker looks at its `consumer_timeout` only now and
-/// then, but a message must be back before.
-fn hold(settings: &AmqpSettings) -> Duration {
-    settings.consumer_timeout.0.mul_f64(0.9)
-}

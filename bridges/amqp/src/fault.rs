@@ -1,5 +1,7 @@
 //! What the client library's errors mean to callers.
 
+use std::time::Duration;
+
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error as ClientError, ErrorKind};
 use sidespan_bridge::{Error, Fault};
@@ -60,6 +62,13 @@ pub(crate) fn is_unreadable(error: &ClientError) -> bool {
     matches!(error.kind(), ErrorKind::ParsingError(_))
 }
 
+/// Returns the broker's own `consumer_timeout`, where it has closed a channel over it. Only its text tells.
+pub(crate) fn consumer_timeout(error: &ClientError) -> Option<Duration> {
+    let (_, told) = text(error)?.split_once("Timeout value used: ")?;
+    let (millis, _) = told.split_once(" ms")?;
+    millis.parse().ok().map(Duration::from_millis)
+}
+
 fn of_kind(kind: &ErrorKind) -> Fault {
     match kind {
         ErrorKind::ProtocolError(error) => match error.kind() {
@@ -104,7 +113,20 @@ mod tests {
     use super::*;
 
     fn said_by_the_broker(kind: impl Into<AMQPErrorKind>) -> ClientError {
-        ErrorKind::ProtocolError(AMQPError::new(kind.into(), "the reason".into())).into()
+        says(kind, "the reason")
+    }
+
+    fn says(kind: impl Into<AMQPErrorKind>, text: &str) -> ClientError {
+        ErrorKind::ProtocolError(AMQPError::new(kind.into(), text.into())).into()
+    }
+
+    #[test]
+    fn the_brokers_own_timeout_is_read() {
+        let read = |text| consumer_timeout(&says(AMQPSoftError::PRECONDITIONFAILED, text));
+        let text = "PRECONDITION_FAILED - delivery acknowledgement on channel 2 timed out. Timeout value \
+                    used: 3000 ms. This timeout value can be configured, see consumers doc guide to learn more";
+        assert_eq!(read(text), Some(Duration::from_secs(3)));
+        assert_eq!(read("PRECONDITION_FAILED - unknown delivery tag 7"), None);
     }
 
     #[test]

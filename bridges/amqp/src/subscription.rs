@@ -81,6 +81,12 @@ pub(crate) async fn join(
     Ok(AmqpSubscription { shared, control: Arc::new(control) })
 }
 
+/// Returns how long a message may be held: the broker looks at its `consumer_timeout` only now and
+/// then, but a message must be back before.
+pub(crate) fn longest_hold(consumer_timeout: Duration) -> Duration {
+    consumer_timeout.mul_f64(0.9)
+}
+
 #[async_trait]
 impl Subscription for AmqpSubscription {
     async fn next(&mut self) -> Option<Result<Event, Error>> {

@@ -11,12 +11,16 @@
 mod connections;
 #[path = "broker/foreign.rs"]
 mod foreign;
+#[path = "broker/log.rs"]
+mod log;
 #[path = "broker/permissions.rs"]
 mod permissions;
 #[path = "broker/publish.rs"]
 mod publish;
 #[path = "broker/queues.rs"]
 mod queues;
+#[path = "broker/timeouts.rs"]
+mod timeouts;
 #[path = "broker/topology.rs"]
 mod topology;
 
@@ -34,7 +38,6 @@ use sidespan_bridge::{
 use sidespan_bridge_amqp::Amqp;
 use sidespan_test_support::Rabbit;
 use tokio::time::{Instant, timeout};
-use tracing_subscriber::EnvFilter;
 
 type Inbox = Box<dyn Subscription>;
 
@@ -42,10 +45,8 @@ fn open(rabbit: &Rabbit) -> Arc<dyn Bridge> {
     open_with(rabbit, json!({}))
 }
 
-/// Opens a bridge; the log of a test that fails is shown as `RUST_LOG` says.
 fn open_with(rabbit: &Rabbit, more: Value) -> Arc<dyn Bridge> {
-    let filter = EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    log::keep();
     let mut keys = json!({"url": rabbit.url()});
     keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     Amqp.open(&Settings::new("amqp-tests", keys)).unwrap()

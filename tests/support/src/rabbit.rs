@@ -30,7 +30,7 @@ impl Rabbit {
         let rabbit = SHARED
             .get_or_init(async || match Broker::given(Kind::Rabbit) {
                 Some(broker) => Self { broker, erlang: None },
-                None => Self::of_our_own().await,
+                None => Self::of_our_own("", &[]).await,
             })
             .await;
         rabbit.say_where();
@@ -40,8 +40,13 @@ impl Rabbit {
     /// Starts a broker of the test's own, unless one is given: then a test that wants to kill it
     /// says that it is skipped, as with [`Kafka::start`](crate::Kafka::start).
     pub async fn start() -> Result<Self, NotOurs> {
+        Self::start_with("", &[]).await
+    }
+
+    /// Starts one with these lines in its `rabbitmq.conf` and these plugins.
+    pub async fn start_with(config: &str, plugins: &[&str]) -> Result<Self, NotOurs> {
         Kind::Rabbit.is_ours()?;
-        let rabbit = Self::of_our_own().await;
+        let rabbit = Self::of_our_own(config, plugins).await;
         rabbit.say_where();
         Ok(rabbit)
     }
@@ -65,9 +70,9 @@ impl Rabbit {
         self.ctl(&["eval", "lists:foreach(fun dets:sync/1, dets:all())."]).await;
     }
 
-    async fn of_our_own() -> Self {
+    async fn of_our_own(config: &str, plugins: &[&str]) -> Self {
         let erlang = Erlang::start().await;
-        let broker = Broker::start(Kind::Rabbit, async |place| erlang.server(place)).await;
+        let broker = Broker::start(Kind::Rabbit, async |place| erlang.server(place, config, plugins)).await;
         Self { broker, erlang: Some(erlang) }
     }
 }

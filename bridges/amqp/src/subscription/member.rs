@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
-use super::Way;
 use super::attach::{Attached, Plan};
 use super::shared::{Arrived, Shared};
+use super::{Way, longest_hold};
 use crate::address::Address;
 use crate::link::{FIRST_PAUSE, LONGEST_PAUSE, jittered};
 use crate::wire::{CALL, Wire, within};
@@ -109,7 +109,7 @@ impl Member {
                         return Why::Hopeless(self.unreadable(&attached.queue, error));
                     }
                     Some(Err(error)) => {
-                        debug!(queue = attached.queue, %error, "a consumer is gone");
+                        self.learn(&attached.queue, &error);
                         return Why::Gone;
                     }
                     None => {
@@ -149,6 +149,22 @@ impl Member {
         }
         self.shared.receive(Arrived { tag, message, topic, before: given.before });
         Ok(())
+    }
+
+    /// Says why a consumer is gone, and holds nothing for so long again that the broker takes it away.
+    fn learn(&mut self, queue: &str, error: &lapin::Error) {
+        match (fault::consumer_timeout(error), fault::text(error)) {
+            (Some(consumer_timeout), _) => {
+                warn!(
+                    queue,
+                    ?consumer_timeout,
+                    "rabbitmq took back all that a consumer held, over its own `consumer_timeout`: set `consumer_timeout` of the bridge to that"
+                );
+                self.hold = self.hold.min(longest_hold(consumer_timeout));
+            }
+            (None, Some(said)) => warn!(queue, said, "rabbitmq has ended a consumer"),
+            (None, None) => debug!(queue, %error, "a consumer is gone"),
+        }
     }
 
     /// Says that something came that the client library can't read. It ends each connection that it comes by:

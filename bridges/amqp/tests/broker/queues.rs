@@ -7,13 +7,12 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
-use serde_json::json;
-use sidespan_bridge::{Event, Fault, Message, Order, Subscribe, Window};
+use sidespan_bridge::{Event, Fault, Order, Subscribe, Window};
 use sidespan_test_support::{Rabbit, unique_name};
 
 use super::{
-    PATIENCE, accept, all_of, arguments, attempt, body, event, foreigner, long, make_group, next, open,
-    open_with, soon, subscribe, text,
+    PATIENCE, accept, all_of, arguments, attempt, body, event, foreigner, long, make_group, next, open, soon,
+    subscribe, text,
 };
 
 #[tokio::test]
@@ -115,34 +114,6 @@ async fn a_message_comes_back_a_hundred_times() {
     assert_eq!((body(&delivery).as_str(), delivery.redelivered), ("again", Some(100)));
     assert!(delivery.message.headers.is_empty(), "{:?}", delivery.message.headers);
     accept(delivery).await;
-}
-
-/// What is held for too long comes again before the broker takes it away, and in its order.
-#[tokio::test]
-async fn what_is_held_is_given_back_ahead_of_the_consumer_timeout() {
-    let rabbit = Rabbit::shared().await;
-    let bridge = open_with(rabbit, json!({"consumer_timeout": "10s"}));
-    let topic = unique_name("held");
-    let mut inbox = subscribe(&*bridge, Subscribe { order: Order::Key, ..all_of(&topic) }).await;
-    for n in 0..3 {
-        let keyed = Message { key: Some("key".into()), ..text(n) };
-        attempt(&*bridge, &topic, keyed).await.unwrap();
-    }
-    let held = next(&mut inbox).await;
-    let epoch = held.epoch;
-    loop {
-        match event(&mut inbox).await {
-            Event::Lost { epoch: lost, .. } => break assert_eq!(lost, epoch),
-            Event::Delivery(_) => {}
-        }
-    }
-    assert!(held.lost.is_cancelled());
-    for n in 0..3 {
-        let delivery = next(&mut inbox).await;
-        assert_eq!(body(&delivery), n.to_string());
-        assert!(delivery.epoch > epoch);
-        accept(delivery).await;
-    }
 }
 
 /// The broker counts messages only: what it hands over must not fill the memory, and is no less in order.

@@ -39,14 +39,15 @@ impl Erlang {
     }
 
     /// Returns the command that runs a broker in a place.
-    pub(super) fn server(&self, place: &Place) -> Command {
+    pub(super) fn server(&self, place: &Place, config: &str, plugins: &[&str]) -> Command {
         let directory = place.directory();
-        let listen = format!("listeners.tcp.1 = 127.0.0.1:{}\n", place.port);
+        let config = format!("listeners.tcp.1 = 127.0.0.1:{}\n{config}\n", place.port);
+        let plugins = format!("[{}].\n", plugins.join(","));
         let mut command = self.command("rabbitmq-server");
         command
-            .env("RABBITMQ_CONFIG_FILE", place.write("rabbitmq.conf", &listen))
+            .env("RABBITMQ_CONFIG_FILE", place.write("rabbitmq.conf", &config))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", place.write("advanced.config", "[].\n"))
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", place.write("enabled_plugins", "[].\n"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", place.write("enabled_plugins", &plugins))
             .env("RABBITMQ_MNESIA_BASE", directory.join("mnesia"))
             .env("RABBITMQ_LOG_BASE", directory)
             .env("RABBITMQ_LOGS", "-")

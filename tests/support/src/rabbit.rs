@@ -5,12 +5,15 @@
 
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::broker::{Broker, Kind, NotOurs};
+use crate::certificates::Pair;
+use crate::port::free_port;
 use erlang::Erlang;
 
 mod erlang;
@@ -68,6 +71,21 @@ impl Rabbit {
     /// once the queues are there, ahead of the first kill.
     pub async fn flush(&self) {
         self.ctl(&["eval", "lists:foreach(fun dets:sync/1, dets:all())."]).await;
+    }
+
+    /// Listens on one more port, with TLS: shows `server`, and takes certificates of `authority` from
+    /// clients, of which it may `demand` one. It is gone when the broker is started again.
+    pub async fn listen_with_tls(&self, server: &Pair, authority: &Path, demand: bool) -> u16 {
+        let port = free_port();
+        let (ca, certificate, key) =
+            (authority.display(), server.certificate.display(), server.key.display());
+        let listen = format!(
+            "rabbit_networking:start_ssl_listener({{\"127.0.0.1\", {port}}}, [{{cacertfile, \"{ca}\"}}, \
+             {{certfile, \"{certificate}\"}}, {{keyfile, \"{key}\"}}, {{verify, verify_peer}}, \
+             {{fail_if_no_peer_cert, {demand}}}], 2)."
+        );
+        self.ctl(&["eval", &listen]).await;
+        port
     }
 
     async fn of_our_own(config: &str, plugins: &[&str]) -> Self {

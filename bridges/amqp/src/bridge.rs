@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{Address, Source};
-use crate::link::Link;
+use crate::link::{Link, Told};
 use crate::publisher::AmqpPublisher;
 use crate::settings::{AmqpSettings, Create, QueueType};
 use crate::subscription::{self, Plan, Way, longest_hold};
@@ -29,6 +29,7 @@ pub(crate) struct AmqpBridge {
     consuming: Mutex<Option<Arc<Link>>>,
     /// A message came that cannot be read and ends every connection that it comes by: none is shared any more.
     apart: Arc<AtomicBool>,
+    told: Arc<Told>,
     /// Cancelled when the bridge is dropped without a close: nothing more is said to the broker.
     mute: CancellationToken,
 }
@@ -39,9 +40,9 @@ impl AmqpBridge {
         let settings = AmqpSettings::read(settings)
             .map_err(|error| Error::new(Fault::Invalid).detail(error.to_string()))?;
         let settings = Arc::new(settings);
-        let mute = CancellationToken::new();
-        let publishing =
-            Arc::new(Link::open(Arc::clone(&settings), format!("{service} (publishing)"), &mute));
+        let (told, mute) = (Arc::<Told>::default(), CancellationToken::new());
+        let name = format!("{service} (publishing)");
+        let publishing = Arc::new(Link::open(Arc::clone(&settings), name, Arc::clone(&told), &mute));
         let publisher = Arc::new(AmqpPublisher::open(&settings, Arc::clone(&publishing)));
         Ok(Self {
             settings,
@@ -50,6 +51,7 @@ impl AmqpBridge {
             publishing,
             consuming: Mutex::default(),
             apart: Arc::default(),
+            told,
             mute,
         })
     }
@@ -58,7 +60,7 @@ impl AmqpBridge {
     fn link_for(&self, plan: &Plan) -> (Arc<Link>, bool) {
         let open = |what: &str| {
             let name = format!("{} ({what})", self.service);
-            Arc::new(Link::open(Arc::clone(&self.settings), name, &self.mute))
+            Arc::new(Link::open(Arc::clone(&self.settings), name, Arc::clone(&self.told), &self.mute))
         };
         let mut consuming = self.consuming.lock().unwrap_or_else(PoisonError::into_inner);
         if self.apart.load(Ordering::Acquire) {

@@ -31,10 +31,11 @@ pub(crate) fn of_handover(error: ClientError) -> Error {
     Error::new(Fault::Unavailable).because(error)
 }
 
-/// Returns what the broker said, if it was the broker who failed a call.
+/// Returns what the broker said, if it was the broker who failed a call. It likes to end with the name of
+/// the user, which is as secret as the settings say.
 pub(crate) fn text(error: &ClientError) -> Option<&str> {
     match error.kind() {
-        ErrorKind::ProtocolError(error) => Some(error.get_message().as_str()),
+        ErrorKind::ProtocolError(error) => error.get_message().as_str().split(USER).next(),
         _ => None,
     }
 }
@@ -106,6 +107,9 @@ fn of_hard(error: &AMQPHardError) -> Fault {
     }
 }
 
+/// What comes before the name of a user.
+const USER: &str = " for user '";
+
 #[cfg(test)]
 mod tests {
     use lapin::protocol::AMQPError;
@@ -141,6 +145,14 @@ mod tests {
     fn what_the_broker_says_is_passed_on() {
         let error = of_call(said_by_the_broker(AMQPSoftError::PRECONDITIONFAILED));
         assert_eq!(error.to_string(), "rabbitmq: the reason");
+    }
+
+    #[test]
+    fn the_user_is_not_named() {
+        let text = "ACCESS_REFUSED - access to queue 'a' in vhost '/' refused for user 'hidden'";
+        let error = of_call(says(AMQPSoftError::ACCESSREFUSED, text));
+        let expected = "rabbitmq: ACCESS_REFUSED - access to queue 'a' in vhost '/' refused";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -19,6 +19,13 @@
 //! | `Release` | held here and handed out again; other members never see it |
 //! | lag | messages that are ready, and those that this member holds; what other members hold is not told |
 //!
+//! # Connecting
+//!
+//! A URL of `amqps` is TLS. Addresses are tried in turn ([`dial`]), and each attempt reads
+//! passwords and certificates anew: what was rotated is used by the next connection. What is wrong with a
+//! connection is one line that says what to change: in the log, once for all connections of the bridge, and in
+//! what a probe says. Neither names a user.
+//!
 //! # Publishing
 //!
 //! One confirm channel is shared by all ([`publisher`]), so that publishes stay in order, and
@@ -43,6 +50,7 @@
 
 mod address;
 mod bridge;
+mod dial;
 mod fault;
 mod headers;
 mod link;
@@ -51,6 +59,7 @@ mod publisher;
 mod settings;
 mod subscription;
 mod topology;
+mod transport;
 mod wire;
 
 use std::sync::Arc;

@@ -3,7 +3,8 @@
 //! One task owns the connection; all others look at what it knows. What lived on a connection
 //! (channels, consumers, confirms) ends with it: who needs them makes them anew on the next one.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sidespan_bridge::{Error, Fault};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::dial::dial;
 use crate::settings::AmqpSettings;
 use crate::wire::Wire;
 
@@ -43,16 +45,27 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Trouble {
     fault: Fault,
-    detail: Box<str>,
+    /// What is wrong and what to change; names the broker's address.
+    reason: Box<str>,
 }
+
+/// What the log was told of trouble since the broker was last reached, by all links to it: once each.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Mutex<HashSet<Box<str>>>);
 
 impl Link {
     /// Begins to connect, by a name that the broker shows. Waits for nobody. Ends without a word once
     /// `mute` is cancelled.
-    pub(crate) fn open(settings: Arc<AmqpSettings>, name: String, mute: &CancellationToken) -> Self {
+    pub(crate) fn open(
+        settings: Arc<AmqpSettings>,
+        name: String,
+        told: Arc<Told>,
+        mute: &CancellationToken,
+    ) -> Self {
         let (sender, state) = watch::channel(State::Opening);
         let (over, cut) = (CancellationToken::new(), mute.child_token());
-        let task = tokio::spawn(keep(settings, name, sender, over.clone(), cut.clone()));
+        let way = Way { settings, name, told, state: sender };
+        let task = tokio::spawn(way.keep(over.clone(), cut.clone()));
         Self { state, over, cut, task }
     }
 
@@ -118,8 +131,29 @@ impl Drop for Link {
 }
 
 impl Trouble {
+    /// Says it to whoever runs this.
+    pub(crate) fn explain(&self) -> Error {
+        Error::new(self.fault).detail(self.reason.clone())
+    }
+
+    /// Says it to those who publish and receive, whom it does not concern where the broker is.
     pub(crate) fn error(&self) -> Error {
-        Error::new(self.fault).detail(self.detail.clone())
+        Error::new(self.fault).detail(match self.fault {
+            Fault::Denied => "rabbitmq does not let this server in",
+            _ => "rabbitmq cannot be reached",
+        })
+    }
+}
+
+impl Told {
+    /// Tells whether this is news.
+    fn is_new(&self, reason: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < MOST_TOLD && told.insert(reason.into())
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -128,61 +162,79 @@ pub(crate) fn closed() -> Error {
     Error::new(Fault::Unavailable).detail("the bridge to rabbitmq is closed")
 }
 
-/// Connects, waits until the connection is lost, and begins again.
-async fn keep(
+/// The task's side of a link.
+struct Way {
     settings: Arc<AmqpSettings>,
     name: String,
+    told: Arc<Told>,
     state: watch::Sender<State>,
-    over: CancellationToken,
-    cut: CancellationToken,
-) {
-    let mut pause = FIRST_PAUSE;
-    let end = async {
-        tokio::select! { () = over.cancelled() => {}, () = cut.cancelled() => {} }
-    };
-    let mut end = std::pin::pin!(end);
-    loop {
-        let dialled = tokio::select! {
-            () = &mut end => break,
-            dialled = Wire::dial(&settings, &name) => dialled,
+}
+
+impl Way {
+    /// Connects, waits until the connection is lost, and begins again.
+    async fn keep(self, over: CancellationToken, cut: CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        let end = async {
+            tokio::select! { () = over.cancelled() => {}, () = cut.cancelled() => {} }
         };
-        match dialled {
-            Ok(wire) => {
-                let wire = Arc::new(wire);
-                info!(connection = name, "connected to rabbitmq");
-                state.send_replace(State::Up(Arc::clone(&wire)));
-                pause = FIRST_PAUSE;
-                tokio::select! {
-                    () = &mut end => {
-                        if !cut.is_cancelled() {
-                            tokio::select! {
-                                () = wire.close(Instant::now() + LEAVE) => {}
-                                () = cut.cancelled() => {}
+        let mut end = std::pin::pin!(end);
+        loop {
+            let dialled = tokio::select! {
+                () = &mut end => break,
+                dialled = dial(&self.settings, &self.name) => dialled,
+            };
+            match dialled {
+                Ok(wire) => {
+                    let wire = self.reached(wire);
+                    pause = FIRST_PAUSE;
+                    tokio::select! {
+                        () = &mut end => {
+                            if !cut.is_cancelled() {
+                                tokio::select! {
+                                    () = wire.close(Instant::now() + LEAVE) => {}
+                                    () = cut.cancelled() => {}
+                                }
                             }
+                            wire.cut();
+                            break;
                         }
-                        wire.cut();
-                        break;
+                        () = wire.gone() => wire.cut(),
                     }
-                    () = wire.gone() => wire.cut(),
+                    self.lost();
                 }
-                warn!(connection = name, "the connection to rabbitmq is lost");
-                let detail = format!("the connection to rabbitmq at {} is lost", settings.url).into();
-                state.send_replace(State::Down(Arc::new(Trouble { fault: Fault::Unavailable, detail })));
+                Err(error) => self.missed(&error),
             }
-            Err(error) => {
-                // Once a stretch of trouble.
-                if !matches!(*state.borrow(), State::Down(_)) {
-                    warn!(connection = name, %error, "rabbitmq cannot be reached");
-                }
-                debug!(connection = name, ?error, "rabbitmq cannot be reached");
-                let detail = error.to_string().into();
-                state.send_replace(State::Down(Arc::new(Trouble { fault: error.fault, detail })));
-            }
+            tokio::select! { () = &mut end => break, () = sleep(jittered(pause)) => {} }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        tokio::select! { () = &mut end => break, () = sleep(jittered(pause)) => {} }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        self.state.send_replace(State::Closed);
     }
-    state.send_replace(State::Closed);
+
+    fn reached(&self, wire: Wire) -> Arc<Wire> {
+        let wire = Arc::new(wire);
+        info!(connection = self.name, "connected to rabbitmq");
+        self.told.forget();
+        self.state.send_replace(State::Up(Arc::clone(&wire)));
+        wire
+    }
+
+    fn lost(&self) {
+        warn!(connection = self.name, "the connection to rabbitmq is lost");
+        self.down(Fault::Unavailable, "the connection to rabbitmq is lost".into());
+    }
+
+    fn missed(&self, error: &Error) {
+        let reason: Box<str> = error.to_string().into();
+        if self.told.is_new(&reason) {
+            warn!(connection = self.name, %error, "rabbitmq cannot be reached");
+        }
+        debug!(connection = self.name, ?error, "rabbitmq cannot be reached");
+        self.down(error.fault, reason);
+    }
+
+    fn down(&self, fault: Fault, reason: Box<str>) {
+        self.state.send_replace(State::Down(Arc::new(Trouble { fault, reason })));
+    }
 }
 
 /// Takes up to half of a pause off, so that many members don't return in one instant.
@@ -193,5 +245,7 @@ pub(crate) fn jittered(pause: Duration) -> Duration {
 
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// How many reasons one stretch of trouble may have in the log.
+const MOST_TOLD: usize = 16;
 /// How long taking leave may take.
 const LEAVE: Duration = Duration::from_secs(2);

@@ -62,7 +62,10 @@ impl AmqpPublisher {
     /// Asks the broker for a sign of life on the publishing connection.
     pub(crate) async fn probe(&self, deadline: Instant) -> Result<(), Error> {
         let begin = Instant::now();
-        let wire = self.link.wire(deadline).await?;
+        let wire = self.link.wire(deadline).await.map_err(|error| match self.link.state() {
+            State::Down(trouble) => trouble.explain(),
+            State::Closed | State::Opening | State::Up(_) => error,
+        })?;
         if let Some(reason) = wire.blocked() {
             return Err(blocked(&reason));
         }

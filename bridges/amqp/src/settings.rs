@@ -1,29 +1,36 @@
 //! The settings of an AMQP bridge.
-//!
-//! The URL may hold a user and a password. They are taken out while it is read, so that nothing
-//! that prints the settings can show them.
 
-use std::fmt;
+mod url;
+
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sidespan_bridge::{Secret, SecretError, Settings, SettingsError, Size, Span};
+use sidespan_bridge::{Secret, SecretError, Settings, SettingsError, Size, Span, Tls};
+
+pub(crate) use self::url::BrokerUrl;
+use self::url::Urls;
 
 /// One RabbitMQ, as the configuration names it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AmqpSettings {
-    /// Where the broker is: `amqp://host:port/vhost`. Without a port 5672, without a virtual host
-    /// `/` (also written `%2f`). May name a user and a password, which are never shown.
-    pub(crate) url: BrokerUrl,
+    /// Where the broker is: `amqp://host:port/vhost`, or `amqps://` for TLS. Without a port 5672, or 5671,
+    /// without a virtual host `/` (also written `%2f`). May name a user and a password, which are never
+    /// shown. A list names the nodes of one cluster: they are tried in turn.
+    pub(crate) url: Urls,
     /// Who connects. Stands in for the user in `url`; `guest` if neither is given.
     #[serde(default)]
     pub(crate) username: Option<Secret>,
     /// The password of `username`. Read anew for each connection.
     #[serde(default)]
     pub(crate) password: Option<Secret>,
+    /// How to say who connects: by name and password (`plain`), or by `tls.certificate` alone (`external`).
+    #[serde(default)]
+    pub(crate) auth: Auth,
+    /// The certificates of `amqps://`. Read anew for each connection.
+    #[serde(default)]
+    pub(crate) tls: Option<Tls>,
     /// What may be made at the broker where something needs it: `exchanges` (durable, of type
     /// topic), `queues` that an address `/queue` names. Nothing by default. The queue of a
     /// subscription is its group and is always made, and so is the one that keeps dead letters.
@@ -81,55 +88,15 @@ impl QueueType {
     }
 }
 
-/// A broker's URL, taken apart. `Debug` and `Display` show neither user nor password.
-#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub(crate) struct BrokerUrl {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) vhost: String,
-    user: Option<String>,
-    password: Option<String>,
-}
-
-impl TryFrom<String> for BrokerUrl {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        const EXPECTED: &str = "expected `amqp://host:port/vhost`";
-        let url = url::Url::parse(&text).map_err(|_| EXPECTED)?;
-        match url.scheme() {
-            "amqp" => {}
-            "amqps" => return Err("TLS to RabbitMQ is not supported yet: use `amqp://`"),
-            _ => return Err(EXPECTED),
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("the URL takes no parameters: use the bridge's own keys");
-        }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(EXPECTED)?;
-        let vhost = decode(url.path().strip_prefix('/').unwrap_or_default())?;
-        let given = |text: &str| if text.is_empty() { Ok(None) } else { decode(text).map(Some) };
-        Ok(Self {
-            host: decode(host.trim_matches(['[', ']']))?,
-            port: url.port().unwrap_or(PORT),
-            vhost: if vhost.is_empty() { "/".to_owned() } else { vhost },
-            user: given(url.username())?,
-            password: url.password().map(decode).transpose()?,
-        })
-    }
-}
-
-impl fmt::Display for BrokerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{} (virtual host {:?})", self.host, self.port, self.vhost)
-    }
-}
-
-impl fmt::Debug for BrokerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+/// How the broker learns who connects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Auth {
+    /// By the certificate that is shown, which needs RabbitMQ's plugin `rabbitmq_auth_mechanism_ssl`.
+    External,
+    /// By name and password.
+    #[default]
+    Plain,
 }
 
 impl AmqpSettings {
@@ -144,7 +111,29 @@ impl AmqpSettings {
         within(read.heartbeat, "heartbeat", 1..=600, "expected `1s` to `10m`")?;
         within(read.consumer_timeout, "consumer_timeout", 10..=30 * 86_400, "expected `10s` to `30d`")?;
         within(read.max_deadline, "max_deadline", 1..=900, "expected `1s` to `15m`")?;
+        read.check_security()?;
         Ok(read)
+    }
+
+    fn check_security(&self) -> Result<(), SettingsError> {
+        if let Some(tls) = &self.tls {
+            tls.check("tls")?;
+            if self.url.all().iter().any(|url| !url.encrypted) {
+                return Err(SettingsError::new("url", "expected `amqps://` beside `tls`"));
+            }
+        }
+        let shows = self.tls.as_ref().is_some_and(Tls::has_identity);
+        match self.auth {
+            Auth::External if !shows => {
+                Err(SettingsError::new("auth", "`external` needs `tls.certificate` and `tls.key`"))
+            }
+            Auth::External if self.username.is_some() || self.password.is_some() => {
+                let reason =
+                    "`external` takes the name from `tls.certificate`: leave `username` and `password` out";
+                Err(SettingsError::new("auth", reason))
+            }
+            Auth::External | Auth::Plain => Ok(()),
+        }
     }
 
     /// Tells whether something of this sort may be made.
@@ -153,12 +142,12 @@ impl AmqpSettings {
     }
 
     /// Returns user and password as they are now.
-    pub(crate) fn credentials(&self) -> Result<(String, String), SecretError> {
+    pub(crate) fn credentials(&self, url: &BrokerUrl) -> Result<(String, String), SecretError> {
         let reveal = |secret: &Option<Secret>, url: &Option<String>| match secret {
             Some(secret) => secret.reveal(),
             None => Ok(url.clone().unwrap_or_else(|| DEFAULT_USER.to_owned())),
         };
-        Ok((reveal(&self.username, &self.url.user)?, reveal(&self.password, &self.url.password)?))
+        Ok((reveal(&self.username, &url.user)?, reveal(&self.password, &url.password)?))
     }
 }
 
@@ -173,11 +162,6 @@ fn within(
         return Ok(());
     }
     Err(SettingsError::new(key, format!("{expected}, in whole seconds")))
-}
-
-fn decode(text: &str) -> Result<String, &'static str> {
-    let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| "a part of the URL is not UTF-8 once it is percent-decoded")
 }
 
 fn max_message() -> Size {
@@ -198,7 +182,6 @@ fn max_deadline() -> Span {
 
 /// What RabbitMQ calls its first user, and that user's password.
 const DEFAULT_USER: &str = "guest";
-const PORT: u16 = 5672;
 const MIN_MESSAGE: Size = Size(1 << 10);
 /// RabbitMQ 3's default limit; RabbitMQ 4 has 16 MiB.
 const MAX_MESSAGE: Size = Size(128 << 20);
@@ -213,37 +196,40 @@ mod tests {
         AmqpSettings::read(&Settings::new("s", keys))
     }
 
-    #[test]
-    fn a_url_is_taken_apart() {
-        let read = read(json!({"url": "amqp://us%40er:pa%2fss@[::1]:5673/%2fshop"})).unwrap();
-        assert_eq!((read.url.host.as_str(), read.url.port, read.url.vhost.as_str()), ("::1", 5673, "/shop"));
-        assert_eq!(read.credentials().unwrap(), ("us@er".to_owned(), "pa/ss".to_owned()));
-    }
-
-    #[test]
-    fn what_a_url_leaves_out_is_the_brokers_default() {
-        for url in ["amqp://rabbit", "amqp://rabbit/", "amqp://rabbit/%2f"] {
-            let read = read(json!({"url": url})).unwrap();
-            assert_eq!((read.url.port, read.url.vhost.as_str()), (5672, "/"), "{url}");
-            assert_eq!(read.credentials().unwrap(), ("guest".to_owned(), "guest".to_owned()));
-        }
+    fn credentials(keys: Value) -> (String, String) {
+        let read = read(keys).unwrap();
+        read.credentials(&read.url.all()[0]).unwrap()
     }
 
     #[test]
     fn keys_of_their_own_stand_in_for_the_url() {
-        let read = read(json!({"url": "amqp://a:b@rabbit", "username": "c", "password": "d"})).unwrap();
-        assert_eq!(read.credentials().unwrap(), ("c".to_owned(), "d".to_owned()));
+        let own = |name: &str, password: &str| (name.to_owned(), password.to_owned());
+        assert_eq!(credentials(json!({"url": "amqp://rabbit"})), own("guest", "guest"));
+        assert_eq!(credentials(json!({"url": "amqp://a:b@rabbit"})), own("a", "b"));
+        let keys = json!({"url": "amqp://a:b@rabbit", "username": "c", "password": "d"});
+        assert_eq!(credentials(keys), own("c", "d"));
+    }
+
+    #[test]
+    fn several_urls_are_nodes_of_one_cluster() {
+        let urls = json!({"url": ["amqp://one/shop", "amqps://two/shop"]});
+        assert_eq!(read(urls).unwrap().url.all().len(), 2);
+        for urls in [json!([]), json!(["amqp://one/shop", "amqp://two/other"]), json!(["rabbit"]), json!(7)] {
+            assert_eq!(read(json!({"url": urls})).unwrap_err().key, "url");
+        }
     }
 
     #[test]
     fn no_secret_is_ever_shown() {
         let read = read(json!({"url": "amqp://user:hidden@rabbit", "password": "hidden too"})).unwrap();
-        let shown = format!("{read:?} {}", read.url);
+        let shown = format!("{read:?} {}", read.url.all()[0]);
         assert!(!shown.contains("hidden") && !shown.contains("user:"), "{shown}");
-        for url in ["http://user:hidden@rabbit", "amqp://user:hidden@", "amqps://user:hidden@rabbit"] {
-            let error = AmqpSettings::read(&Settings::new("s", json!({"url": url}))).unwrap_err();
-            assert!(!error.to_string().contains("hidden"), "{error}");
-            assert_eq!(error.key, "url");
+        for url in ["http://user:hidden@rabbit", "amqp://user:hidden@", "amqps://user:hidden@rabbit?a"] {
+            for url in [json!(url), json!([url])] {
+                let error = AmqpSettings::read(&Settings::new("s", json!({"url": url}))).unwrap_err();
+                assert!(!error.to_string().contains("hidden"), "{error}");
+                assert_eq!(error.key.split('[').next(), Some("url"));
+            }
         }
     }
 
@@ -257,6 +243,14 @@ mod tests {
             (json!({"url": "amqp://r", "max_message": 7}), "max_message"),
             (json!({"url": "amqp://r", "consumer_timeout": "1s"}), "consumer_timeout"),
             (json!({"url": "amqp://r", "prefetch": 7}), "prefetch"),
+            (json!({"url": "amqp://r", "tls": {}}), "url"),
+            (json!({"url": "amqps://r", "tls": {"key": "k"}}), "tls.certificate"),
+            (json!({"url": "amqps://r", "auth": "external"}), "auth"),
+            (
+                json!({"url": "amqps://r", "auth": "external", "username": "u",
+                    "tls": {"certificate": "c", "key": "k"}}),
+                "auth",
+            ),
         ];
         for (keys, key) in cases {
             assert_eq!(read(keys).unwrap_err().key, key);

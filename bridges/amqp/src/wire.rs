@@ -4,30 +4,25 @@
 //! that are new to the next member before those that come back (see [`crate::subscription`]). So
 //! a second handle on the socket is kept here: cutting it is what a crash looks like.
 
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
 use std::time::Duration;
-use std::{fmt, io};
 
-use async_rs::TokioRuntime;
 use futures_util::{Stream, StreamExt};
 use lapin::options::BasicQosOptions;
-use lapin::tcp::AsyncTcpStream;
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event};
+use lapin::{Channel, Connection, Event};
 use sidespan_bridge::{Error, Fault};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::fault;
-use crate::settings::AmqpSettings;
+use crate::transport::Socket;
 
 /// A connection that was opened.
 pub(crate) struct Wire {
+    // Ahead of the connection: what the client does when its last handle goes would be a polite close.
+    socket: Socket,
     connection: Connection,
-    socket: Arc<Socket>,
     /// For questions whose answer is that there is one.
     control: OnceCell<Channel>,
     /// Why the broker takes no messages for now.
@@ -35,37 +30,9 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Opens a connection that the broker shows by this name.
-    pub(crate) async fn dial(settings: &AmqpSettings, name: &str) -> Result<Self, Error> {
-        let uri = uri(settings)?;
-        let properties = ConnectionProperties::default()
-            .with_connection_name(name.into())
-            .with_client_property("product".into(), "Sidespan".into())
-            .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-        let socket = Arc::new(Socket::default());
-        let kept = Arc::clone(&socket);
-        let connect = async move |uri: AMQPUri, runtime: TokioRuntime| {
-            let place = runtime.to_socket_addrs((uri.authority.host, uri.authority.port));
-            let late = |_| lapin::Error::from(io::Error::from(io::ErrorKind::TimedOut));
-            let stream = timeout(DIAL, AsyncTcpStream::connect(&runtime, place)).await.map_err(late)??;
-            let AsyncTcpStream::Plain(plain) = &stream else {
-                return Err(io::Error::other("only a plain stream gives its socket away").into());
-            };
-            kept.keep(plain.get_ref().as_fd().try_clone_to_owned()?.into())?;
-            Ok(stream)
-        };
-        let opening = Connection::connector(uri, TokioRuntime::tokio_current(), connect, properties);
-        let error = match timeout(DIAL, opening).await {
-            Ok(Ok(connection)) => return Ok(Self::new(connection, socket)),
-            Ok(Err(error)) => explain(settings, error),
-            Err(_) => no_answer(settings),
-        };
-        socket.cut();
-        Err(error)
-    }
-
-    fn new(connection: Connection, socket: Arc<Socket>) -> Self {
-        Self { connection, socket, control: OnceCell::new(), blocked: watch::Sender::default() }
+    /// Begins to use a connection that was opened over this socket.
+    pub(crate) fn new(connection: Connection, socket: Socket) -> Self {
+        Self { socket, connection, control: OnceCell::new(), blocked: watch::Sender::default() }
     }
 
     /// Opens a channel.
@@ -123,13 +90,6 @@ impl Wire {
     }
 }
 
-/// What the client does when its last handle goes would be a polite close.
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.cut();
-    }
-}
-
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Wire")
@@ -147,85 +107,6 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// A second handle on a connection's socket.
-#[derive(Default)]
-struct Socket(Mutex<Handle>);
-
-#[derive(Default)]
-enum Handle {
-    #[default]
-    None,
-    Open(TcpStream),
-    Cut,
-}
-
-impl Socket {
-    fn keep(&self, handle: TcpStream) -> io::Result<()> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*kept, Handle::Cut) {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
-        *kept = Handle::Open(handle);
-        Ok(())
-    }
-
-    fn cut(&self) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Handle::Open(socket) = std::mem::replace(&mut *kept, Handle::Cut) {
-            // It may be gone already.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-fn uri(settings: &AmqpSettings) -> Result<AMQPUri, Error> {
-    let unread = |error| {
-        let detail = "the credentials for rabbitmq cannot be read: look at `username` and `password`";
-        Error::new(Fault::Denied).detail(detail).because(error)
-    };
-    let (username, password) = settings.credentials().map_err(unread)?;
-    let url = &settings.url;
-    let heartbeat = u16::try_from(settings.heartbeat.0.as_secs()).ok();
-    Ok(AMQPUri {
-        scheme: AMQPScheme::AMQP,
-        authority: AMQPAuthority {
-            userinfo: AMQPUserInfo { username, password },
-            host: url.host.clone(),
-            port: url.port,
-        },
-        vhost: url.vhost.clone(),
-        query: AMQPQueryString { frame_max: Some(FRAME), heartbeat, ..AMQPQueryString::default() },
-    })
-}
-
-/// Says in a line why no connection came about, and what to do.
-fn explain(settings: &AmqpSettings, error: lapin::Error) -> Error {
-    let url = &settings.url;
-    let said = fault::of_call(error.clone());
-    match (said.fault, fault::text(&error)) {
-        (Fault::Denied, Some(text)) => Error::new(Fault::Denied)
-            .detail(format!("rabbitmq at {url} refuses the connection: {text}"))
-            .because(error),
-        (_, Some(text)) => Error::new(Fault::Unavailable)
-            .detail(format!("rabbitmq at {url} ended the connection: {text}"))
-            .because(error),
-        (_, None) => {
-            let reason = match error.kind() {
-                ErrorKind::IOError(error) => format!(" ({error})"),
-                _ => String::new(),
-            };
-            Error::new(Fault::Unavailable)
-                .detail(format!("no rabbitmq answers at {url}: is it running, and is `url` right?{reason}"))
-                .because(error)
-        }
-    }
-}
-
-fn no_answer(settings: &AmqpSettings) -> Error {
-    let detail = format!("rabbitmq at {} does not answer: is it running, and is `url` right?", settings.url);
-    Error::new(Fault::Unavailable).detail(detail)
-}
-
 async fn next(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<Event> {
     match events.next().await {
         Some(event) => Some(event),
@@ -236,12 +117,6 @@ async fn next(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<Event>
 
 /// How long a call to the broker may take.
 pub(crate) const CALL: Duration = Duration::from_secs(5);
-/// The largest frame that is asked for: RabbitMQ's own default. The client library keeps two buffers of 32
-/// frames. Told before it connects, it takes them as memory that costs nothing until it is used; if it had
-/// to enlarge them later, it would fill them, with 8 MiB for each connection.
-const FRAME: u32 = 128 << 10;
-/// How long opening a connection may take.
-const DIAL: Duration = Duration::from_secs(5);
 /// How soon an end that is no event is noticed.
 const LOOK: Duration = Duration::from_secs(1);
 /// AMQP's reply code for an end without error.

@@ -3,6 +3,7 @@
 #![allow(
     clippy::expect_used,
     clippy::needless_pass_by_value,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "this is test code"
 )]
@@ -19,6 +20,8 @@ mod permissions;
 mod publish;
 #[path = "broker/queues.rs"]
 mod queues;
+#[path = "broker/security.rs"]
+mod security;
 #[path = "broker/timeouts.rs"]
 mod timeouts;
 #[path = "broker/topology.rs"]
@@ -87,13 +90,16 @@ fn all_of(pattern: &str) -> Subscribe {
     }
 }
 
-/// Subscribes; tries again, as callers do, while the broker cannot be reached.
+/// Subscribes; tries again, as callers do, while the broker cannot be reached or lets
+/// nobody in.
 async fn subscribe(bridge: &dyn Bridge, to: Subscribe) -> Inbox {
     let end = soon();
     loop {
         match bridge.subscribe(to.clone()).await {
             Ok(inbox) => return inbox,
-            Err(error) if error.fault == Fault::Unavailable && Instant::now() < end => {
+            Err(error)
+                if matches!(error.fault, Fault::Denied | Fault::Unavailable) && Instant::now() < end =>
+            {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             Err(error) => panic!("{error:?}"),

@@ -3,6 +3,7 @@
 //! No test starts a process by itself: [`Process`] makes sure that what was started ends with
 //! the test run, also when that is interrupted or killed. On it stand the brokers ([`Kafka`],
 //! [`Nats`], [`Rabbit`]) and [`Sidecar`]; [`Certificates`] are what brokers show.
+//! A [`Proxy`] is a network between the two that fails.
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
 //! publishing side. [`Load`] puts both to work, on a [`Scene`]; [`history`] writes down what happened and
 //! checks it. The rest is what such tests share: [`eventually()`], [`free_port`], [`Random`].
@@ -26,6 +27,7 @@ pub use logs::log_file;
 pub use nats::Nats;
 pub use port::free_port;
 pub use process::{Process, Signal};
+pub use proxy::{Cut, Proxy};
 pub use rabbit::Rabbit;
 pub use random::{Random, unique_name};
 pub use scene::Scene;
@@ -44,6 +46,7 @@ mod logs;
 mod nats;
 mod port;
 mod process;
+mod proxy;
 mod rabbit;
 mod random;
 mod scene;

@@ -8,6 +8,8 @@
     reason = "this is test code"
 )]
 
+#[path = "broker/alarm.rs"]
+mod alarm;
 #[path = "broker/connections.rs"]
 mod connections;
 #[path = "broker/foreign.rs"]

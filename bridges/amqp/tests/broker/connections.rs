@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sidespan_bridge::{Event, Fault, Order, Subscribe};
-use sidespan_test_support::{Rabbit, eventually, unique_name};
-use tokio::time::Instant;
+use sidespan_bridge::{Event, Fault, Message, Order, Subscribe};
+use sidespan_test_support::{Cut, Proxy, Rabbit, eventually, unique_name};
+use tokio::time::{Instant, timeout};
 
 use super::{PATIENCE, accept, all_of, attempt, body, event, next, open, open_with, soon, subscribe, text};
 
@@ -101,6 +101,53 @@ async fn connections_that_the_broker_ends_come_back_and_leave_nothing_behind() {
         connections.matches("amqp-tests (").count() == 3 && consumers.matches("amq.ctag").count() == 2
     })
     .await;
+}
+
+/// With an end, with a reset, and with neither: then only the heartbeat tells.
+#[tokio::test]
+async fn a_network_that_fails_ends_a_cursor_and_brings_back_what_was_held_in_order() {
+    let rabbit = Rabbit::shared().await;
+    let proxy = Proxy::start_on(0, rabbit.port()).await;
+    let url = rabbit.url().replace(&rabbit.port().to_string(), &proxy.port().to_string());
+    let bridge = open_with(rabbit, json!({"url": url, "heartbeat": "1s"}));
+    let fail: [&dyn Fn(); 3] = [&|| proxy.cut(Cut::Finish), &|| proxy.cut(Cut::Reset), &|| proxy.forget()];
+    for fail in fail {
+        let topic = unique_name("network");
+        let group = Subscribe { order: Order::Key, ..all_of(&topic) };
+        let mut ordered = subscribe(&*bridge, group.clone()).await;
+        let mut cursor = subscribe(&*bridge, Subscribe { group: None, order: Order::None, ..group }).await;
+        for n in 0..5 {
+            let keyed = Message { key: Some("key".into()), ..text(n) };
+            attempt(&*bridge, &topic, keyed).await.unwrap();
+        }
+        accept(next(&mut ordered).await).await;
+        let held = next(&mut ordered).await;
+        assert_eq!(body(&next(&mut cursor).await), "0");
+
+        fail();
+
+        let end = async {
+            loop {
+                match cursor.next().await.expect("an error") {
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            }
+        };
+        let end = timeout(PATIENCE, end).await.expect("the end of the cursor");
+        assert_eq!(end.fault, Fault::Unavailable);
+        assert!(end.to_string().contains("a cursor of its own"), "{end}");
+        while !matches!(event(&mut ordered).await, Event::Lost { epoch, .. } if epoch == held.epoch) {}
+        for n in 1..5 {
+            let delivery = next(&mut ordered).await;
+            assert_eq!(body(&delivery), n.to_string());
+            accept(delivery).await;
+        }
+        eventually(PATIENCE, "publishing to work again", async || {
+            attempt(&*bridge, &topic, text("behind")).await.is_ok()
+        })
+        .await;
+    }
 }
 
 const ROUNDS: usize = 10;

@@ -118,35 +118,6 @@ async fn a_queue_that_is_full_refuses() {
     eventually(PATIENCE, "room again", async || fault_of(&*bridge, &address).await.is_none()).await;
 }
 
-#[tokio::test]
-async fn while_an_alarm_stands_publishing_is_refused_and_receiving_goes_on() {
-    let rabbit = match Rabbit::start().await {
-        Ok(rabbit) => rabbit,
-        Err(skipped) => return eprintln!("{skipped}"),
-    };
-    let bridge = open(&rabbit);
-    let topic = unique_name("alarm");
-    let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
-    attempt(&*bridge, &topic, text("ahead")).await.unwrap();
-
-    rabbit.ctl(&["set_vm_memory_high_watermark", "0"]).await;
-
-    let refused = async || {
-        let deadline = Instant::now() + Duration::from_millis(300);
-        let mut outcomes =
-            bridge.publisher().publish(&Topic::new(topic.as_str()), vec![text("maybe")], deadline).await;
-        outcomes.pop().unwrap().map_err(|error| error.fault) == Err(Fault::Overloaded)
-    };
-    eventually(PATIENCE, "publishing to be refused", refused).await;
-    assert_eq!(bridge.probe(soon()).await.unwrap_err().fault, Fault::Overloaded);
-    accept(next(&mut inbox).await).await;
-
-    rabbit.ctl(&["set_vm_memory_high_watermark", "0.4"]).await;
-
-    eventually(PATIENCE, "publishing to work again", async || fault_of(&*bridge, &topic).await.is_none())
-        .await;
-}
-
 /// Equal messages cannot be told apart: as many are stored as are said to be.
 #[tokio::test]
 async fn of_equal_messages_as_many_are_stored_as_are_said_to_be() {

@@ -264,7 +264,8 @@ pub enum CloudEventsMode {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryFile {
-    /// Attempts after which a failing message is a dead letter. Default 20.
+    /// Attempts after which a failing message is a dead letter. Default 20, or as many as there is time for
+    /// where the broker lets a message be held only so long: with RabbitMQ's own 30 minutes 16.
     pub max_attempts: Option<u32>,
     /// Waits between attempts.
     #[serde(default)]

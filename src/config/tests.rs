@@ -15,7 +15,8 @@ use sidespan_bridge::{
 
 use super::*;
 
-/// A kind of broker that has settings and nothing else. One that is told to forget stores nothing.
+/// A kind of broker that has settings and nothing else. One that is told to forget stores nothing; one may
+/// let messages be held for some seconds only.
 struct Store(&'static str);
 
 #[derive(Deserialize, schemars::JsonSchema)]
@@ -26,6 +27,7 @@ struct StoreSettings {
     max_size: Option<u32>,
     password: Option<Secret>,
     forget: Option<bool>,
+    hold: Option<u64>,
 }
 
 impl Driver for Store {
@@ -45,7 +47,8 @@ impl Driver for Store {
         if to.start == Start::Begin && !self.stores(settings) {
             return Err(Unsupported("what is forgotten has no beginning".into()));
         }
-        Ok(BridgeLimits { longest_hold: None, releases_to_broker: false })
+        let hold = settings.keys.get("hold").and_then(|seconds| seconds.as_u64());
+        Ok(BridgeLimits { longest_hold: hold.map(Duration::from_secs), releases_to_broker: false })
     }
 
     fn stores(&self, settings: &Settings) -> bool {

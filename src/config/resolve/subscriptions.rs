@@ -64,7 +64,7 @@ impl Scope<'_> {
         let (bridge, pattern) = source?;
         let dead_letter = self.dead_letter(name, &bridge, &pattern, file.dead_letter.as_ref());
         let dead_letter = errors.keep(format!("{key}.dead_letter"), dead_letter);
-        let subscription = Subscription {
+        let mut subscription = Subscription {
             name: parsed?,
             bridge,
             topic: file.topic,
@@ -87,7 +87,11 @@ impl Scope<'_> {
             dead_letter: dead_letter?,
         };
         if let Some(BridgeConfig { driver, settings, .. }) = self.brokers.bridges.get(&subscription.bridge) {
-            errors.keep(key, driver.limits(settings, &subscription.wish()))?;
+            let limits = errors.keep(key.as_str(), driver.limits(settings, &subscription.wish()))?;
+            if let Some(hold) = limits.longest_hold {
+                let fits = webhook::fit(&mut subscription.retry, &file.retry, hold);
+                errors.keep(format!("{key}.retry.max_attempts"), fits)?;
+            }
         }
         Some(subscription)
     }

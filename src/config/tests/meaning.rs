@@ -140,6 +140,27 @@ fn starts_are_words_times_or_positions() {
 }
 
 #[test]
+fn the_attempts_fit_into_the_time_that_the_broker_lets_a_message_be_held() {
+    let read = |hold: u32, retry: &str| {
+        let bridge = format!("bridges: {{main: {{kind: embedded, dir: d, open: true, hold: {hold}}}}}");
+        let subscription = format!("{{topic: o, push: {{url: 'http://h'}}, retry: {{{retry}}}}}");
+        let text = format!("version: 1\nservice: s\n{bridge}\nsubscriptions: {{b: {subscription}}}\n");
+        super::read("c.yaml", &text, &[])
+    };
+    let attempts = |hold, retry| read(hold, retry).unwrap().subscriptions[0].retry.max_attempts;
+    // Waits of 0.2 s, 0.4 s, 0.8 s and so on, at most 5 minutes.
+    assert_eq!(attempts(27 * 60, ""), 16);
+    assert_eq!(attempts(3600, ""), 20);
+    assert_eq!(attempts(9, ""), 6);
+    assert_eq!(attempts(0, ""), 1);
+    assert_eq!(attempts(27 * 60, "max_attempts: 100, backoff: {base: 5s, cap: 10s}"), 100);
+    refused_with(
+        read(27 * 60, "max_attempts: 17"),
+        &["b.retry.max_attempts: ", "more than 16 attempts", "27m", "`consumer_timeout`"],
+    );
+}
+
+#[test]
 fn numbers_that_would_stop_everything_are_refused() {
     let subscription =
         |text: &str| yaml(&format!("subscriptions: {{b: {{topic: o, push: {{url: 'http://h'}}, {text}}}}}"));

@@ -64,6 +64,38 @@ pub(super) fn retry(key: &str, file: &RetryFile, errors: &mut Errors) -> Retry {
     retry
 }
 
+/// Fits the attempts into the time that the broker lets a message be held: a message that it takes back begins
+/// again with its first attempt, and would never be a dead letter.
+pub(super) fn fit(retry: &mut Retry, file: &RetryFile, hold: Duration) -> Result<(), String> {
+    let most = fitting(retry.base, retry.cap, hold);
+    if file.max_attempts.is_some_and(|asked| asked > most) {
+        return Err(format!(
+            "the waits of more than {most} attempts may take longer than the broker lets a message be held, which \
+             is {}: lower this or `backoff.cap`, or have more allowed (`consumer_timeout` of RabbitMQ and of the \
+             bridge)",
+            humantime::format_duration(hold)
+        ));
+    }
+    retry.max_attempts = retry.max_attempts.min(most);
+    Ok(())
+}
+
+/// Counts the attempts between which the waits, at their longest, fit into a time.
+fn fitting(base: Duration, cap: Duration, time: Duration) -> u32 {
+    if base.is_zero() || base > cap {
+        return u32::MAX;
+    }
+    let (mut attempts, mut wait, mut left) = (1, base, time);
+    while wait < cap && wait <= left {
+        attempts += 1;
+        left -= wait;
+        wait = wait.saturating_mul(2);
+    }
+    // All waits from here on are the longest.
+    let more = if wait < cap { 0 } else { left.as_nanos() / cap.as_nanos() };
+    u32::try_from(more).unwrap_or(u32::MAX).saturating_add(attempts)
+}
+
 /// Reads the name of a header that a message may set.
 fn message_header(text: &str) -> Result<HeaderName, String> {
     let name: HeaderName = text.parse().map_err(|_| format!("{text:?} is no header name"))?;

@@ -46,7 +46,8 @@
 //!
 //! Quorum queues are made with the highest `x-delivery-limit`: without one RabbitMQ 4 gives a
 //! message up after 20 deliveries. A message that is held for as long as `consumer_timeout` allows comes
-//! again: shortly before, the subscription gives back all that it holds.
+//! again: shortly before, the subscription gives back all that it holds. Where the broker's own is shorter than the
+//! settings say, the broker takes all back once, and names its own, which is kept to from then on.
 
 mod address;
 mod bridge;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use sidespan_bridge::{Bridge, Driver, Fault, Settings};
+use sidespan_bridge::{Bridge, Driver, Fault, Order, Settings, Subscribe, Window};
 use sidespan_bridge_amqp::Amqp;
 use sidespan_test_support::{Certificates, Pair, Rabbit, eventually, free_port, unique_name};
 use tokio::sync::OnceCell;
@@ -101,6 +101,36 @@ async fn what_is_wrong_with_a_connection_is_one_line_that_says_what_to_change() 
     let log = log::lines(&[]).join("\n");
     for secret in ["hidden", PASSWORD, &key_of(&client)] {
         assert!(!log.contains(secret), "the log holds {secret:?}");
+    }
+}
+
+/// What an encrypted connection held comes back as from any that is cut: ahead of what is new.
+#[tokio::test]
+async fn order_holds_over_tls_when_a_member_leaves() {
+    let Some(secured) = secured().await else { return };
+    let keys = json!({
+        "url": secured.tls(secured.open),
+        "tls": {"ca": {"file": secured.ours.authority()}},
+        "username": "service",
+        "password": PASSWORD,
+    });
+    let bridge = open_with(&secured.rabbit, keys);
+    let topic = unique_name("ordered");
+    let window = Window { messages: 3, ..Window::default() };
+    let to = Subscribe { order: Order::Topic, window, ..all_of(&topic) };
+    let mut active = subscribe(&*bridge, to.clone()).await;
+    let mut standby = subscribe(&*bridge, to).await;
+    for n in 0..10 {
+        attempt(&*bridge, &topic, text(n)).await.unwrap();
+    }
+    let _held = next(&mut active).await;
+
+    active.control().close(soon()).await.unwrap();
+
+    for n in 0..10 {
+        let delivery = next(&mut standby).await;
+        assert_eq!(body(&delivery), n.to_string());
+        accept(delivery).await;
     }
 }
 

@@ -50,7 +50,10 @@ async fn learns(rabbit: &Rabbit, order: Order) {
         attempt(&*bridge, &topic, Message { key: Some("key".into()), ..text(n) }).await.unwrap();
     }
     // Once it is learnt, the broker is slower than we are, but for a machine that stands still.
+    let mut rounds = 0;
     while log::lines(&[&topic, "giving back what is held"]).is_empty() {
+        rounds += 1;
+        assert!(rounds <= 5, "it is not learnt: {:?}", log::lines(&[&topic]));
         let held = next(&mut inbox).await;
         while !matches!(event(&mut inbox).await, Event::Lost { epoch, .. } if epoch == held.epoch) {}
         assert!(held.lost.is_cancelled());

@@ -1,6 +1,5 @@
 //! One broker, shared by everyone in the process.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -27,8 +26,6 @@ pub(crate) struct AmqpBridge {
     publishing: Arc<Link>,
     /// Shared by all subscriptions without order; made when the first one comes.
     consuming: Mutex<Option<Arc<Link>>>,
-    /// A message came that cannot be read and ends every connection that it comes by: none is shared any more.
-    apart: Arc<AtomicBool>,
     told: Arc<Told>,
     /// Cancelled when the bridge is dropped without a close: nothing more is said to the broker.
     mute: CancellationToken,
@@ -44,16 +41,7 @@ impl AmqpBridge {
         let name = format!("{service} (publishing)");
         let publishing = Arc::new(Link::open(Arc::clone(&settings), name, Arc::clone(&told), &mute));
         let publisher = Arc::new(AmqpPublisher::open(&settings, Arc::clone(&publishing)));
-        Ok(Self {
-            settings,
-            service,
-            publisher,
-            publishing,
-            consuming: Mutex::default(),
-            apart: Arc::default(),
-            told,
-            mute,
-        })
+        Ok(Self { settings, service, publisher, publishing, consuming: Mutex::default(), told, mute })
     }
 
     /// Returns the link that a subscription reads by, and whether it is for that one alone.
@@ -62,10 +50,8 @@ impl AmqpBridge {
             let name = format!("{} ({what})", self.service);
             Arc::new(Link::open(Arc::clone(&self.settings), name, Arc::clone(&self.told), &self.mute))
         };
-        let mut consuming = self.consuming.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.apart.load(Ordering::Acquire) {
-            *consuming = None;
-        } else if plan.order == Order::None {
+        if plan.order == Order::None {
+            let mut consuming = self.consuming.lock().unwrap_or_else(PoisonError::into_inner);
             return (Arc::clone(consuming.get_or_insert_with(|| open("subscriptions"))), false);
         }
         (open(plan.group.as_deref().unwrap_or("cursor")), true)
@@ -138,7 +124,7 @@ impl Bridge for AmqpBridge {
             create: self.settings.create.clone(),
         };
         let (link, alone) = self.link_for(&plan);
-        let way = Way { link, alone, apart: Arc::clone(&self.apart) };
+        let way = Way { link, alone };
         let hold = longest_hold(self.settings.consumer_timeout.0);
         let joined = subscription::join(plan, way, to.window, hold).await?;
         Ok(Box::new(joined))

@@ -12,17 +12,18 @@ use lapin::{Connection, ConnectionProperties};
 use sidespan_bridge::tls::explain;
 use sidespan_bridge::{Error, Fault, Tls};
 use tokio::time::timeout;
+use tokio_util::either::Either;
 
 use crate::fault;
 use crate::settings::{AmqpSettings, Auth, BrokerUrl};
-use crate::transport::{self, Socket, Transport};
+use crate::transport::{self, Socket, Stream};
 use crate::wire::Wire;
 
-/// Opens a connection that the broker shows by this name.
-pub(crate) async fn dial(settings: &AmqpSettings, name: &str) -> Result<Wire, Error> {
+/// Opens a connection that the broker shows by this name; mends what comes if that is known to be `odd`.
+pub(crate) async fn dial(settings: &AmqpSettings, name: &str, odd: bool) -> Result<Wire, Error> {
     let mut failed = Vec::new();
     for url in settings.url.all() {
-        match timeout(DIAL, reach(settings, url, name)).await {
+        match timeout(DIAL, reach(settings, url, name, odd)).await {
             Ok(Ok(wire)) => return Ok(wire),
             Ok(Err(error)) => failed.push(error),
             Err(_) => {
@@ -44,14 +45,14 @@ fn all_of(mut failed: Vec<Error>) -> Error {
     Error::new(if denied { Fault::Denied } else { Fault::Unavailable }).detail(lines.join("; "))
 }
 
-async fn reach(settings: &AmqpSettings, url: &BrokerUrl, name: &str) -> Result<Wire, Error> {
+async fn reach(settings: &AmqpSettings, url: &BrokerUrl, name: &str, odd: bool) -> Result<Wire, Error> {
     let uri = uri(settings, url)?;
     let properties = ConnectionProperties::default()
         .with_connection_name(name.into())
         .with_client_property("product".into(), "Sidespan".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
     let (socket, stream) = connect(settings, url).await?;
-    let stream = Mutex::new(Some(stream));
+    let stream = Mutex::new(Some(transport::transport(stream, odd)));
     // The library would connect again where it has been told to recover by itself.
     let hand_over = async move |_, _| {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -74,7 +75,7 @@ async fn reach(settings: &AmqpSettings, url: &BrokerUrl, name: &str) -> Result<W
 }
 
 /// Opens a socket, and encrypts what goes over it where the URL says so.
-async fn connect(settings: &AmqpSettings, url: &BrokerUrl) -> Result<(Socket, Transport), Error> {
+async fn connect(settings: &AmqpSettings, url: &BrokerUrl) -> Result<(Socket, Stream), Error> {
     let config = match url.encrypted {
         true => {
             let tls = settings.tls.as_ref().map_or_else(|| Tls::default().client(), Tls::client);
@@ -89,7 +90,7 @@ async fn connect(settings: &AmqpSettings, url: &BrokerUrl) -> Result<(Socket, Tr
             format!("no rabbitmq answers at {url}: is it running, and is `url` right? ({})", error.kind());
         Error::new(Fault::Unavailable).detail(detail).because(error)
     })?;
-    let Some(config) = config else { return Ok((socket, transport::plain(stream))) };
+    let Some(config) = config else { return Ok((socket, Either::Left(stream))) };
     match transport::encrypted(stream, &url.host, config).await {
         Ok(stream) => Ok((socket, stream)),
         Err(error) => {

@@ -40,7 +40,8 @@
 //! The broker gives a member as many messages as its window holds ([`subscription`]). It counts messages,
 //! not bytes: when those that came weigh four times as much as the window takes, they are given back
 //! once, and from then on the broker is asked for fewer. Subscriptions without order share a connection; one with
-//! order has its own. Nothing that the broker has is ever
+//! order has its own. What the client library cannot read, a name that is not UTF-8, ends the connection once; the
+//! next one mends it ([`mend`]). Nothing that the broker has is ever
 //! deleted: a queue that exists with other settings is `Conflict`, and one whose pattern was
 //! changed keeps its old binding until somebody takes it away.
 //!
@@ -55,6 +56,7 @@ mod dial;
 mod fault;
 mod headers;
 mod link;
+mod mend;
 mod message;
 mod publisher;
 mod settings;

@@ -4,6 +4,7 @@
 //! (channels, consumers, confirms) ends with it: who needs them makes them anew on the next one.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::wire::Wire;
 /// The way to the broker.
 pub(crate) struct Link {
     state: watch::Receiver<State>,
+    /// Something came that the client library cannot read.
+    odd: Arc<AtomicBool>,
     /// Takes leave.
     over: CancellationToken,
     /// Goes without a word.
@@ -64,14 +67,20 @@ impl Link {
     ) -> Self {
         let (sender, state) = watch::channel(State::Opening);
         let (over, cut) = (CancellationToken::new(), mute.child_token());
-        let way = Way { settings, name, told, state: sender };
+        let odd = Arc::<AtomicBool>::default();
+        let way = Way { settings, name, told, odd: Arc::clone(&odd), state: sender };
         let task = tokio::spawn(way.keep(over.clone(), cut.clone()));
-        Self { state, over, cut, task }
+        Self { state, odd, over, cut, task }
     }
 
     /// Returns what is known now.
     pub(crate) fn state(&self) -> State {
         self.state.borrow().clone()
+    }
+
+    /// Has what comes mended, from the next connection on.
+    pub(crate) fn mend(&self) {
+        self.odd.store(true, Ordering::Release);
     }
 
     /// Returns what follows what is known.
@@ -167,6 +176,7 @@ struct Way {
     settings: Arc<AmqpSettings>,
     name: String,
     told: Arc<Told>,
+    odd: Arc<AtomicBool>,
     state: watch::Sender<State>,
 }
 
@@ -179,9 +189,10 @@ impl Way {
         };
         let mut end = std::pin::pin!(end);
         loop {
+            let odd = self.odd.load(Ordering::Acquire);
             let dialled = tokio::select! {
                 () = &mut end => break,
-                dialled = dial(&self.settings, &self.name) => dialled,
+                dialled = dial(&self.settings, &self.name, odd) => dialled,
             };
             match dialled {
                 Ok(wire) => {

@@ -20,7 +20,6 @@ mod shared;
 mod token;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,8 +46,6 @@ pub(crate) struct Way {
     pub(crate) link: Arc<Link>,
     /// The link is for this subscription only.
     pub(crate) alone: bool,
-    /// To be set when something that cannot be read has come: subscriptions share no link from then on.
-    pub(crate) apart: Arc<AtomicBool>,
 }
 
 /// Joins a group, or opens a cursor.
@@ -58,7 +55,7 @@ pub(crate) async fn join(
     window: Window,
     hold: Duration,
 ) -> Result<AmqpSubscription, Error> {
-    let Way { link, alone, apart } = way;
+    let Way { link, alone } = way;
     let wire = link.wire(Instant::now() + ATTACH).await?;
     let attached = match timeout(ATTACH, plan.attach(&wire)).await {
         Ok(attached) => attached?,
@@ -70,7 +67,7 @@ pub(crate) async fn join(
     let (closing, end) = watch::channel(None);
     let member = Member {
         plan,
-        way: Way { link: Arc::clone(&link), alone, apart },
+        link: Arc::clone(&link),
         shared: Arc::clone(&shared),
         hold,
         closing: end,

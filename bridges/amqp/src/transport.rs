@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use async_rs::traits::Reactor;
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
-use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, Stream, TryFutureExt};
+use futures_util::{AsyncRead, AsyncWrite, TryFutureExt};
+use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -22,8 +23,13 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use tokio_util::either::Either;
 
+use crate::mend::mended;
+
+/// A connection, plain or encrypted.
+pub(crate) type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+
 /// The bytes of a connection, as the client library reads and writes them.
-pub(crate) type Transport = Compat<Either<TcpStream, TlsStream<TcpStream>>>;
+pub(crate) type Transport = Compat<Either<Stream, DuplexStream>>;
 
 /// Tokio, but for the type of its connections.
 pub(crate) type Kit = RuntimeParts<Tokio, Sockets>;
@@ -52,23 +58,26 @@ impl Drop for Socket {
     }
 }
 
-/// Uses a socket as it is.
-pub(crate) fn plain(stream: TcpStream) -> Transport {
-    Either::Left(stream).compat()
+/// Hands a connection to the client library; what is `odd` is mended on its way.
+pub(crate) fn transport(stream: Stream, odd: bool) -> Transport {
+    match odd {
+        false => Either::Left(stream).compat(),
+        true => Either::Right(mended(stream)).compat(),
+    }
 }
 
 /// Encrypts what goes over a socket, once the broker has shown that it is who it should be.
-pub(crate) async fn encrypted(stream: TcpStream, host: &str, config: ClientConfig) -> io::Result<Transport> {
+pub(crate) async fn encrypted(stream: TcpStream, host: &str, config: ClientConfig) -> io::Result<Stream> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    Ok(Either::Right(stream).compat())
+    Ok(Either::Right(stream))
 }
 
 /// Listens for what the broker says of its own accord; it is an error that ended the handshake, if anything.
 ///
 /// A client is through with its handshake before the broker has looked at its certificate. What it writes then
 /// may end the connection with a reset, behind which the reason is lost.
-pub(crate) async fn objection(mut stream: Transport) -> Option<io::Error> {
+pub(crate) async fn objection(mut stream: Stream) -> Option<io::Error> {
     timeout(OBJECTION, stream.read(&mut [0])).await.ok()?.err()
 }
 
@@ -96,7 +105,7 @@ impl Reactor for Sockets {
         self.0.sleep(time)
     }
 
-    fn interval(&self, time: Duration) -> impl Stream<Item = Instant> + Send + 'static {
+    fn interval(&self, time: Duration) -> impl futures_util::Stream<Item = Instant> + Send + 'static {
         self.0.interval(time)
     }
 
@@ -104,7 +113,7 @@ impl Reactor for Sockets {
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        TcpStream::connect(address).map_ok(plain)
+        TcpStream::connect(address).map_ok(|stream| transport(Either::Left(stream), false))
     }
 }
 

@@ -5,7 +5,6 @@
 //! it has. Nothing waits while nothing is under way.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -17,17 +16,17 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::attach::{Attached, Plan};
+use super::longest_hold;
 use super::shared::{Arrived, Shared};
-use super::{Way, longest_hold};
 use crate::address::Address;
-use crate::link::{FIRST_PAUSE, LONGEST_PAUSE, jittered};
+use crate::link::{FIRST_PAUSE, LONGEST_PAUSE, Link, jittered};
 use crate::wire::{CALL, Wire, within};
 use crate::{fault, message};
 
 /// Receives, acknowledges, and begins anew when channel or connection are gone.
 pub(super) struct Member {
     pub(super) plan: Plan,
-    pub(super) way: Way,
+    pub(super) link: Arc<Link>,
     pub(super) shared: Arc<Shared>,
     /// How long a message may be held.
     pub(super) hold: Duration,
@@ -105,9 +104,6 @@ impl Member {
                             return Why::Swamped(prefetch);
                         }
                     }
-                    Some(Err(error)) if fault::is_unreadable(&error) => {
-                        return Why::Hopeless(self.unreadable(&attached.queue, error));
-                    }
                     Some(Err(error)) => {
                         self.learn(&attached.queue, &error);
                         return Why::Gone;
@@ -153,6 +149,14 @@ impl Member {
 
     /// Says why a consumer is gone, and holds nothing for so long again that the broker takes it away.
     fn learn(&mut self, queue: &str, error: &lapin::Error) {
+        if fault::is_unreadable(error) {
+            warn!(
+                queue,
+                "a message with a name that is not UTF-8 has ended the connection: it comes again, with `?` in place of what is odd"
+            );
+            self.link.mend();
+            return;
+        }
         match (fault::consumer_timeout(error), fault::text(error)) {
             (Some(consumer_timeout), _) => {
                 warn!(
@@ -165,20 +169,6 @@ impl Member {
             (None, Some(said)) => warn!(queue, said, "rabbitmq has ended a consumer"),
             (None, None) => debug!(queue, %error, "a consumer is gone"),
         }
-    }
-
-    /// Says that something came that the client library can't read. It ends each connection that it comes by:
-    /// who shared one goes on apart, and only the one that has it is troubled then.
-    fn unreadable(&self, queue: &str, error: lapin::Error) -> Error {
-        self.way.apart.store(true, Ordering::Release);
-        if !self.way.alone {
-            let detail = "a message that cannot be read has ended the connection that the subscriptions share: each gets its own";
-            return Error::new(Fault::Unavailable).detail(detail).because(error);
-        }
-        let detail = format!(
-            "queue {queue:?} holds a message with a name that is not UTF-8, which AMQP does not allow: take it out of the queue; nothing is lost, and nothing behind it is delivered until then"
-        );
-        Error::new(Fault::Invalid).detail(detail).because(error)
     }
 
     /// Acknowledges what is settled, and waits until the broker has it.
@@ -246,7 +236,7 @@ impl Member {
         loop {
             let attach = async {
                 sleep(jittered(pause)).await;
-                let wire = self.way.link.up().await?;
+                let wire = self.link.up().await?;
                 let attached = timeout(ATTACH, self.plan.attach(&wire)).await;
                 Some((wire, attached))
             };

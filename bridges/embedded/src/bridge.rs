@@ -11,13 +11,15 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::committer::{self, Job, resolve, unknown_topic};
+use crate::committer::{self, resolve, unknown_topic};
 use crate::directory::Directory;
 use crate::fault;
-use crate::group::Saved;
+use crate::groups::Groups;
 use crate::index::check_name;
 use crate::log::{self, Log};
 use crate::publisher::EmbeddedPublisher;
+use crate::queue::Job;
+use crate::saved::Saved;
 use crate::settings::EmbeddedSettings;
 use crate::store::{RECORDS, Store, read_meta};
 use crate::subscription::Inbox;
@@ -26,6 +28,7 @@ use crate::subscription::Inbox;
 #[derive(Debug)]
 pub(crate) struct EmbeddedBridge {
     log: Arc<Log>,
+    groups: Arc<Groups>,
     publisher: Arc<EmbeddedPublisher>,
     committer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -59,11 +62,12 @@ impl EmbeddedBridge {
             bytes = opened.index.bytes(),
             "opened the embedded log"
         );
-        let log = Log::new(dir.clone(), log::Limits::new(settings), opened.store, opened.index, groups);
-        let committer = committer::start(Arc::clone(&log), directory);
+        let log = Log::new(dir.clone(), log::Limits::new(settings), opened.store, opened.index);
+        let groups = Groups::new(&log, groups);
+        let committer = committer::start(Arc::clone(&log), Arc::clone(&groups), directory);
         let committer = committer.map_err(|error| fault::directory(&dir, error))?;
         let publisher = Arc::new(EmbeddedPublisher::new(Arc::clone(&log)));
-        Ok(Self { log, publisher, committer: Mutex::new(Some(committer)) })
+        Ok(Self { log, groups, publisher, committer: Mutex::new(Some(committer)) })
     }
 
     /// Queues a job and waits until it is done.
@@ -87,11 +91,11 @@ impl EmbeddedBridge {
     /// Joins a durable group, making it if it is new.
     async fn join(&self, name: &str, to: &Subscribe) -> Result<Inbox, Error> {
         let exists = |topic: Topic| self.log.index().find(&topic).is_some();
-        if self.log.group(name).is_none() || !to.pattern.literal().is_none_or(exists) {
+        if self.groups.find(name).is_none() || !to.pattern.literal().is_none_or(exists) {
             let (pattern, start) = (to.pattern.clone(), to.start.clone());
             self.store(|answer| Job::Found { name: name.into(), pattern, start, answer }).await?;
         }
-        let group = self.log.group(name).ok_or_else(fault::closed)?;
+        let group = self.groups.find(name).ok_or_else(fault::closed)?;
         Inbox::join(group, self.log.number(), to, None).await
     }
 
@@ -102,7 +106,7 @@ impl EmbeddedBridge {
         }
         let (log, pattern, start) = (Arc::clone(&self.log), to.pattern.clone(), to.start.clone());
         let next = self.read(move || begin(&log, &pattern, &start)).await??;
-        let group = self.log.cursor(to.pattern.clone(), next);
+        let group = self.groups.cursor(to.pattern.clone(), next);
         let topic = self
             .log
             .index()

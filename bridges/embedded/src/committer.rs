@@ -14,7 +14,7 @@
 
 mod answer;
 mod draft;
-mod queue;
+mod floors;
 mod retention;
 
 use std::sync::Arc;
@@ -27,22 +27,30 @@ use tracing::{debug, error, info, warn};
 use self::answer::{Answer, answers, carry_out};
 use self::draft::{Change, Draft};
 pub(crate) use self::draft::{resolve, unknown_topic};
-pub(crate) use self::queue::{Job, Queue};
 use crate::directory::Directory;
 use crate::fault;
-use crate::group::{Group, Saved};
+use crate::group::Group;
+use crate::groups::Groups;
 use crate::log::Log;
+use crate::queue::Job;
 use crate::reading::{Stretch, first};
+use crate::saved::Saved;
 use crate::store::RECORDS;
 
 /// Starts the thread, which ends after [`Queue::close`].
-pub(crate) fn start(log: Arc<Log>, directory: Directory) -> std::io::Result<JoinHandle<()>> {
-    let committer = Committer { log, trouble: None, tidy_at: Instant::now(), recovered: None, discarded: 0 };
+pub(crate) fn start(
+    log: Arc<Log>,
+    groups: Arc<Groups>,
+    directory: Directory,
+) -> std::io::Result<JoinHandle<()>> {
+    let tidy_at = Instant::now();
+    let committer = Committer { log, groups, trouble: None, tidy_at, recovered: None, discarded: 0 };
     thread::Builder::new().name("embedded-log".to_owned()).spawn(move || committer.run(directory))
 }
 
 struct Committer {
     log: Arc<Log>,
+    groups: Arc<Groups>,
     trouble: Option<Trouble>,
     /// When age is looked at next.
     tidy_at: Instant,
@@ -101,7 +109,7 @@ impl Committer {
         if tidy {
             self.tidy_at = Instant::now() + tidy_after(self.log.limits.age);
         }
-        let cursors: Vec<_> = if flush { unsaved(&self.log) } else { Vec::new() };
+        let cursors: Vec<_> = if flush { unsaved(&self.groups) } else { Vec::new() };
         let tidy = tidy && self.is_anything_old();
         if jobs.is_empty() && cursors.is_empty() && !tidy {
             return true;
@@ -131,12 +139,12 @@ impl Committer {
     }
 
     fn transact(&mut self, jobs: Vec<Job>, cursors: &[Cursor], tidy: bool) -> bool {
-        let log = Arc::clone(&self.log);
+        let (log, groups) = (Arc::clone(&self.log), Arc::clone(&self.groups));
         let mut committing = false;
         let mut outcomes = Vec::with_capacity(jobs.len());
         let result = log.store.write(
             |txn| {
-                let mut draft = Draft::new(&log, txn)?;
+                let mut draft = Draft::new(&log, &groups, txn)?;
                 for job in &jobs {
                     outcomes.push(carry_out(&mut draft, job)?);
                 }
@@ -199,10 +207,10 @@ impl Committer {
             );
         }
         self.log.apply(change.meta, change.rows.into_values());
-        change.founded.into_iter().for_each(|saved| self.log.adopt(saved));
+        change.founded.into_iter().for_each(|saved| self.groups.adopt(saved));
         saved.into_iter().for_each(|(group, version)| group.saved(version));
         if !news.is_empty() {
-            self.log.announce(&news);
+            self.groups.announce(&news);
         }
     }
 
@@ -232,11 +240,11 @@ impl Committer {
             self.reopen();
         }
         let adrift = self.trouble.as_ref().is_some_and(|trouble| trouble.adrift);
-        if self.log.store.is_open() && !adrift && self.transact(Vec::new(), &unsaved(&self.log), false) {
+        if self.log.store.is_open() && !adrift && self.transact(Vec::new(), &unsaved(&self.groups), false) {
             self.trouble = None;
             self.recovered = Some((Instant::now(), pause));
             self.log.queue.accept();
-            self.log.resume();
+            self.groups.resume();
             info!(dir = %self.log.dir.display(), "the embedded log can be written again");
             return false;
         }
@@ -256,7 +264,7 @@ impl Committer {
                 trouble.pause = (trouble.pause * 2).min(LONGEST_PAUSE);
             }
         }
-        self.log.resume();
+        self.groups.resume();
     }
 
     fn reopen(&mut self) {
@@ -264,7 +272,7 @@ impl Committer {
             Ok(repaired) => {
                 debug!(repaired, "opened the embedded log anew");
                 self.resolve_doubt();
-                self.log.resume();
+                self.groups.resume();
             }
             Err(failure) => {
                 let Some(trouble) = &mut self.trouble else { return };
@@ -286,7 +294,10 @@ impl Committer {
                 warn!(
                     "a commit that failed is there all the same; its publishers are told that it is unknown"
                 );
-                self.log.replace(index, groups);
+                let news: Vec<_> = index.rows().iter().map(|row| (row.topic.clone(), row.end)).collect();
+                self.log.replace(index);
+                groups.into_iter().for_each(|saved| self.groups.adopt(saved));
+                self.groups.announce(&news);
                 answers.into_iter().for_each(|answer| answer.fail(Fault::Timeout, UNKNOWN));
             }
             Ok(_) => {
@@ -311,7 +322,7 @@ impl Committer {
     }
 
     fn stop(self, directory: Directory) {
-        self.log.end();
+        self.groups.end();
         self.log.store.shut();
         directory.release();
         self.log.stopped.send_replace(true);
@@ -334,8 +345,8 @@ impl Committer {
 /// A cursor to be stored, its group and its version.
 type Cursor = (Arc<Group>, u64, Saved);
 
-fn unsaved(log: &Log) -> Vec<Cursor> {
-    let groups = log.groups().into_iter();
+fn unsaved(groups: &Groups) -> Vec<Cursor> {
+    let groups = groups.all().into_iter();
     groups.filter_map(|group| group.unsaved().map(|(version, saved)| (group, version, saved))).collect()
 }
 

@@ -8,7 +8,6 @@
 mod board;
 mod filling;
 mod keeping;
-mod saved;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,18 +18,18 @@ use std::time::Duration;
 use sidespan_bridge::{
     Delivery, Epoch, Error, Fault, Message, Order, Pattern, Position, Shard, Topic, Window,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::board::{Board, Offer};
-use self::saved::Open;
-pub(crate) use self::saved::Saved;
-use self::state::State;
+pub(crate) use self::state::Seat;
+use self::state::{MOST_UNSETTLED, State};
 use crate::fault;
 use crate::index::Matching;
 use crate::log::Log;
+use crate::saved::{Open, Saved};
 
 /// A group of members, or a private cursor.
 #[derive(Debug)]
@@ -64,15 +63,6 @@ pub(crate) struct Handed {
     pub(crate) sequence: u64,
     /// How often it was given before.
     pub(crate) given: u32,
-}
-
-/// How a member is told that something has changed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Seat {
-    /// There may be something to do.
-    pub(crate) bell: Arc<Notify>,
-    /// The membership is over, and what is out is no longer its.
-    pub(crate) lost: CancellationToken,
 }
 
 /// How far a group's cursor is stored.
@@ -340,8 +330,6 @@ impl Handed {
 
 /// Reads ahead when fewer messages than this are ready.
 const LOW: usize = 32;
-/// Reads nothing new while this many messages of a group are not settled.
-const MOST_UNSETTLED: usize = 65_536;
 /// A delay is cut to this, as instants have an end.
 const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -360,7 +348,7 @@ mod tests {
         let opened = Store::open(&dir.path().join("log")).unwrap();
         let settings = Settings::new("s", json!({"dir": dir.path()})).parse().unwrap();
         let limits = Limits::new(&settings);
-        let log = Log::new(dir.path().to_owned(), limits, opened.store, opened.index, Vec::new());
+        let log = Log::new(dir.path().to_owned(), limits, opened.store, opened.index);
         let group = Group::private(&log, Pattern::parse("a").unwrap(), 0);
         let window = Window { messages: 0, bytes: 0 };
         group.join(1, &Pattern::parse("a").unwrap(), Order::None, window, Seat::default()).unwrap();

@@ -25,19 +25,23 @@
 //!
 //! # The way through the files
 //!
-//! `publisher` -> `committer` (queue, draft, retention, answer) -> `store`, and
-//! `store` -> `reading` -> `group` (filling, board, state, saved) -> `subscription`.
+//! In: `publisher` -> `queue` -> `committer` (draft, retention, answer) -> `store`. Out: `store` ->
+//! `reading` -> `group` (filling, board, state, keeping) -> `subscription`. `log` is what both share, and
+//! knows neither; `groups` is who reads.
 
 mod bridge;
 mod committer;
 mod directory;
 mod fault;
 mod group;
+mod groups;
 mod index;
 mod log;
 mod publisher;
+mod queue;
 mod reading;
 mod record;
+mod saved;
 pub mod settings;
 mod store;
 mod subscription;

@@ -1,19 +1,16 @@
 //! What all parts of one open log share.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use sidespan_bridge::{Pattern, Topic};
 use tokio::sync::watch;
 use tracing::error;
 
-use crate::committer::Queue;
 use crate::fault;
-use crate::group::{Group, Saved};
 use crate::index::{Index, Meta, Row};
+use crate::queue::Queue;
 use crate::reading::{Stretch, first, pick};
 use crate::record::Stamp;
 use crate::settings::{Discard, EmbeddedSettings};
@@ -29,10 +26,6 @@ pub(crate) struct Log {
     /// True once the committer has let go of everything.
     pub(crate) stopped: watch::Sender<bool>,
     index: RwLock<Index>,
-    /// Durable groups by name, with or without members.
-    groups: Mutex<HashMap<Box<str>, Arc<Group>>>,
-    /// Private cursors, as long as somebody holds them.
-    private: Mutex<Vec<Weak<Group>>>,
     members: AtomicU64,
     damaged: AtomicU64,
 }
@@ -64,29 +57,17 @@ impl Limits {
 
 impl Log {
     /// Collects the parts.
-    pub(crate) fn new(
-        dir: PathBuf,
-        limits: Limits,
-        store: Store,
-        index: Index,
-        groups: Vec<Saved>,
-    ) -> Arc<Self> {
-        let log = Arc::new(Self {
+    pub(crate) fn new(dir: PathBuf, limits: Limits, store: Store, index: Index) -> Arc<Self> {
+        Arc::new(Self {
             dir,
             limits,
             store,
             queue: Queue::new(),
             stopped: watch::Sender::new(false),
             index: RwLock::new(index),
-            groups: Mutex::new(HashMap::new()),
-            private: Mutex::new(Vec::new()),
             members: AtomicU64::new(1),
             damaged: AtomicU64::new(0),
-        });
-        for saved in groups {
-            log.adopt(saved);
-        }
-        log
+        })
     }
 
     /// Returns what is known of the log without reading it.
@@ -100,57 +81,8 @@ impl Log {
     }
 
     /// Takes over what the store holds, after a commit that was in doubt has happened.
-    pub(crate) fn replace(self: &Arc<Self>, index: Index, groups: Vec<Saved>) {
-        let news: Vec<_> = index.rows().iter().map(|row| (row.topic.clone(), row.end)).collect();
+    pub(crate) fn replace(&self, index: Index) {
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
-        for saved in groups {
-            if self.group(&saved.name).is_none() {
-                self.adopt(saved);
-            }
-        }
-        self.announce(&news);
-    }
-
-    /// Returns the durable group of this name.
-    pub(crate) fn group(&self, name: &str) -> Option<Arc<Group>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    /// Returns all durable groups.
-    pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// Brings a stored group to life.
-    pub(crate) fn adopt(self: &Arc<Self>, saved: Saved) {
-        let group = Group::durable(self, saved);
-        let name = group.name().into();
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).insert(name, group);
-    }
-
-    /// Makes a private cursor.
-    pub(crate) fn cursor(self: &Arc<Self>, pattern: Pattern, next: u64) -> Arc<Group> {
-        let group = Group::private(self, pattern, next);
-        let mut private = self.private.lock().unwrap_or_else(PoisonError::into_inner);
-        private.retain(|group| group.strong_count() > 0);
-        private.push(Arc::downgrade(&group));
-        group
-    }
-
-    /// Tells all groups what has come.
-    pub(crate) fn announce(&self, news: &[(Topic, u64)]) {
-        self.everyone().iter().for_each(|group| group.hear(news));
-    }
-
-    /// Lets all groups read again.
-    pub(crate) fn resume(&self) {
-        self.everyone().iter().for_each(|group| group.resume());
-    }
-
-    /// Ends all subscriptions.
-    pub(crate) fn end(&self) {
-        self.everyone().iter().for_each(|group| group.end());
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Returns a number for a new member.
@@ -205,12 +137,6 @@ impl Log {
             }
             Ok((messages, oldest))
         })
-    }
-
-    fn everyone(&self) -> Vec<Arc<Group>> {
-        let private = self.private.lock().unwrap_or_else(PoisonError::into_inner);
-        let private: Vec<_> = private.iter().filter_map(Weak::upgrade).collect();
-        self.groups().into_iter().chain(private).collect()
     }
 }
 

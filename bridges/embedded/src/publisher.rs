@@ -8,9 +8,10 @@ use sidespan_bridge::{Error, Fault, Message, Publisher, Receipt, Topic};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::committer::{Job, unknown_topic};
+use crate::committer::unknown_topic;
 use crate::index::check_name;
 use crate::log::Log;
+use crate::queue::Job;
 
 /// The one publisher of a log.
 #[derive(Debug)]

@@ -18,8 +18,8 @@ use redb::{
 use tracing::{info, warn};
 
 use crate::fault;
-use crate::group::Saved;
 use crate::index::{Index, Meta, Row};
+use crate::saved::Saved;
 
 /// The end of the log.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");

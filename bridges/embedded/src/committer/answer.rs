@@ -4,7 +4,7 @@ use sidespan_bridge::{Error, Fault, Receipt};
 use tokio::sync::oneshot;
 
 use super::draft::Draft;
-use super::queue::Job;
+use crate::queue::Job;
 
 /// Who waits for a transaction, and what to say once it is committed.
 pub(super) enum Answer {

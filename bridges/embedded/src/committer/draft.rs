@@ -11,13 +11,14 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use sidespan_bridge::{Error, Fault, Guarantee, Message, Pattern, Position, Receipt, Start, Topic};
 use tracing::warn;
 
-use super::retention::Floors;
+use super::floors::Floors;
 use crate::fault;
-use crate::group::Saved;
+use crate::groups::Groups;
 use crate::index::{Index, Meta, Row};
 use crate::log::Log;
 use crate::reading::{Stretch, first_at};
 use crate::record::{Record, Stamp, seal, unseal};
+use crate::saved::Saved;
 use crate::store::{GROUPS, META, RECORDS, SEEN, SEEN_ORDER, TOPICS};
 
 /// What a transaction changes besides the tables.
@@ -37,12 +38,13 @@ pub(super) struct Change {
 /// A transaction while it is put together.
 pub(super) struct Draft<'t> {
     pub(super) log: &'t Log,
+    pub(super) groups: &'t Groups,
     pub(super) index: RwLockReadGuard<'t, Index>,
     pub(super) change: Change,
     pub(super) records: Table<'t, (u32, u64), &'static [u8]>,
     pub(super) seen: Table<'t, (u32, &'static str), &'static [u8]>,
     pub(super) seen_order: Table<'t, u64, (u32, &'static str)>,
-    groups: Table<'t, &'static str, &'static [u8]>,
+    cursors: Table<'t, &'static str, &'static [u8]>,
     pub(super) now: u64,
     /// Looked up when first needed, as most transactions don't.
     pub(super) floors: Option<Floors>,
@@ -50,7 +52,11 @@ pub(super) struct Draft<'t> {
 
 impl<'t> Draft<'t> {
     /// Begins without a change.
-    pub(super) fn new(log: &'t Log, txn: &'t WriteTransaction) -> Result<Self, redb::Error> {
+    pub(super) fn new(
+        log: &'t Log,
+        groups: &'t Groups,
+        txn: &'t WriteTransaction,
+    ) -> Result<Self, redb::Error> {
         let index = log.index();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // A clock that goes back must not make times go back.
@@ -58,12 +64,13 @@ impl<'t> Draft<'t> {
         let meta = Meta { commits: index.meta.commits + 1, ..index.meta };
         Ok(Self {
             log,
+            groups,
             change: Change { meta, bytes: index.bytes(), ..Change::default() },
             index,
             records: txn.open_table(RECORDS)?,
             seen: txn.open_table(SEEN)?,
             seen_order: txn.open_table(SEEN_ORDER)?,
-            groups: txn.open_table(GROUPS)?,
+            cursors: txn.open_table(GROUPS)?,
             now,
             floors: None,
         })
@@ -100,7 +107,7 @@ impl<'t> Draft<'t> {
             return Ok(Err(error));
         }
         let is_known =
-            self.log.group(name).is_some() || self.change.founded.iter().any(|saved| &*saved.name == name);
+            self.groups.find(name).is_some() || self.change.founded.iter().any(|saved| &*saved.name == name);
         if is_known {
             return Ok(Ok(()));
         }
@@ -109,7 +116,7 @@ impl<'t> Draft<'t> {
             Err(error) => return Ok(Err(error)),
         };
         let saved = Saved::new(name.into(), pattern.clone(), next);
-        self.groups.insert(name, saved.to_row()?.as_slice())?;
+        self.cursors.insert(name, saved.to_row()?.as_slice())?;
         self.change.founded.push(saved);
         self.floors = None;
         Ok(Ok(()))
@@ -162,7 +169,7 @@ impl<'t> Draft<'t> {
 
     /// Stores a cursor.
     pub(super) fn save(&mut self, saved: &Saved) -> Result<(), redb::Error> {
-        self.groups.insert(&*saved.name, saved.to_row()?.as_slice())?;
+        self.cursors.insert(&*saved.name, saved.to_row()?.as_slice())?;
         Ok(())
     }
 

@@ -5,22 +5,12 @@
 //! than refuse new ones.
 
 use redb::ReadableTable;
-use sidespan_bridge::{Error, Fault, Pattern};
+use sidespan_bridge::{Error, Fault};
 
 use super::draft::{Draft, OVERHEAD};
+use super::floors::Floors;
 use crate::record::Stamp;
 use crate::settings::Discard;
-
-/// From where on each durable group needs its messages.
-#[derive(Debug)]
-pub(super) struct Floors(Vec<Floor>);
-
-#[derive(Debug)]
-struct Floor {
-    group: Box<str>,
-    pattern: Pattern,
-    floor: u64,
-}
 
 /// A message at the front of a topic.
 struct Front {
@@ -134,30 +124,15 @@ impl Draft<'_> {
 
     /// Returns the first sequence of a topic that some group has not settled.
     fn floor(&mut self, topic: u32) -> u64 {
-        if self.floors.is_none() {
-            let founded = self.change.founded.iter();
-            let founded = founded.map(|saved| (saved.name.clone(), saved.pattern.clone(), saved.floor()));
-            let living = self.log.groups().into_iter().map(|group| {
-                let (pattern, floor) = group.floor();
-                (group.name().into(), pattern, floor)
-            });
-            let floors = living.chain(founded).map(|(group, pattern, floor)| Floor { group, pattern, floor });
-            self.floors = Some(Floors(floors.collect()));
-        }
+        let floors = self.floors.get_or_insert_with(|| Floors::look(self.groups, &self.change.founded));
         let row = self.change.rows.get(&topic).or_else(|| self.index.row(topic));
-        let floors = self.floors.iter().flat_map(|floors| &floors.0);
-        floors
-            .filter(|floor| row.is_some_and(|row| floor.pattern.matches(&row.topic)))
-            .map(|floor| floor.floor)
-            .min()
-            .unwrap_or(u64::MAX)
+        row.map_or(u64::MAX, |row| floors.of(&row.topic))
     }
 
     fn full(&self, limit: u64) -> Error {
-        let floors = self.floors.iter().flat_map(|floors| &floors.0);
-        let slowest = floors.min_by_key(|floor| floor.floor);
-        let held = slowest.map_or_else(String::new, |slowest| {
-            format!(": the subscription {} has yet to settle its oldest messages", slowest.group)
+        let slowest = self.floors.as_ref().and_then(Floors::slowest);
+        let held = slowest.map_or_else(String::new, |group| {
+            format!(": the subscription {group} has yet to settle its oldest messages")
         });
         Error::new(Fault::StorageFull)
             .detail(format!("the embedded log has reached its limit of {limit} bytes (retention.size){held}"))

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sidespan_bridge::{Lag, Pattern, Settlement};
 
-use super::saved::Saved;
 use super::{Group, Stored};
+use crate::saved::Saved;
 
 impl Group {
     /// Returns which messages retention must keep: the topics, and from where on.

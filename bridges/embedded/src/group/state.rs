@@ -1,17 +1,19 @@
 //! What a group knows while it lives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sidespan_bridge::{Message, Pattern};
+use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::board::Board;
-use super::saved::{Open, Saved};
-use super::{MOST_UNSETTLED, Seat};
 use crate::index::Matching;
 use crate::log::Log;
+use crate::saved::{Open, Saved};
 
 /// A group's cursor, and what lies between it and the members.
 #[derive(Debug)]
@@ -39,6 +41,15 @@ pub(super) struct State {
     /// Counts what is to be stored.
     pub(super) version: u64,
     pub(super) ended: bool,
+}
+
+/// How a member is told that something has changed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seat {
+    /// There may be something to do.
+    pub(crate) bell: Arc<Notify>,
+    /// The membership is over, and what is out is no longer its.
+    pub(crate) lost: CancellationToken,
 }
 
 impl State {
@@ -102,3 +113,6 @@ impl State {
         Saved { name, pattern: self.matching.pattern().clone(), next: self.next, open }
     }
 }
+
+/// Reads nothing new while this many messages of a group are not settled.
+pub(super) const MOST_UNSETTLED: usize = 65_536;

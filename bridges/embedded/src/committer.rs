@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sidespan_bridge::{Fault, Topic};
 use tracing::{debug, error, info, warn};
 
-use self::answer::{Answer, answers, carry_out};
+use self::answer::{Answer, Teller, answers, carry_out};
 use self::draft::{Change, Draft};
 pub(crate) use self::draft::{resolve, unknown_topic};
 use crate::directory::Directory;
@@ -44,13 +44,15 @@ pub(crate) fn start(
     directory: Directory,
 ) -> std::io::Result<JoinHandle<()>> {
     let tidy_at = Instant::now();
-    let committer = Committer { log, groups, trouble: None, tidy_at, recovered: None, discarded: 0 };
+    let teller = Teller::start();
+    let committer = Committer { log, groups, teller, trouble: None, tidy_at, recovered: None, discarded: 0 };
     thread::Builder::new().name("embedded-log".to_owned()).spawn(move || committer.run(directory))
 }
 
 struct Committer {
     log: Arc<Log>,
     groups: Arc<Groups>,
+    teller: Teller,
     trouble: Option<Trouble>,
     /// When age is looked at next.
     tidy_at: Instant,
@@ -165,7 +167,8 @@ impl Committer {
                     self.tidy_at = Instant::now();
                 }
                 self.take_over(committed);
-                answers(jobs, outcomes).into_iter().for_each(Answer::tell);
+                self.log.queue.committed();
+                self.teller.tell(answers(jobs, outcomes));
                 true
             }
             Err(failure) => {

@@ -1,4 +1,11 @@
 //! What waits for the committer.
+//!
+//! # Why the committer waits for company
+//!
+//! A commit costs about as much with one message as with a hundred. Callers who publish again as soon
+//! as they are answered come back one after the other, and whoever took the first of them would commit
+//! it alone while all the others wait. So as many as were at work at once are waited for, while they
+//! keep coming, and never longer than the last commit took. A caller who is alone waits for nobody.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -63,6 +70,14 @@ pub(crate) struct Work {
 
 #[derive(Debug, Default)]
 struct State {
+    /// How many jobs wake the committer, if it sleeps.
+    wanted: Option<usize>,
+    /// Jobs that were there at once when the last commit was complete.
+    company: usize,
+    /// How long that took.
+    spent: Duration,
+    /// When its jobs were taken.
+    taken: Option<Instant>,
     jobs: VecDeque<Job>,
     messages: usize,
     weight: usize,
@@ -96,7 +111,9 @@ impl Queue {
         state.messages += messages;
         state.weight += weight;
         state.jobs.push_back(job);
-        self.bell.notify_one();
+        if state.wanted.is_some_and(|wanted| state.jobs.len() >= wanted) {
+            self.ring(&mut state);
+        }
         Ok(())
     }
 
@@ -105,20 +122,29 @@ impl Queue {
         let mut state = self.lock();
         if state.stirred.is_none() {
             state.stirred = Some(Instant::now());
-            self.bell.notify_one();
+            self.ring(&mut state);
         }
     }
 
     /// Asks for cursors to be stored now.
     pub(crate) fn urge(&self) {
-        self.lock().urged = true;
-        self.bell.notify_one();
+        let mut state = self.lock();
+        state.urged = true;
+        self.ring(&mut state);
     }
 
     /// Tells that the store must be opened anew.
     pub(crate) fn report_broken(&self) {
-        self.lock().broken = true;
-        self.bell.notify_one();
+        let mut state = self.lock();
+        state.broken = true;
+        self.ring(&mut state);
+    }
+
+    /// Notes that what was taken is committed, before those who wait for it are told and come back.
+    pub(crate) fn committed(&self) {
+        let mut state = self.lock();
+        state.company += state.jobs.len();
+        state.spent = state.taken.take().map_or(Duration::ZERO, |taken| taken.elapsed());
     }
 
     /// Takes nothing more until [`Queue::accept`], and gives up what waits.
@@ -146,7 +172,7 @@ impl Queue {
         let mut state = self.lock();
         state.closing = true;
         state.refusal = Some((Fault::Unavailable, CLOSED.into()));
-        self.bell.notify_one();
+        self.ring(&mut state);
     }
 
     /// Tells whether the log is closing, or closed.
@@ -167,10 +193,11 @@ impl Queue {
             let flush_at = state.stirred.map(|since| since + FLUSH);
             let is_due = state.urged || flush_at.is_some_and(|at| at <= now);
             if !state.jobs.is_empty() || is_due || state.broken || state.closing || until <= now {
+                state = self.gather(state);
                 return state.take(is_due);
             }
             let wait = flush_at.map_or(until, |at| at.min(until)).saturating_duration_since(now);
-            state = self.bell.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.sleep(state, 1, wait);
         }
     }
 
@@ -182,7 +209,44 @@ impl Queue {
             if state.closing || wait.is_zero() {
                 return state.closing;
             }
-            state = self.bell.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.sleep(state, usize::MAX, wait);
+        }
+    }
+
+    /// Waits for jobs that come with the one that is there.
+    fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let until = Instant::now() + state.spent;
+        let mut there = 0;
+        while (there + 1..state.company).contains(&state.jobs.len())
+            && state.messages < BATCH
+            && !state.closing
+            && !state.broken
+            && Instant::now() < until
+        {
+            there = state.jobs.len();
+            let company = state.company;
+            state = self.sleep(state, company, GAP);
+        }
+        state
+    }
+
+    /// Sleeps until so many jobs are there, something else is wanted, or the time is over.
+    fn sleep<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        wanted: usize,
+        time: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.wanted = Some(wanted);
+        let (mut state, _) = self.bell.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
+        state.wanted = None;
+        state
+    }
+
+    /// Wakes the committer, if it sleeps: a call of the system for each job would be a large part of it.
+    fn ring(&self, state: &mut State) {
+        if state.wanted.take().is_some() {
+            self.bell.notify_one();
         }
     }
 
@@ -212,6 +276,8 @@ impl State {
             self.stirred = None;
         }
         work.broken = std::mem::take(&mut self.broken);
+        self.company = work.jobs.len();
+        self.taken = Some(Instant::now());
         work
     }
 }
@@ -241,6 +307,8 @@ impl Job {
 const CLOSED: &str = "the embedded log is closed";
 /// A cursor is stored at the latest this long after it has changed.
 const FLUSH: Duration = Duration::from_millis(100);
+/// Callers who come back follow one another more closely than this.
+const GAP: Duration = Duration::from_micros(100);
 /// Most messages that wait.
 const MESSAGES: usize = 16_384;
 /// Most bytes that wait.

@@ -1,7 +1,8 @@
 //! What becomes of jobs, and how those who wait for them are told.
 
 use sidespan_bridge::{Error, Fault, Receipt};
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 
 use super::draft::Draft;
 use crate::queue::Job;
@@ -32,6 +33,35 @@ impl Answer {
                 drop(answer.send(outcomes.collect()));
             }
         }
+    }
+}
+
+/// Tells all that waited for one commit, and wakes their executor once for that instead of once for each.
+pub(super) struct Teller(Option<mpsc::UnboundedSender<Vec<Answer>>>);
+
+impl Teller {
+    /// Begins to tell from a task of the executor that this is called on, if it is; the task ends with
+    /// the teller. What it has yet to tell is bounded as the callers who wait for it are.
+    pub(super) fn start() -> Self {
+        let (sender, mut commits) = mpsc::unbounded_channel::<Vec<Answer>>();
+        let tell = async move {
+            while let Some(answers) = commits.recv().await {
+                answers.into_iter().for_each(Answer::tell);
+            }
+        };
+        Self(Handle::try_current().ok().map(|executor| {
+            drop(executor.spawn(tell));
+            sender
+        }))
+    }
+
+    /// Says how it went.
+    pub(super) fn tell(&self, answers: Vec<Answer>) {
+        let untold = match &self.0 {
+            Some(sender) if answers.len() > 1 => sender.send(answers).err().map(|unsent| unsent.0),
+            Some(_) | None => Some(answers),
+        };
+        untold.into_iter().flatten().for_each(Answer::tell);
     }
 }
 

@@ -161,9 +161,14 @@ impl Bridge for EmbeddedBridge {
             return Err(refusal);
         }
         let log = Arc::clone(&self.log);
-        let read = self.read(move || log.store.read(read_meta));
-        match timeout_at(deadline, read).await {
-            Ok(read) => read.map(drop),
+        let looked = self.read(move || {
+            log.store.read(read_meta)?;
+            Ok(log.has_space()?)
+        });
+        match timeout_at(deadline, looked).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(Error::new(Fault::StorageFull).detail(self.log.full())),
+            Ok(Err(error)) => Err(error),
             Err(_) => {
                 Err(Error::new(Fault::Timeout).detail("the disk of the embedded log does not answer in time"))
             }

@@ -144,6 +144,7 @@ impl Committer {
         let (log, groups) = (Arc::clone(&self.log), Arc::clone(&self.groups));
         let mut committing = false;
         let mut outcomes = Vec::with_capacity(jobs.len());
+        let weight = jobs.iter().map(|job| job.size().1).sum::<usize>() as u64;
         let result = log.store.write(
             |txn| {
                 let mut draft = Draft::new(&log, &groups, txn)?;
@@ -167,6 +168,7 @@ impl Committer {
                     self.tidy_at = Instant::now();
                 }
                 self.take_over(committed);
+                log.note_space(weight);
                 self.log.queue.committed();
                 self.teller.tell(answers(jobs, outcomes));
                 true
@@ -179,6 +181,9 @@ impl Committer {
                     Some(_) => debug!(error = %failure, "the embedded log still cannot be written"),
                 }
                 let fault = fault::fault(&failure);
+                if fault == Fault::StorageFull && weight > 0 {
+                    log.note_full(weight);
+                }
                 if committing {
                     let commits = log.index().meta.commits + 1;
                     self.fall(fault, Some((commits, answers(jobs, outcomes))));
@@ -332,12 +337,10 @@ impl Committer {
     }
 
     fn detail(&self, fault: Fault) -> String {
-        let dir = self.log.dir.display();
         if fault == Fault::StorageFull {
-            format!(
-                "there is no space left for the embedded log in {dir}: free some; publishing then goes on by itself"
-            )
+            self.log.full()
         } else {
+            let dir = self.log.dir.display();
             format!(
                 "the embedded log in {dir} cannot be written: check the disk; publishing then goes on by itself"
             )

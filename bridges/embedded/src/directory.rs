@@ -46,6 +46,7 @@ impl Directory {
         let since = humantime::format_rfc3339_seconds(SystemTime::now());
         note(&mut lock, &format!("process {} since {since}", std::process::id()));
         let directory = Self { path: path.to_owned(), lock, unclean };
+        clear(path).map_err(wrong)?;
         directory.write_format().map_err(wrong)?;
         Ok(directory)
     }
@@ -81,6 +82,31 @@ impl Directory {
         out.sync_all()?;
         fs::rename(&fresh, &file)?;
         self.sync()
+    }
+}
+
+/// Tells whether there is space for so many bytes more, by taking it for a moment: what the system
+/// says of free space tells of no quota. Blocks.
+pub(crate) fn has_space(path: &Path, bytes: u64) -> io::Result<bool> {
+    let taken = take(&path.join(SPACE), bytes);
+    clear(path)?;
+    match taken {
+        Err(error) if fault::is_full_io(&error) => Ok(false),
+        taken => taken.map(|()| true),
+    }
+}
+
+fn take(file: &Path, bytes: u64) -> io::Result<()> {
+    let mut out = File::create(file)?;
+    io::copy(&mut io::repeat(1).take(bytes), &mut out)?;
+    out.sync_all()
+}
+
+/// Removes what [`has_space`] has left if it was killed.
+fn clear(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path.join(SPACE)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -150,6 +176,7 @@ const DATABASE: &str = "log.redb";
 const FORMAT: &str = "format";
 const FORMAT_FRESH: &str = "format.new";
 const LOCK: &str = "lock";
+const SPACE: &str = "space";
 const VERSION: &str = "1";
 /// Bytes of the note about the owner.
 const NOTE: usize = 64;

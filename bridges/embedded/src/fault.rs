@@ -77,6 +77,7 @@ pub(crate) fn closed() -> Error {
     Error::new(Fault::Unavailable).detail("the embedded log is closed")
 }
 
-fn is_full_io(error: &std::io::Error) -> bool {
+/// Tells whether the system says that there is no space left.
+pub(crate) fn is_full_io(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::error;
 
-use crate::fault;
 use crate::index::{Index, Meta, Row};
 use crate::queue::Queue;
 use crate::reading::{Stretch, first, pick};
 use crate::record::Stamp;
 use crate::settings::{Discard, EmbeddedSettings};
 use crate::store::{RECORDS, Store};
+use crate::{directory, fault};
 
 /// One open log.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Log {
     index: RwLock<Index>,
     members: AtomicU64,
     damaged: AtomicU64,
+    /// Bytes that the disk had no space for, until it has; 0 if it has.
+    wanting: AtomicU64,
 }
 
 /// The settings, as numbers.
@@ -67,6 +69,7 @@ impl Log {
             index: RwLock::new(index),
             members: AtomicU64::new(1),
             damaged: AtomicU64::new(0),
+            wanting: AtomicU64::new(0),
         })
     }
 
@@ -112,6 +115,37 @@ impl Log {
     /// Returns how many damaged messages were met since the log was opened.
     pub(crate) fn damaged(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a commit of so many bytes found no space on the disk.
+    pub(crate) fn note_full(&self, bytes: u64) {
+        self.wanting.store(bytes.max(1), Ordering::Relaxed);
+    }
+
+    /// Notes that there was space for so many bytes. Where less had been wanting that tells nothing: a
+    /// disk without space may still take a small commit.
+    pub(crate) fn note_space(&self, bytes: u64) {
+        if bytes >= self.wanting.load(Ordering::Relaxed) {
+            self.wanting.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells whether the disk has space for what it had none for last time. Blocks.
+    pub(crate) fn has_space(&self) -> std::io::Result<bool> {
+        let wanting = self.wanting.load(Ordering::Relaxed);
+        let has_space = wanting == 0 || directory::has_space(&self.dir, wanting)?;
+        if has_space {
+            self.note_space(wanting);
+        }
+        Ok(has_space)
+    }
+
+    /// Says that there is no space left, and what to do.
+    pub(crate) fn full(&self) -> String {
+        let dir = self.dir.display();
+        format!(
+            "there is no space left for the embedded log in {dir}: free some; publishing then goes on by itself"
+        )
     }
 
     /// Counts the messages of stretches that reach to the end of their topics, and returns the

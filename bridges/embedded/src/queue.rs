@@ -295,7 +295,8 @@ impl Job {
         }
     }
 
-    fn size(&self) -> (usize, usize) {
+    /// Returns how many messages, and how many bytes, this stores.
+    pub(crate) fn size(&self) -> (usize, usize) {
         match self {
             Self::Create { .. } | Self::Found { .. } => (1, 0),
             Self::Publish { messages, weight, .. } => (messages.len(), *weight),

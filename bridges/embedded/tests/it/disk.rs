@@ -5,6 +5,7 @@ use std::process::Command;
 use std::{fs, io};
 
 use sidespan_bridge::{Fault, Start, Verdict};
+use sidespan_test_support::eventually;
 use tokio::time::{Instant, sleep};
 
 use crate::support::*;
@@ -87,6 +88,32 @@ async fn a_full_disk_refuses_and_loses_nothing_and_goes_on_when_there_is_space()
     let bridge = open(mount.path());
     let mut inbox = subscribe(&*bridge, "a", Some("g"), Start::Begin).await;
     assert_eq!(body(&next(&mut *inbox).await), stored[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_for_as_long_as_it_is_full_though_small_messages_fit() {
+    let Some(mount) = Mount::tmpfs("3m") else { return };
+    let bridge = open(mount.path());
+    let mut stored = 0;
+    while let Ok(_) = publish(&*bridge, "a", text(&"x".repeat(200_000))).await {
+        stored += 1;
+        assert!(stored < 100, "the disk is never full");
+    }
+    // The log opens itself anew, and what is small finds room on pages that the large one had taken.
+    eventually(PATIENCE, "a small message is taken", async || {
+        publish(&*bridge, "a", text("small")).await.is_ok()
+    })
+    .await;
+    for _ in 0..3 {
+        let said = bridge.probe(soon()).await.unwrap_err();
+        assert_eq!(said.fault, Fault::StorageFull);
+        assert!(said.to_string().contains("free some"), "{said}");
+    }
+    mount.remount("size=64m");
+    // Nobody publishes meanwhile.
+    eventually(PATIENCE, "it is ready again", async || bridge.probe(soon()).await.is_ok()).await;
+    let files = fs::read_dir(mount.path()).unwrap().map(|file| file.unwrap().file_name());
+    assert_eq!(files.count(), 3, "format, lock and log are there, and nothing else");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -266,7 +266,10 @@ impl Committer {
     fn anchor(&mut self) {
         let Some(trouble) = self.trouble.as_mut().filter(|trouble| trouble.adrift) else { return };
         match self.log.store.renew() {
-            Ok(()) => trouble.adrift = false,
+            Ok(()) => {
+                trouble.adrift = false;
+                self.look();
+            }
             Err(error) => {
                 debug!(%error, "the embedded log still cannot be flushed");
                 trouble.pause = (trouble.pause * 2).min(LONGEST_PAUSE);
@@ -279,7 +282,7 @@ impl Committer {
         match self.log.store.reopen() {
             Ok(repaired) => {
                 debug!(repaired, "opened the embedded log anew");
-                self.resolve_doubt();
+                self.look();
                 self.groups.resume();
             }
             Err(failure) => {
@@ -292,33 +295,32 @@ impl Committer {
         }
     }
 
-    /// Looks whether the commit that failed has happened.
-    fn resolve_doubt(&mut self) {
-        let Some(trouble) = &mut self.trouble else { return };
-        let Some((commits, answers)) = trouble.doubt.take() else { return };
-        let fault = trouble.fault;
-        match self.log.store.reload() {
-            Ok((index, groups)) if index.meta.commits >= commits => {
-                warn!(
-                    "a commit that failed is there all the same; its publishers are told that it is unknown"
-                );
-                let news: Vec<_> = index.rows().iter().map(|row| (row.topic.clone(), row.end)).collect();
-                self.log.replace(index);
-                groups.into_iter().for_each(|saved| self.groups.adopt(saved));
-                self.groups.announce(&news);
-                answers.into_iter().for_each(|answer| answer.fail(Fault::Timeout, UNKNOWN));
-            }
-            Ok(_) => {
-                let detail = self.detail(fault);
-                answers.into_iter().for_each(|answer| answer.fail(fault, &detail));
-            }
+    /// Takes over what is there once the store is open anew, whoever opened it, and tells those whose
+    /// commit was in doubt whether it has happened.
+    fn look(&mut self) {
+        let (index, groups) = match self.log.store.reload() {
+            Ok(found) => found,
             Err(failure) => {
                 error!(error = %failure, "the embedded log cannot be read after it was opened anew");
-                if let Some(trouble) = &mut self.trouble {
-                    trouble.doubt = Some((commits, answers));
-                }
-                self.log.store.shut();
+                return self.log.store.shut();
             }
+        };
+        let there = index.meta.commits;
+        if there != self.log.index().meta.commits {
+            let news: Vec<_> = index.rows().iter().map(|row| (row.topic.clone(), row.end)).collect();
+            self.log.replace(index);
+            groups.into_iter().for_each(|saved| self.groups.adopt(saved));
+            self.groups.announce(&news);
+        }
+        let Some(trouble) = &mut self.trouble else { return };
+        let Some((commits, answers)) = trouble.doubt.take() else { return };
+        if there >= commits {
+            warn!("a commit that failed is there all the same; its publishers are told that it is unknown");
+            answers.into_iter().for_each(|answer| answer.fail(Fault::Timeout, UNKNOWN));
+        } else {
+            let fault = trouble.fault;
+            let detail = self.detail(fault);
+            answers.into_iter().for_each(|answer| answer.fail(fault, &detail));
         }
     }
 

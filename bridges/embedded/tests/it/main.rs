@@ -5,7 +5,10 @@
 mod damage;
 mod directory;
 mod disk;
+mod errors;
 mod kill;
+mod life;
 mod publish;
 mod retention;
+mod shim;
 mod support;

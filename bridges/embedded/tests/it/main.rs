@@ -8,6 +8,7 @@ mod disk;
 mod errors;
 mod kill;
 mod life;
+mod power;
 mod publish;
 mod retention;
 mod shim;

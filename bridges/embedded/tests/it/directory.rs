@@ -1,7 +1,11 @@
 //! Directories that cannot be used, and who owns one.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::json;
 use sidespan_bridge::{Driver, Fault, Pattern, Settings, Start};
@@ -32,23 +36,43 @@ async fn a_directory_in_use_names_its_owner_and_is_free_after_close() {
     open(dir.path()).probe(soon()).await.unwrap();
 }
 
+/// Returns all files of a directory, what they hold, and when they were changed.
+fn contents(dir: &Path) -> BTreeMap<OsString, (Vec<u8>, SystemTime)> {
+    let files = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let content =
+        |file: fs::DirEntry| (fs::read(file.path()).unwrap(), file.metadata().unwrap().modified().unwrap());
+    files.map(|file| (file.file_name(), content(file))).collect()
+}
+
 #[tokio::test]
 async fn a_format_of_another_version_is_refused_and_not_touched() {
     let dir = tempfile::TempDir::new().unwrap();
-    open(dir.path()).close(soon()).await;
-    fs::write(dir.path().join("format"), "2\n").unwrap();
-    fs::remove_file(dir.path().join("lock")).unwrap();
-    let before = fs::read(dir.path().join("log.redb")).unwrap();
-
-    let error = try_open(dir.path(), json!({})).err().unwrap();
-    assert_eq!(error.fault, Fault::Conflict);
-    assert!(error.to_string().contains("has format \"2\""), "{error}");
-    assert_eq!(fs::read(dir.path().join("log.redb")).unwrap(), before);
-    assert!(!dir.path().join("lock").exists());
-
-    fs::remove_file(dir.path().join("format")).unwrap();
-    let error = try_open(dir.path(), json!({})).err().unwrap();
-    assert!(error.to_string().contains("lacks its file \"format\""), "{error}");
+    let bridge = open(dir.path());
+    publish(&*bridge, "a", text("x")).await.unwrap();
+    bridge.close(soon()).await;
+    let format = dir.path().join("format");
+    let cases: [(Option<&[u8]>, &str); 5] = [
+        (Some(b"2\n"), "has format \"2\""),
+        (Some(b""), "has format \"\""),
+        (Some(b"10"), "has format \"10\""),
+        (Some(b"\xff\xfe"), "is no text"),
+        (None, "lacks its file \"format\""),
+    ];
+    for (version, said) in cases {
+        match version {
+            Some(version) => fs::write(&format, version).unwrap(),
+            None => fs::remove_file(&format).unwrap(),
+        }
+        let before = contents(dir.path());
+        let error = try_open(dir.path(), json!({})).err().unwrap();
+        assert_eq!(error.fault, Fault::Conflict);
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
+        assert!(contents(dir.path()) == before, "something was touched for {version:?}");
+    }
+    // Whoever wrote it still reads it.
+    fs::write(&format, "1\n").unwrap();
+    assert_eq!(everything(&*open(dir.path()), "a", "a").await, ["x"]);
 }
 
 #[tokio::test]

@@ -334,26 +334,4 @@ const LOW: usize = 32;
 const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-    use sidespan_bridge::Settings;
-
-    use super::*;
-    use crate::log::Limits;
-    use crate::store::Store;
-
-    #[test]
-    fn a_rest_that_is_over_does_not_keep_a_member_awake_that_has_no_room() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let opened = Store::open(&dir.path().join("log")).unwrap();
-        let settings = Settings::new("s", json!({"dir": dir.path()})).parse().unwrap();
-        let limits = Limits::new(&settings);
-        let log = Log::new(dir.path().to_owned(), limits, opened.store, opened.index);
-        let group = Group::private(&log, Pattern::parse("a").unwrap(), 0);
-        let window = Window { messages: 0, bytes: 0 };
-        group.join(1, &Pattern::parse("a").unwrap(), Order::None, window, Seat::default()).unwrap();
-        group.lock().rest = Some(Instant::now());
-        let next = group.next(1);
-        assert!(matches!(next, Next::Wait(None)), "{next:?}");
-    }
-}
+mod tests;

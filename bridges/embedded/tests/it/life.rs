@@ -144,9 +144,10 @@ async fn the_process_that_is_killed() {
     let (Ok(dir), Ok(first)) = (env::var(DIR), env::var(FIRST)) else { return };
     let bridge = open(Path::new(&dir));
     let first: u64 = first.parse().unwrap();
+    // First, as a disk that fails would refuse it.
+    let mut inbox = bridge.subscribe(group()).await.unwrap();
     let _publishers: Vec<_> =
         (0..KEYS).map(|key| publish_for_ever(Arc::clone(&bridge), first + key)).collect();
-    let mut inbox = bridge.subscribe(group()).await.unwrap();
     while let Some(Ok(Event::Delivery(delivery))) = inbox.next().await {
         let number = number(&body(&delivery));
         say("delivered", number);

@@ -2,8 +2,9 @@
 //!
 //! Three files: `format` holds the version of everything else and is read before anything is
 //! touched; `lock` is locked by the owner for as long as it lives and names it; `log.redb` is the
-//! store. The operating system lets go of the lock when the owner dies, so that a lock that is
-//! free but still names somebody tells of an unclean stop.
+//! store. For a moment there is a fourth, `space`, when a disk that was full is tried. The operating
+//! system lets go of the lock when the owner dies, so that a lock that is free but still names
+//! somebody tells of an unclean stop.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};

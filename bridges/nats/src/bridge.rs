@@ -130,15 +130,23 @@ impl Bridge for NatsBridge {
 
     async fn probe(&self, deadline: Instant) -> Result<(), Error> {
         let begin = Instant::now();
-        let reached = timeout_at(deadline, self.reach(deadline)).await;
+        let known_by = deadline.checked_sub(SILENCE).map_or(deadline, |earlier| earlier.max(begin + SILENCE));
+        let reached = timeout_at(known_by, self.reach(known_by)).await;
         let error = match reached {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
             Err(_) => Fault::Timeout.into(),
         };
         if error.fault == Fault::Timeout && begin.elapsed() >= SILENCE {
-            // A server that hangs keeps its connections; a new one shows whether it does.
-            let _ = timeout_at(Instant::now() + SILENCE, self.publishing.client.force_reconnect()).await;
+            // A server that hangs keeps its connections; a new one shows whether it does. What is asked
+            // before the old one is gone goes down with it.
+            let mut state = self.publishing.link.follow();
+            let renew = async {
+                if self.publishing.client.force_reconnect().await.is_ok() {
+                    let _ = state.changed().await;
+                }
+            };
+            let _ = timeout_at(deadline, renew).await;
         }
         Err(self.explain(error))
     }

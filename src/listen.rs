@@ -6,6 +6,7 @@
 mod conversation;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -47,7 +48,7 @@ impl Listener {
     /// The address is taken, or not ours to bind.
     pub async fn bind(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+            Address::Tcp(address) => Ok(Self::Tcp(listen(*address)?)),
             Address::Unix(path) => {
                 clear(path).await?;
                 Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
@@ -82,6 +83,18 @@ pub struct Bounds {
 const MAX_HEAD: usize = 64 << 10;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 256;
+
+/// Listens as Tokio does by itself, but for a queue that holds a burst: what comes while it is full is
+/// dropped by the kernel, and tried again by the client's only a second later.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
+}
+
+/// How many connections wait to be accepted, if the kernel allows as many.
+const QUEUE: u32 = 4096;
 
 /// Serves until `stop`, then lets requests that are under way finish for at most `grace`.
 ///
@@ -222,7 +235,22 @@ async fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
 mod tests {
     use std::os::unix::net;
 
+    use tokio::net::TcpStream;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_connections_waits_for_nobody() {
+        let listener = Listener::bind(&Address::Tcp(([127, 0, 0, 1], 0).into())).await.unwrap();
+        let Address::Tcp(address) = listener.address().unwrap() else { panic!("a TCP address") };
+        let mut connecting: JoinSet<_> = (0..500).map(|_| TcpStream::connect(address)).collect();
+        let mut connected = Vec::new();
+        let by = Instant::now() + Duration::from_millis(900);
+        while let Some(stream) = timeout_at(by, connecting.join_next()).await.expect("no second attempt") {
+            connected.push(stream.unwrap().unwrap());
+        }
+        assert_eq!(connected.len(), 500);
+    }
 
     #[tokio::test]
     async fn only_the_socket_of_a_server_that_is_gone_is_replaced() {

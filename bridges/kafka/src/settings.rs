@@ -222,12 +222,14 @@ const MAX_LINGER: Span = Span(Duration::from_secs(1));
 const MIN_DEADLINE: Span = Span(Duration::from_secs(1));
 const MAX_DEADLINE: Span = Span(Duration::from_secs(900));
 
-/// A broker that comes back is found within a second, a new topic or partition within five.
-const COMMON_DEFAULTS: [(&str, &str); 7] = [
+/// A broker that comes back is found within a second, a new topic or partition within five. A connection
+/// on which nothing is answered is given up after ten, and not after the client's own minute.
+const COMMON_DEFAULTS: [(&str, &str); 8] = [
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.keepalive.enable", "true"),
     ("socket.nagle.disable", "true"),
+    ("socket.timeout.ms", "10000"),
     ("log.connection.close", "false"),
     ("enable.metrics.push", "false"),
     ("topic.metadata.refresh.interval.ms", "5000"),

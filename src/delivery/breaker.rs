@@ -179,6 +179,9 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use futures_util::future::LocalBoxFuture;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
 
     use super::*;
 
@@ -268,5 +271,98 @@ mod tests {
         assert!((&mut recovery).now_or_never().is_none());
         breaker.pass().await.report(Meaning::Accepted, None);
         recovery.await;
+    }
+
+    #[derive(Clone, Debug)]
+    enum Happening {
+        Come,
+        GiveUp(Index),
+        Leave(Index),
+        Look(Index),
+        Report(Index, Meaning),
+    }
+
+    fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+        let meaning = prop_oneof![
+            4 => Just(Meaning::Unavailable),
+            1 => Just(Meaning::Failed),
+            1 => Just(Meaning::Refused),
+            2 => Just(Meaning::Accepted),
+        ];
+        let happening = prop_oneof![
+            3 => Just(Happening::Come),
+            1 => any::<Index>().prop_map(Happening::GiveUp),
+            1 => any::<Index>().prop_map(Happening::Leave),
+            4 => any::<Index>().prop_map(Happening::Look),
+            4 => (any::<Index>(), meaning).prop_map(|(which, meaning)| Happening::Report(which, meaning)),
+        ];
+        prop::collection::vec(happening, 0..100)
+    }
+
+    /// Those who want to pass, and those who may.
+    struct Crowd<'a> {
+        breaker: &'a Breaker,
+        waiting: Vec<LocalBoxFuture<'a, Pass<'a>>>,
+        passed: Vec<Pass<'a>>,
+    }
+
+    impl Crowd<'_> {
+        fn look(&mut self, which: usize) -> Result<(), TestCaseError> {
+            let is_open = self.breaker.state.borrow().is_open();
+            if let Some(pass) = (&mut self.waiting[which]).now_or_never() {
+                prop_assert!(is_open || pass.turn.is_some(), "only a probe passes while the way is closed");
+                drop(self.waiting.swap_remove(which));
+                self.passed.push(pass);
+            }
+            let probes = self.passed.iter().filter(|pass| pass.turn.is_some()).count();
+            prop_assert!(probes <= 1, "there is one probe");
+            Ok(())
+        }
+
+        fn happen(&mut self, happening: &Happening) -> Result<(), TestCaseError> {
+            let (waiting, passed) = (self.waiting.len(), self.passed.len());
+            match *happening {
+                Happening::Come => self.waiting.push(Box::pin(self.breaker.pass())),
+                Happening::GiveUp(which) if passed > 0 => drop(self.passed.swap_remove(which.index(passed))),
+                Happening::Leave(which) if waiting > 0 => {
+                    drop(self.waiting.swap_remove(which.index(waiting)))
+                }
+                Happening::Look(which) if waiting > 0 => self.look(which.index(waiting))?,
+                Happening::Report(which, meaning) if passed > 0 => {
+                    self.passed.swap_remove(which.index(passed)).report(meaning, None);
+                }
+                _ => {}
+            }
+            Ok(())
+        }
+
+        /// The endpoint takes everything from here on: all get there.
+        fn end(&mut self) -> Result<(), TestCaseError> {
+            for _ in 0..3 {
+                for pass in self.passed.drain(..) {
+                    pass.report(Meaning::Accepted, None);
+                }
+                for which in (0..self.waiting.len()).rev() {
+                    self.look(which)?;
+                }
+            }
+            prop_assert!(self.waiting.is_empty(), "{} are stuck", self.waiting.len());
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_probes_and_nobody_is_left_behind(story in happenings()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let _context = runtime.enter();
+            // Without waits a probe's time has always come.
+            let breaker = Breaker::new(Duration::ZERO, Duration::ZERO);
+            let mut crowd = Crowd { breaker: &breaker, waiting: Vec::new(), passed: Vec::new() };
+            for happening in &story {
+                crowd.happen(happening)?;
+            }
+            crowd.end()?;
+        }
     }
 }

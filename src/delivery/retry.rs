@@ -143,6 +143,8 @@ const UNAVAILABLE_CAP: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::delivery::target::Answer;
 
@@ -234,5 +236,53 @@ mod tests {
             };
         assert_eq!(after(&asks(7)), 7);
         assert_eq!(after(&asks(100_000)), 60);
+    }
+
+    fn replies() -> impl Strategy<Value = Reply> {
+        let status =
+            prop_oneof![Just(500_u16), Just(503), Just(404), Just(429), Just(599), Just(200), Just(422)];
+        let asked = prop::option::of((0_u64..100_000).prop_map(Duration::from_secs));
+        prop_oneof![
+            8 => (status, asked).prop_map(|(status, retry_after)| {
+                Reply::Answered(Answer { status, retry_after, ..Answer::default() })
+            }),
+            1 => Just(Reply::Unanswered("timeout".into())),
+            1 => Just(Reply::Unreachable("refused".into())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_ends_by_an_answer_or_by_its_own_failures_and_waits_no_longer_than_it_may(
+            replies in prop::collection::vec((replies(), 0.0_f64..=1.0), 1..60),
+            max_attempts in 1_u32..6,
+        ) {
+            let policy = Retry { max_attempts, ..policy() };
+            let (mut tally, mut failures) = (Tally::default(), 0);
+            for (reply, roll) in replies {
+                let meaning = meaning(&reply, &policy);
+                failures += u32::from(meaning == Meaning::Failed);
+                tally.add(meaning);
+                match step(meaning, &reply, tally, &policy, roll) {
+                    Step::Accept => {
+                        prop_assert_eq!(meaning, Meaning::Accepted);
+                        break;
+                    }
+                    Step::Again { after } => {
+                        prop_assert!(after <= policy.cap + policy.base, "{:?}", after);
+                        prop_assert!(failures < max_attempts);
+                    }
+                    Step::Bury(Reason::Exhausted) => {
+                        prop_assert_eq!(failures, max_attempts, "an unavailable endpoint uses up nothing");
+                        break;
+                    }
+                    Step::Bury(Reason::Refused) => {
+                        prop_assert_eq!(meaning, Meaning::Refused);
+                        break;
+                    }
+                    Step::Pause => prop_assert_eq!(meaning, Meaning::Gone),
+                }
+            }
+        }
     }
 }

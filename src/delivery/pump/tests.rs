@@ -17,6 +17,8 @@ use crate::delivery::letter::Letter;
 use crate::delivery::status::Board;
 use crate::delivery::target::{Answer, Reply, Target};
 
+mod stories;
+
 #[tokio::test]
 async fn what_is_lost_is_dropped_and_what_runs_may_finish() {
     let mut play = Play::start(Order::Key, 1, Guarantee::AtLeastOnce);
@@ -176,6 +178,13 @@ impl Play {
         }
     }
 
+    /// Sets all waits; before anything is delivered.
+    fn waits(&mut self, wait: Duration) {
+        if let Some((wish, ..)) = &mut self.parts {
+            (wish.retry.base, wish.retry.cap) = (wait, wait);
+        }
+    }
+
     fn run(&mut self) {
         if let Some((wish, orders, script, target)) = self.parts.take() {
             let desk = Arc::new(Desk::new(wish, target, None, Arc::new(Board::new())));
@@ -218,8 +227,12 @@ impl Play {
     }
 
     fn lose(&mut self, epoch: u64) {
+        self.lose_of("shard", epoch);
+    }
+
+    fn lose_of(&mut self, shard: &str, epoch: u64) {
         let finish_by = Instant::now() + PATIENCE;
-        self.send(Ok(Event::Lost { shard: Shard::new("shard"), epoch: Epoch(epoch), finish_by }));
+        self.send(Ok(Event::Lost { shard: Shard::new(shard), epoch: Epoch(epoch), finish_by }));
     }
 
     fn break_off(&mut self) {

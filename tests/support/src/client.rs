@@ -17,10 +17,12 @@ use tokio::time::{Instant, timeout_at};
 pub struct Client(legacy::Client<HttpConnector, Full<Bytes>>);
 
 /// A request that has not been sent yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     client: Client,
-    builder: http::request::Builder,
+    method: Method,
+    url: String,
+    headers: Vec<(String, Vec<u8>)>,
     body: Bytes,
     deadline: Duration,
 }
@@ -74,15 +76,15 @@ impl Client {
 
     /// Begins a request of any method.
     pub fn request(&self, method: Method, url: &str) -> Request {
-        let builder = http::Request::builder().method(method).uri(url);
-        Request { client: self.clone(), builder, body: Bytes::new(), deadline: DEADLINE }
+        let (client, url) = (self.clone(), url.to_owned());
+        Request { client, method, url, headers: Vec::new(), body: Bytes::new(), deadline: DEADLINE }
     }
 }
 
 impl Request {
     /// Adds a header; the same name twice gives two lines.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.builder = self.builder.header(name, value.as_ref());
+        self.headers.push((name.to_owned(), value.as_ref().to_vec()));
         self
     }
 
@@ -110,7 +112,11 @@ impl Request {
     /// Sends it, and returns when the answer's headers are there.
     pub async fn open(self) -> Result<Streamed, NoAnswer> {
         let end = Instant::now() + self.deadline;
-        let request = self.builder.body(Full::new(self.body)).expect("a request that can be sent");
+        let mut request = http::Request::builder().method(self.method).uri(self.url);
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::new(self.body)).expect("a request that can be sent");
         let sent = self.client.0.request(request);
         let answer = timeout_at(end, sent).await.map_err(NoAnswer::because)?;
         let (head, body) = answer.map_err(NoAnswer::because)?.into_parts();

@@ -8,7 +8,8 @@ use std::ops::{Deref, DerefMut};
 
 use tokio::sync::OnceCell;
 
-use crate::broker::{Broker, Kind, NotOurs};
+use crate::broker::{Broker, Kind, NotOurs, Place};
+use node::Proxied;
 
 mod node;
 mod wire;
@@ -24,7 +25,9 @@ impl Kafka {
         let kafka = SHARED
             .get_or_init(async || match Broker::given(Kind::Kafka) {
                 Some(given) => Self(given),
-                None => Self(Broker::start(Kind::Kafka, node::prepare).await),
+                None => {
+                    Self(Broker::start(Kind::Kafka, async |place| node::prepare(place, None).await).await)
+                }
             })
             .await;
         kafka.say_where();
@@ -44,8 +47,19 @@ impl Kafka {
     /// # }
     /// ```
     pub async fn start() -> Result<Self, NotOurs> {
+        Self::start_with(None).await
+    }
+
+    /// Starts a broker like [`Kafka::start`], to which a [`Proxy`](crate::Proxy) leads too: what
+    /// connects to the port `inner` is told that the broker is at the port `outer`.
+    pub async fn start_behind(outer: u16, inner: u16) -> Result<Self, NotOurs> {
+        Self::start_with(Some(Proxied { outer, inner })).await
+    }
+
+    async fn start_with(proxied: Option<Proxied>) -> Result<Self, NotOurs> {
         Kind::Kafka.is_ours()?;
-        let kafka = Self(Broker::start(Kind::Kafka, node::prepare).await);
+        let prepare = async |place: &Place| node::prepare(place, proxied).await;
+        let kafka = Self(Broker::start(Kind::Kafka, prepare).await);
         kafka.say_where();
         Ok(kafka)
     }

@@ -22,7 +22,7 @@ pub use certificates::{Certificates, Pair};
 pub use client::{Client, NoAnswer, Request, Response, Streamed};
 pub use eventually::eventually;
 pub use kafka::Kafka;
-pub use load::Load;
+pub use load::{Load, Manner, PUBLISH_DEADLINE};
 pub use logs::log_file;
 pub use nats::Nats;
 pub use port::free_port;
@@ -30,7 +30,7 @@ pub use process::{Process, Signal};
 pub use proxy::{Cut, Proxy};
 pub use rabbit::Rabbit;
 pub use random::{Random, unique_name};
-pub use scene::Scene;
+pub use scene::{HELD, Scene};
 pub use sidecar::{Ended, Launch, Sidecar};
 pub use webhook::{Answer, Received, Webhook};
 

@@ -3,6 +3,8 @@
 //!
 //! This is the one list of what such a run has to know about brokers.
 
+use std::time::Duration;
+
 use crate::kafka::Kafka;
 use crate::nats::Nats;
 use crate::rabbit::Rabbit;
@@ -15,7 +17,10 @@ pub struct Scene {
     bridge: String,
     orders: String,
     dead: String,
+    ballast: String,
     active_of_two: usize,
+    order: &'static str,
+    timeout: Duration,
 }
 
 impl Scene {
@@ -35,6 +40,7 @@ impl Scene {
         let scene = Self { active_of_two: 2, ..Self::new(bridge) };
         kafka.create_topic(&scene.orders, 8).await;
         kafka.create_topic(&scene.dead, 1).await;
+        kafka.create_topic(&scene.ballast, 1).await;
         scene
     }
 
@@ -46,30 +52,52 @@ impl Scene {
         ))
     }
 
-    /// A RabbitMQ. Dead letters go into a queue that has their name: what an exchange routes to
-    /// nobody, nobody can read later.
+    /// A RabbitMQ. What nobody reads goes into a queue that has its name: an exchange would route it to
+    /// nobody.
     pub fn rabbit(rabbit: &Rabbit) -> Self {
         let bridge = format!("{{ kind: amqp, url: '{}', create: [queues], heartbeat: 2s }}", rabbit.url());
-        Self { dead: format!("/{}", unique_name("dead")), ..Self::new(bridge) }
+        let queue = |name| format!("/{}", unique_name(name));
+        Self { dead: queue("dead"), ballast: queue("ballast"), ..Self::new(bridge) }
+    }
+
+    /// Delivers in no order.
+    pub fn unordered(self) -> Self {
+        Self { order: "none", ..self }
+    }
+
+    /// Gives the webhook so long to answer.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Reaches the broker by another port of this machine: that of a proxy.
+    pub fn by_port(self, broker: u16, port: u16) -> Self {
+        Self { bridge: self.bridge.replace(&format!(":{broker}"), &format!(":{port}")), ..self }
     }
 
     /// Returns the configuration of a sidecar that delivers to `webhook` what is published once it is
-    /// ready, ordered by key, and pushes
-    /// what was given up to `dead`. Retries are quick, so that runs are short.
+    /// ready, and pushes what was given up to
+    /// `dead`. Retries are quick, so that runs are short. Nobody reads the topic `ballast`.
     pub fn config(&self, webhook: &str, dead: &str, attempts: u32) -> String {
-        let Self { service, bridge, orders, dead: letters, .. } = self;
+        let Self { service, bridge, orders, dead: letters, ballast, order, timeout, .. } = self;
+        let timeout = timeout.as_millis();
         format!(
             "
 version: 1
 service: {service}
 bridges: {{ main: {bridge} }}
-topics: {{ orders: {{ address: '{orders}' }}, dead-orders: {{ address: '{letters}' }} }}
+topics:
+  orders: {{ address: '{orders}' }}
+  dead-orders: {{ address: '{letters}' }}
+  ballast: {{ address: '{ballast}' }}
 subscriptions:
   billing:
     topic: orders
-    order: key
+    order: {order}
+    max_in_flight: {IN_FLIGHT}
+    max_held: {{ messages: {HELD} }}
     dead_letter: dead-orders
-    push: {{ url: '{webhook}', timeout: 400ms }}
+    push: {{ url: '{webhook}', timeout: {timeout}ms }}
     retry: {{ max_attempts: {attempts}, backoff: {{ base: 5ms, cap: 100ms }} }}
   undertaker:
     topic: dead-orders
@@ -96,7 +124,15 @@ subscriptions:
             bridge,
             orders: unique_name("orders"),
             dead: unique_name("dead"),
+            ballast: unique_name("ballast"),
             active_of_two: 1,
+            order: "key",
+            timeout: Duration::from_millis(500),
         }
     }
 }
+
+/// How many messages a sidecar attempts at a time.
+const IN_FLIGHT: usize = 128;
+/// How many messages a sidecar holds.
+pub const HELD: usize = 256;

@@ -133,6 +133,13 @@ impl Sidecar {
         self.process.id()
     }
 
+    /// Returns how many bytes of memory it has, by the kernel's count.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        kilobytes.and_then(|text| text.trim().parse::<u64>().ok()).expect("a process that runs") * 1024
+    }
+
     /// Returns the working directory.
     pub fn directory(&self) -> &Path {
         self.launch.directory()

@@ -10,10 +10,19 @@ use crate::broker::Place;
 use crate::port::free_port;
 use crate::random::Random;
 
+/// A second listener, to which a proxy leads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proxied {
+    /// The proxy's port, which clients are told.
+    pub(super) outer: u16,
+    /// The listener's.
+    pub(super) inner: u16,
+}
+
 /// Formats a new storage directory, and returns the command that runs a broker on it.
-pub(super) async fn prepare(place: &Place) -> Command {
+pub(super) async fn prepare(place: &Place, proxied: Option<Proxied>) -> Command {
     classpath().await;
-    let properties = server_properties(place.port, free_port(), place.directory());
+    let properties = server_properties(place.port, free_port(), proxied, place.directory());
     let properties = place.write("server.properties", &properties);
     let mut format = java("kafka.tools.StorageTool");
     format.args(["format", "-t", &cluster_id(), "-c"]).arg(&properties);
@@ -51,12 +60,16 @@ fn java(class: &str) -> Command {
     command
 }
 
-fn server_properties(port: u16, controller: u16, directory: &Path) -> String {
+fn server_properties(port: u16, controller: u16, proxied: Option<Proxied>, directory: &Path) -> String {
+    let listener = |port: u16| format!(",PROXIED://127.0.0.1:{port}");
+    let inner = proxied.map(|proxied| listener(proxied.inner)).unwrap_or_default();
+    let outer = proxied.map(|proxied| listener(proxied.outer)).unwrap_or_default();
     format!(
         "node.id=1
 process.roles=broker,controller
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{inner}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{outer}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller}
 log.dirs={data}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::lock;
@@ -42,8 +42,10 @@ impl Publisher {
                 return;
             }
             let order = Order { key, number };
-            while !self.is_stored(order, doors.next().expect("there is a door")).await {
-                lock(history).publish_failed();
+            for attempt in 0.. {
+                if self.is_stored(order, attempt, doors.next().expect("there is a door")).await {
+                    break;
+                }
                 // As a client would that was told to try again.
                 sleep(Duration::from_millis(50)).await;
             }
@@ -51,25 +53,38 @@ impl Publisher {
         }
     }
 
-    async fn is_stored(&self, order: Order, door: &str) -> bool {
+    /// Makes the so many-th try to publish a message.
+    async fn is_stored(&self, order: Order, attempt: usize, door: &str) -> bool {
         let request = self
             .client
             .post(door, order.to_string())
-            .deadline(DEADLINE)
+            .deadline(2 * DEADLINE)
             .header("content-type", "text/plain")
             .header("sidespan-key", order.key.to_string())
+            .header("sidespan-timeout", format!("{}ms", DEADLINE.as_millis()))
+            .header("sidespan-header-attempt", attempt.to_string())
             .header("idempotency-key", format!("{}-{}", order.key, order.number));
-        match request.send().await {
-            Ok(answer) if answer.status.is_success() => true,
-            Ok(answer) if answer.status.is_server_error() || answer.status == 429 => false,
-            Ok(answer) => panic!("{order} was refused: {} {}", answer.status, answer.text()),
-            Err(_) => false,
+        let began = Instant::now();
+        let answer = request.send().await.ok();
+        let mut history = lock(&self.history);
+        let Some(answer) = answer else {
+            history.publish_failed(None);
+            return false;
+        };
+        history.answered(began.elapsed());
+        if answer.status.is_success() {
+            return true;
         }
+        history.publish_failed(Some(answer.status.as_u16()));
+        drop(history);
+        let passes = answer.status.is_server_error() || answer.status == 429;
+        assert!(passes, "{order} was refused: {} {}", answer.status, answer.text());
+        false
     }
 }
 
 /// How many messages publishers may be ahead of the deliveries, so that what is killed is killed
 /// while both go on.
 const LEAD: usize = 1_000;
-/// A door that is frozen does not answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a publisher gives the server to answer. A server that is frozen does not.
+pub const DEADLINE: Duration = Duration::from_secs(2);

@@ -119,6 +119,8 @@ impl<T> Default for Waiting<T> {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const EPOCH: Epoch = Epoch(1);
@@ -157,5 +159,53 @@ mod tests {
         assert_eq!(sequences(&mut waiting, now), [2]);
         waiting.forget(EPOCH);
         assert_eq!((waiting.due(), sequences(&mut waiting, later)), (None, vec![]));
+    }
+
+    /// A message that is to wait: its key, its epoch and how long.
+    fn messages() -> impl Strategy<Value = Vec<(usize, u64, u64)>> {
+        prop::collection::vec((0_usize..3, 1_u64..3, 0_u64..5), 1..40)
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_overtakes_within_a_lane_comes_early_or_is_stuck(
+            order in prop_oneof![Just(Order::None), Just(Order::Key), Just(Order::Topic)],
+            messages in messages(),
+            forgotten in prop::option::of(1_u64..3),
+        ) {
+            const KEYS: [&str; 3] = ["a", "b", "c"];
+            let start = Instant::now();
+            let at = |seconds| start + Duration::from_secs(seconds);
+            let lane_of = |(key, epoch, _): (usize, u64, u64), sequence| {
+                let key = Some(Bytes::from_static(KEYS[key].as_bytes()));
+                Lane::of(order, Epoch(epoch), sequence, &Message { key, ..Message::default() })
+            };
+            let mut waiting = Waiting::default();
+            let mut left: BTreeMap<u64, (Lane, Epoch, Instant)> = BTreeMap::new();
+            for (sequence, message) in (0..).zip(&messages) {
+                let lane = lane_of(*message, sequence);
+                waiting.insert(lane.clone(), sequence, at(message.2), ());
+                left.insert(sequence, (lane, Epoch(message.1), at(message.2)));
+            }
+            if let Some(epoch) = forgotten {
+                waiting.forget(Epoch(epoch));
+                left.retain(|_, (_, of, _)| *of != Epoch(epoch));
+            }
+            for second in 0..5 {
+                while let Some((epoch, sequence, ())) = waiting.take(at(second)) {
+                    let (lane, of, due) = left.remove(&sequence).expect("what waits, and once");
+                    prop_assert_eq!(epoch, of);
+                    prop_assert!(due <= at(second), "{} comes early", sequence);
+                    let mut ahead = left.range(..sequence).filter(|(_, (other, ..))| *other == lane);
+                    prop_assert!(ahead.next().is_none(), "{} overtakes", sequence);
+                    let behind = left.values().any(|(other, ..)| *other == lane);
+                    prop_assert_eq!(waiting.blocks(&lane), behind);
+                }
+                let first = left.values().map(|(lane, ..)| lane).find_map(|lane| waiting.head(lane));
+                prop_assert_eq!(waiting.due().is_some(), first.is_some());
+                prop_assert!(waiting.due().is_none_or(|due| due > at(second)), "something is stuck");
+            }
+            prop_assert!(left.is_empty() && waiting.lanes.is_empty() && waiting.heads.is_empty());
+        }
     }
 }

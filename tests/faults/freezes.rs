@@ -125,4 +125,4 @@ const SIZE: usize = 16 << 10;
 /// How late an answer may be on a machine that does much else.
 const NOISE: Duration = Duration::from_secs(1);
 /// What a sidecar may take of the memory meanwhile (an unoptimised build).
-const CAP: u64 = 192 << 20;
+const CAP: u64 = 128 << 20;

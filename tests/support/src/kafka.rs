@@ -1,15 +1,17 @@
 //! A real Kafka: one KRaft node from its Maven artifacts, on loopback.
 //!
 //! [`Kafka::shared`] is for tests that only talk to a broker: the test binary starts one, or uses
-//! the one that `SIDESPAN_TEST_KAFKA` names. [`Kafka::start`] is for tests that kill it.
+//! the one that `SIDESPAN_TEST_KAFKA` names. [`Kafka::start`] is for tests that kill it, and
+//! [`Kafka::cluster`] for those that kill some of several.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
-use crate::broker::{Broker, Kind, NotOurs, Place};
-use node::Proxied;
+use crate::broker::{Broker, Kind, NotOurs};
+use crate::eventually::eventually;
 
 mod node;
 mod wire;
@@ -25,9 +27,7 @@ impl Kafka {
         let kafka = SHARED
             .get_or_init(async || match Broker::given(Kind::Kafka) {
                 Some(given) => Self(given),
-                None => {
-                    Self(Broker::start(Kind::Kafka, async |place| node::prepare(place, None).await).await)
-                }
+                None => Self::begin("").await,
             })
             .await;
         kafka.say_where();
@@ -47,21 +47,59 @@ impl Kafka {
     /// # }
     /// ```
     pub async fn start() -> Result<Self, NotOurs> {
-        Self::start_with(None).await
+        Self::start_with("").await
     }
 
     /// Starts a broker like [`Kafka::start`], to which a [`Proxy`](crate::Proxy) leads too: what
     /// connects to the port `inner` is told that the broker is at the port `outer`.
     pub async fn start_behind(outer: u16, inner: u16) -> Result<Self, NotOurs> {
-        Self::start_with(Some(Proxied { outer, inner })).await
+        Self::start_with(&format!(
+            "listeners+=PROXIED://127.0.0.1:{inner} as PROXIED://127.0.0.1:{outer}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
+        ))
+        .await
     }
 
-    async fn start_with(proxied: Option<Proxied>) -> Result<Self, NotOurs> {
+    /// Starts a broker with settings of its own, one a line. A line `listeners+=NAME://host:port` adds
+    /// a listener for clients, and ` as NAME://host:port` behind it what they are told of it.
+    pub async fn start_with(settings: &str) -> Result<Self, NotOurs> {
         Kind::Kafka.is_ours()?;
-        let prepare = async |place: &Place| node::prepare(place, proxied).await;
-        let kafka = Self(Broker::start(Kind::Kafka, prepare).await);
+        let kafka = Self::begin(settings).await;
         kafka.say_where();
         Ok(kafka)
+    }
+
+    /// Starts a cluster of three brokers, each of which has a copy of everything; a message is stored
+    /// once two have it.
+    pub async fn cluster() -> Result<[Self; 3], NotOurs> {
+        Kind::Kafka.is_ours()?;
+        let plans = node::Plan::cluster(3, REPLICATED);
+        let start = async |plan: &node::Plan| {
+            Self(Broker::start(Kind::Kafka, async |place| node::prepare(place, plan).await).await)
+        };
+        let (one, two, three) = tokio::join!(start(&plans[0]), start(&plans[1]), start(&plans[2]));
+        let cluster = [one, two, three];
+        for kafka in &cluster {
+            kafka.say_where();
+            eventually(FORMED, "each broker knows the others", async || {
+                wire::brokers(kafka.address()).await.is_ok_and(|brokers| brokers == 3)
+            })
+            .await;
+        }
+        Ok(cluster)
+    }
+
+    async fn begin(settings: &str) -> Self {
+        let plan = node::Plan::cluster(1, settings).remove(0);
+        Self(Broker::start(Kind::Kafka, async |place| node::prepare(place, &plan).await).await)
+    }
+
+    /// Runs one of Kafka's own command-line tools, by its class, and returns what it prints.
+    pub async fn tool(&self, class: &str, arguments: &[&str]) -> String {
+        match node::run_tool(class, arguments).await {
+            Ok(said) => said,
+            Err(said) => panic!("{class} {arguments:?} failed: {said}"),
+        }
     }
 
     /// Returns `host:port` for clients. It stays the same when the broker is started again.
@@ -79,6 +117,12 @@ impl Kafka {
         if let Err(error) = wire::create_topic(self.address(), name, partitions, settings).await {
             panic!("topic {name} could not be created: {error}");
         }
+    }
+
+    /// Returns the number of the node that leads a partition, counted from 1; `None` if none does for now.
+    pub async fn leader(&self, topic: &str, partition: i32) -> Option<usize> {
+        let leaders = wire::leaders(self.address(), topic).await.ok()?;
+        usize::try_from(*leaders.get(&partition)?).ok()
     }
 
     /// Returns how many partitions a topic has, 0 if there is no such topic. Asking creates nothing.
@@ -104,7 +148,24 @@ impl DerefMut for Kafka {
     }
 }
 
+/// How long brokers may take to find one another.
+const FORMED: Duration = Duration::from_secs(60);
+
+/// What a cluster of three has instead of the settings of one node.
+const REPLICATED: &str = "\
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+share.coordinator.state.topic.replication.factor=3
+share.coordinator.state.topic.min.isr=2
+default.replication.factor=3
+min.insync.replicas=2
+controller.quorum.election.timeout.ms=500
+controller.quorum.fetch.timeout.ms=1000
+replica.lag.time.max.ms=3000
+";
+
 /// Tells whether the broker answers and knows itself as a member of its cluster.
 pub(crate) async fn is_ready(port: u16) -> io::Result<bool> {
-    wire::is_ready(&format!("127.0.0.1:{port}")).await
+    Ok(wire::brokers(&format!("127.0.0.1:{port}")).await? > 0)
 }

@@ -67,3 +67,19 @@ async fn a_broker_stops_politely_and_freezes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_cluster_goes_on_without_one_of_its_brokers() {
+    let mut cluster = match Kafka::cluster().await {
+        Ok(cluster) => cluster,
+        Err(skipped) => return eprintln!("{skipped}"),
+    };
+    cluster[0].create_topic("orders", 3).await;
+    let leader = cluster[0].leader("orders", 1).await.expect("a leader");
+    cluster[leader - 1].kill();
+    let left = &cluster[leader % 3];
+    eventually(Duration::from_secs(60), "another leads", async || {
+        left.leader("orders", 1).await.is_some_and(|next| next != leader)
+    })
+    .await;
+}

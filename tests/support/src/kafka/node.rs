@@ -5,32 +5,59 @@ use std::process::Command;
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use crate::broker::Place;
 use crate::port::free_port;
 use crate::random::Random;
 
-/// A second listener, to which a proxy leads.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Proxied {
-    /// The proxy's port, which clients are told.
-    pub(super) outer: u16,
-    /// The listener's.
-    pub(super) inner: u16,
+/// What a node is to be, beside what all are.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// The node's number, from 1.
+    node: usize,
+    cluster: String,
+    /// The ports of all controllers, in the order of their nodes.
+    controllers: Vec<u16>,
+    settings: String,
+}
+
+impl Plan {
+    /// Plans a cluster of so many nodes, with settings that only it has.
+    pub(super) fn cluster(nodes: usize, settings: &str) -> Vec<Self> {
+        let controllers: Vec<u16> = (0..nodes).map(|_| free_port()).collect();
+        let (cluster, settings) = (cluster_id(), settings.to_owned());
+        let alone = Self { node: 0, cluster, controllers, settings };
+        (1..=nodes).map(|node| Self { node, ..alone.clone() }).collect()
+    }
 }
 
 /// Formats a new storage directory, and returns the command that runs a broker on it.
-pub(super) async fn prepare(place: &Place, proxied: Option<Proxied>) -> Command {
+pub(super) async fn prepare(place: &Place, plan: &Plan) -> Command {
     classpath().await;
-    let properties = server_properties(place.port, free_port(), proxied, place.directory());
-    let properties = place.write("server.properties", &properties);
+    let properties = place.write("server.properties", &server_properties(place.port, plan, place.directory()));
     let mut format = java("kafka.tools.StorageTool");
-    format.args(["format", "-t", &cluster_id(), "-c"]).arg(&properties);
+    format.args(["format", "-t", &plan.cluster, "-c"]).arg(&properties);
     let formatted = place.run(&format).wait(FORMAT).await.is_some_and(|status| status.success());
     assert!(formatted, "Kafka's storage could not be formatted, see {}", place.log.display());
     let mut command = java("kafka.Kafka");
     command.arg(properties);
     command
+}
+
+/// Runs one of Kafka's own tools to its end, and returns what it printed.
+pub(super) async fn run_tool(class: &str, arguments: &[&str]) -> Result<String, String> {
+    classpath().await;
+    let mut tool = java(class);
+    tool.args(arguments);
+    let output = tokio::process::Command::from(tool).kill_on_drop(true).output();
+    let output = timeout(FORMAT, output).await.map_err(|_| format!("{class} does not end"))?;
+    let output = output.map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(said);
+    }
+    Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Returns the classpath; on a new machine Maven fetches what it names first.
@@ -51,7 +78,7 @@ async fn classpath() -> &'static str {
 fn java(class: &str) -> Command {
     let classpath = CLASSPATH.get().expect("a broker resolves the classpath before it runs Java");
     let mut command = Command::new("java");
-    command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
     command.args([
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
@@ -60,21 +87,34 @@ fn java(class: &str) -> Command {
     command
 }
 
-fn server_properties(port: u16, controller: u16, proxied: Option<Proxied>, directory: &Path) -> String {
-    let listener = |port: u16| format!(",PROXIED://127.0.0.1:{port}");
-    let inner = proxied.map(|proxied| listener(proxied.inner)).unwrap_or_default();
-    let outer = proxied.map(|proxied| listener(proxied.outer)).unwrap_or_default();
+fn server_properties(port: u16, plan: &Plan, directory: &Path) -> String {
+    let Plan { node, controllers, settings, .. } = plan;
+    let voter = |(index, port): (usize, &u16)| format!("{}@127.0.0.1:{port}", index + 1);
+    let voters: Vec<String> = controllers.iter().enumerate().map(voter).collect();
+    // What is said twice counts as it is said last, but listeners are said together.
+    let (own, listeners): (Vec<&str>, Vec<&str>) =
+        settings.lines().partition(|line| !line.starts_with(LISTENERS));
+    let (mut more, mut advertised) = (String::new(), String::new());
+    for line in listeners {
+        let listener = line.trim_start_matches(LISTENERS);
+        let (bound, told) = listener.split_once(" as ").unwrap_or((listener, listener));
+        more.extend([",", bound]);
+        advertised.extend([",", told]);
+    }
     format!(
-        "node.id=1
+        "node.id={node}
 process.roles=broker,controller
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{inner}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}{outer}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port}{more},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}
 controller.listener.names=CONTROLLER
-controller.quorum.voters=1@127.0.0.1:{controller}
+controller.quorum.voters={voters}
 log.dirs={data}
-{SETTINGS}",
-        data = directory.join("data").display()
+{SETTINGS}
+{own}",
+        controller = controllers[node - 1],
+        voters = voters.join(","),
+        data = directory.join("data").display(),
+        own = own.join("\n"),
     )
 }
 
@@ -87,6 +127,9 @@ fn cluster_id() -> String {
 }
 
 static CLASSPATH: OnceCell<String> = OnceCell::const_new();
+
+/// Begins the lines of settings that name a further listener.
+const LISTENERS: &str = "listeners+=";
 
 const FORMAT: Duration = Duration::from_secs(60);
 

@@ -1,6 +1,7 @@
 //! What tests need of Kafka's protocol: a tool in Java takes a second for each,
 //! and this crate must not depend on the client library that is under test.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::eventually::PAUSE;
 
-/// Tells whether the broker answers and knows itself as a member of its cluster.
-pub(super) async fn is_ready(address: &str) -> io::Result<bool> {
+/// Returns how many brokers of its cluster a broker knows, itself among them.
+pub(super) async fn brokers(address: &str) -> io::Result<i32> {
     // Metadata v4: no topics, create none.
     let mut request = Vec::new();
     request.extend(0_i32.to_be_bytes());
@@ -19,7 +20,7 @@ pub(super) async fn is_ready(address: &str) -> io::Result<bool> {
     let answer = call(address, METADATA, 4, &request).await?;
     let mut answer = Reader(&answer);
     let _throttled = answer.i32()?;
-    Ok(answer.i32()? > 0)
+    answer.i32()
 }
 
 /// Creates a topic, and returns when its partitions have a leader.
@@ -29,12 +30,12 @@ pub(super) async fn create_topic(
     partitions: u32,
     settings: &[(&str, &str)],
 ) -> io::Result<()> {
-    // CreateTopics v2.
+    // CreateTopics v4: as many copies as the cluster makes by default.
     let mut request = Vec::new();
     request.extend(1_i32.to_be_bytes());
     put(&mut request, name);
     request.extend(partitions.to_be_bytes());
-    request.extend(1_i16.to_be_bytes());
+    request.extend((-1_i16).to_be_bytes());
     request.extend(0_i32.to_be_bytes());
     request.extend((settings.len() as i32).to_be_bytes());
     for (setting, value) in settings {
@@ -43,7 +44,7 @@ pub(super) async fn create_topic(
     }
     request.extend((DEADLINE.as_millis() as i32).to_be_bytes());
     request.push(0);
-    let answer = call(address, CREATE_TOPICS, 2, &request).await?;
+    let answer = call(address, CREATE_TOPICS, 4, &request).await?;
     let mut answer = Reader(&answer);
     let (_throttled, _topics) = (answer.i32()?, answer.i32()?);
     let _name = answer.text()?;
@@ -64,6 +65,11 @@ pub(super) async fn create_topic(
 
 /// Returns how many partitions with a leader a topic has.
 pub(super) async fn partitions(address: &str, topic: &str) -> io::Result<u32> {
+    Ok(leaders(address, topic).await?.len() as u32)
+}
+
+/// Returns the node that leads each partition that has a leader.
+pub(super) async fn leaders(address: &str, topic: &str) -> io::Result<BTreeMap<i32, i32>> {
     let mut request = Vec::new();
     request.extend(1_i32.to_be_bytes());
     put(&mut request, topic);
@@ -76,10 +82,12 @@ pub(super) async fn partitions(address: &str, topic: &str) -> io::Result<u32> {
     }
     let (_cluster, _controller, _topics) = (answer.text()?, answer.i32()?, answer.i32()?);
     let (_error, _name, _internal) = (answer.i16()?, answer.text()?, answer.take::<1>()?);
-    let mut led = 0;
+    let mut led = BTreeMap::new();
     for _ in 0..answer.i32()? {
-        let (error, _partition, leader) = (answer.i16()?, answer.i32()?, answer.i32()?);
-        led += u32::from(error == 0 && leader >= 0);
+        let (error, partition, leader) = (answer.i16()?, answer.i32()?, answer.i32()?);
+        if error == 0 && leader >= 0 {
+            led.insert(partition, leader);
+        }
         for _replicas_then_in_sync in 0..2 {
             for _ in 0..answer.i32()? {
                 answer.i32()?;

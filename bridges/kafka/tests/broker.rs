@@ -7,6 +7,10 @@
     reason = "this is test code"
 )]
 
+#[path = "broker/churn.rs"]
+mod churn;
+#[path = "broker/cluster.rs"]
+mod cluster;
 #[path = "broker/faults.rs"]
 mod faults;
 #[path = "broker/gaps.rs"]
@@ -17,6 +21,8 @@ mod keys;
 mod members;
 #[path = "broker/metadata.rs"]
 mod metadata;
+#[path = "broker/poison.rs"]
+mod poison;
 #[path = "broker/topics.rs"]
 mod topics;
 

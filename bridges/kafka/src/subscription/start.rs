@@ -133,11 +133,15 @@ fn begin(cluster: Option<&str>, partition: &Partition, commit: Option<Commit>, b
         return Begin { partition, offset, skip, unrecorded: true };
     };
     if offset < bounds.low || offset > bounds.high {
-        error!(
-            topic = %partition.topic, partition = partition.number, committed = offset,
-            oldest = bounds.low, end = bounds.high,
-            "the log no longer has the position that was committed: messages were lost by retention; reading begins at the oldest"
-        );
+        let (topic, number) = (&partition.topic, partition.number);
+        let (oldest, end) = (bounds.low, bounds.high);
+        if offset < oldest {
+            error!(%topic, partition = number, committed = offset, oldest, end,
+                "the log no longer has the position that was committed: messages were lost by retention; reading begins at the oldest");
+        } else {
+            error!(%topic, partition = number, committed = offset, oldest, end,
+                "the log ends before the position that was committed: it was cut short or made anew; reading begins at the oldest");
+        }
         return Begin { partition, offset: bounds.low, skip: SkipSet::default(), unrecorded: true };
     }
     let place = cluster.map(|cluster| Place {

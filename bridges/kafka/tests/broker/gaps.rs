@@ -5,11 +5,13 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::json;
-use sidespan_bridge::{Subscribe, Window};
+use sidespan_bridge::{Bridge, Event, Message, Subscribe, Verdict, Window};
 use sidespan_test_support::{Kafka, eventually, unique_name};
+use tokio::time::timeout;
 
 use super::{PATIENCE, accept, all_of, body, close, next, open, open_with, publish, subscribe, text, until};
 
@@ -96,6 +98,80 @@ async fn a_reader_that_retention_overtakes_goes_on_at_the_oldest() {
     close(inbox).await;
 }
 
+/// Compaction takes the older messages of each key away: what is left is delivered, and the commit
+/// passes what is gone.
+#[tokio::test]
+async fn compacted_messages_are_not_waited_for() {
+    let kafka = Kafka::shared().await;
+    let topic = unique_name("compacted");
+    let soon = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("segment.ms", "100"),
+        ("max.compaction.lag.ms", "100"),
+    ];
+    kafka.create_topic_with(&topic, 1, &soon).await;
+    let bridge = open(kafka);
+    let keyed = |key: &str, n: usize| Message { key: Some(key.to_owned().into()), ..text(n) };
+    let (mut published, mut left) = (0, 0);
+    eventually(PATIENCE * 3, "compaction", async || {
+        // Only what is not in the newest segment is compacted, and a message begins a new one.
+        for key in ["a", "b"] {
+            publish(&*bridge, &topic, vec![keyed(key, published)]).await;
+            published += 1;
+        }
+        left = count(&*bridge, &topic).await;
+        left + 4 < published
+    })
+    .await;
+
+    let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
+    let last = (published - 1).to_string();
+    assert!(until(&mut inbox, &last).await.len() + 4 < published);
+    let is_committed = committed(kafka.address(), &topic, published as i64);
+    eventually(PATIENCE, "a commit past all gaps", async || is_committed()).await;
+    assert_eq!(inbox.control().lag().await.unwrap().messages, 0);
+    close(inbox).await;
+}
+
+/// Reads all of a topic from its beginning, and counts.
+async fn count(bridge: &dyn Bridge, topic: &str) -> usize {
+    let mut cursor = subscribe(bridge, Subscribe { group: None, ..all_of(topic) }).await;
+    let mut count = 0;
+    while let Ok(Some(Ok(event))) = timeout(Duration::from_millis(500), cursor.next()).await {
+        if let Event::Delivery(delivery) = event {
+            count += 1;
+            drop(delivery.ack.settle(Verdict::Accept));
+        }
+    }
+    close(cursor).await;
+    count
+}
+
+/// A log that was cut short (an unclean election, a topic made anew) ends before what was committed.
+#[tokio::test]
+async fn a_committed_offset_above_the_end_of_the_log_becomes_the_oldest() {
+    let kafka = Kafka::shared().await;
+    let topic = unique_name("above");
+    kafka.create_topic(&topic, 1).await;
+    let bridge = open(kafka);
+    publish(&*bridge, &topic, (0..3).map(text).collect()).await;
+    let (address, name) = (kafka.address().to_owned(), topic.clone());
+    tokio::task::spawn_blocking(move || commit(&address, &name, 100)).await.unwrap();
+    let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
+    assert_eq!(until(&mut inbox, "2").await, ["0", "1"]);
+    close(inbox).await;
+}
+
+/// Commits for the group of the same name.
+fn commit(address: &str, topic: &str, offset: i64) {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", address).set("group.id", topic).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+    consumer.commit(&list, CommitMode::Sync).unwrap();
+}
+
 async fn delete_before(address: &str, topic: &str, offset: i64) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", address).create().unwrap();
@@ -126,8 +202,6 @@ fn publish_in_transactions(address: &str, topic: &str) {
 
 /// Returns a question: is this offset committed?
 fn committed(address: &str, topic: &str, offset: i64) -> impl Fn() -> bool {
-    use rdkafka::consumer::{BaseConsumer, Consumer};
-
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", address).set("group.id", topic).create().unwrap();
     let topic = topic.to_owned();

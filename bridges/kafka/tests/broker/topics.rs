@@ -1,13 +1,19 @@
 //! Topics that do not exist, are made, or are smaller than one thinks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use serde_json::json;
-use sidespan_bridge::{Fault, Message, Pattern, Topic};
-use sidespan_test_support::{Kafka, unique_name};
+use sidespan_bridge::{Fault, Message, Pattern, Start, Subscribe, Topic};
+use sidespan_test_support::{Kafka, eventually, unique_name};
 use tokio::time::Instant;
 
-use super::{all_of, close, open, open_with, publish, soon, subscribe, text, until};
+use super::{
+    PATIENCE, accept, all_of, body, close, next, open, open_with, publish, soon, subscribe, text, until,
+};
 
 #[tokio::test]
 async fn a_topic_is_made_only_where_the_settings_say_so() {
@@ -120,4 +126,45 @@ async fn names_that_kafka_does_not_take_are_invalid() {
         let error = bridge.subscribe(all_of(pattern)).await.err().expect("a refusal");
         assert_eq!(error.fault, Fault::Invalid, "{pattern}");
     }
+}
+
+/// Partitions are added while a member reads: it finds them by itself, and reads them from their
+/// beginning, so nothing that came in between is missed.
+#[tokio::test]
+async fn a_topic_that_gains_partitions_is_read_whole() {
+    let kafka = Kafka::shared().await;
+    let topic = unique_name("growing");
+    kafka.create_topic(&topic, 1).await;
+    let bridge = open(kafka);
+    let mut inbox = subscribe(&*bridge, Subscribe { start: Start::End, ..all_of(&topic) }).await;
+    publish(&*bridge, &topic, vec![text("one")]).await;
+    assert!(until(&mut inbox, "one").await.is_empty());
+
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
+    let grown =
+        admin.create_partitions([&NewPartitions::new(&topic, 3)], &AdminOptions::new()).await.unwrap();
+    grown.into_iter().for_each(|grown| drop(grown.unwrap()));
+    // Another producer, which has never seen the topic smaller.
+    let other = open(kafka);
+    let placed = |partition| Message { partition: Some(partition), ..text(partition) };
+    eventually(PATIENCE, "the new partitions take messages", async || {
+        let batch = (0..3).map(placed).collect();
+        let outcomes = other.publisher().publish(&Topic::new(topic.as_str()), batch, soon()).await;
+        outcomes.iter().all(Result::is_ok)
+    })
+    .await;
+    let mut missing: BTreeSet<String> = (0..3).map(|n| n.to_string()).collect();
+    while !missing.is_empty() {
+        let delivery = next(&mut inbox).await;
+        missing.remove(&body(&delivery));
+        accept(delivery).await;
+    }
+    // The producer that knew it smaller learns of them too.
+    eventually(PATIENCE, "the older producer to know them", async || {
+        let outcomes = bridge.publisher().publish(&Topic::new(topic.as_str()), vec![placed(2)], soon()).await;
+        outcomes[0].is_ok()
+    })
+    .await;
+    close(inbox).await;
 }

@@ -35,7 +35,8 @@ impl Plan {
 /// Formats a new storage directory, and returns the command that runs a broker on it.
 pub(super) async fn prepare(place: &Place, plan: &Plan) -> Command {
     classpath().await;
-    let properties = place.write("server.properties", &server_properties(place.port, plan, place.directory()));
+    let properties =
+        place.write("server.properties", &server_properties(place.port, plan, place.directory()));
     let mut format = java("kafka.tools.StorageTool");
     format.args(["format", "-t", &plan.cluster, "-c"]).arg(&properties);
     let formatted = place.run(&format).wait(FORMAT).await.is_some_and(|status| status.success());

@@ -6,32 +6,25 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use sidespan_bridge::{Error, Fault};
 use tokio::time::sleep;
 
-use crate::link::Link;
+use crate::clients::{Clients, Line};
 use crate::{blocking, fault};
 
 /// Asks about topics and logs; its client is made when it is first needed.
 pub(crate) struct Asker {
-    config: ClientConfig,
-    link: Arc<Link>,
+    clients: Arc<Clients>,
     client: Mutex<Option<Arc<Asking>>>,
 }
 
 /// A consumer that never consumes.
-pub(crate) type Asking = BaseConsumer<Ears>;
-
-/// Takes what the client tells.
-pub(crate) struct Ears(Arc<Link>);
+pub(crate) type Asking = BaseConsumer<Line>;
 
 impl Asker {
-    pub(crate) fn new(config: ClientConfig, link: Arc<Link>) -> Self {
-        Self { config, link, client: Mutex::default() }
+    pub(crate) fn new(clients: Arc<Clients>) -> Self {
+        Self { clients, client: Mutex::default() }
     }
 
     /// Asks something that may block for a known time.
@@ -44,15 +37,16 @@ impl Asker {
         let answer = blocking::call(move || question(&asked)).await;
         if let Err(error) = &answer
             && matches!(error.fault, Fault::Timeout | Fault::Unavailable)
-            && !self.link.is_down()
+            && (!self.clients.link.is_down() || client.context().is_outdated())
         {
             self.forget(client);
         }
         answer
     }
 
-    /// Lets go of a client that got no answer though the cluster can be reached: it may have
-    /// forgotten all brokers for good (librdkafka issue 5301). The next question makes another.
+    /// Lets go of a client that got no answer though the cluster can be reached, or other credentials
+    /// are at hand: it may have forgotten all brokers for good (librdkafka issue 5301). The next
+    /// question makes another.
     fn forget(&self, client: Arc<Asking>) {
         let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = current.take_if(|current| Arc::ptr_eq(current, &client));
@@ -66,8 +60,10 @@ impl Asker {
         if let Some(client) = &*client {
             return Ok(Arc::clone(client));
         }
-        let ears = Ears(Arc::clone(&self.link));
-        let made: Arc<Asking> = Arc::new(self.config.create_with_context(ears).map_err(fault::of_call)?);
+        let (config, line) = self.clients.asker()?;
+        let made: Arc<Asking> = Arc::new(config.create_with_context(line).map_err(fault::of_making)?);
+        // It may ask for a token at once.
+        drop(made.poll(Duration::ZERO));
         tokio::spawn(listen(Arc::downgrade(&made)));
         Ok(Arc::clone(client.insert(made)))
     }
@@ -81,19 +77,6 @@ impl Drop for Asker {
         }
     }
 }
-
-impl ClientContext for Ears {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
-    }
-
-    // The producer's connections tell whether the cluster is there; these idle for long.
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka client error");
-    }
-}
-
-impl ConsumerContext for Ears {}
 
 /// Reads what the client says by itself, so that it does not pile up. Ends with the client.
 async fn listen(client: Weak<Asking>) {

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use sidespan_bridge::{
@@ -18,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::asker::{Asker, Asking};
 use crate::catalogue::{self, Found, Partition, check_name};
+use crate::clients::{Clients, Line};
 use crate::link::Link;
 use crate::publisher::{self, Engine, KafkaPublisher, Producer};
 use crate::settings::{CreateTopics, KafkaSettings};
@@ -26,8 +26,9 @@ use crate::{blocking, fault};
 
 /// A connection to one Kafka cluster.
 pub(crate) struct KafkaBridge {
-    settings: KafkaSettings,
+    create_topics: Option<CreateTopics>,
     service: Box<str>,
+    clients: Arc<Clients>,
     link: Arc<Link>,
     publisher: Arc<KafkaPublisher>,
     asker: Arc<Asker>,
@@ -43,15 +44,16 @@ impl KafkaBridge {
         let service = settings.service.clone();
         let settings = KafkaSettings::read(settings)
             .map_err(|error| Error::new(Fault::Invalid).detail(error.to_string()))?;
-        let link = Arc::new(Link::default());
-        let (publisher, engine) = publisher::open(&settings, &service, &link).map_err(|error| {
-            Error::new(Fault::Invalid).detail(format!("no kafka client can be made: {error}")).because(error)
-        })?;
+        let (max_message, create_topics) = (settings.max_message.0, settings.create_topics);
+        let clients = Arc::new(Clients::new(settings, service.clone()));
+        let (publisher, engine) = publisher::open(&clients, max_message)
+            .map_err(|error| Error::new(Fault::Invalid).detail(error.to_string()).because(error))?;
         Ok(Self {
-            asker: Arc::new(Asker::new(settings.asker(&service), Arc::clone(&link))),
-            settings,
+            asker: Arc::new(Asker::new(Arc::clone(&clients))),
+            link: Arc::clone(&clients.link),
+            create_topics,
             service,
-            link,
+            clients,
             publisher,
             producer: Arc::clone(&engine.producer),
             engine: Mutex::new(Some(engine)),
@@ -70,7 +72,7 @@ impl KafkaBridge {
     /// Says what is wrong in the words of whoever runs the cluster.
     fn explain(&self, error: Error) -> Error {
         match error.fault {
-            Fault::Unavailable | Fault::Timeout => self.link.explain(&self.settings.brokers).because(error),
+            Fault::Unavailable | Fault::Timeout => self.link.explain().because(error),
             Fault::Conflict
             | Fault::Denied
             | Fault::Invalid
@@ -85,9 +87,9 @@ impl KafkaBridge {
     }
 
     async fn create(&self, topic: &Topic, how: CreateTopics, deadline: Instant) -> Result<(), Error> {
-        let config = self.settings.asker(&self.service);
-        let admin: AdminClient<DefaultClientContext> =
-            blocking::call(move || config.create().map_err(fault::of_call)).await?;
+        let (config, line) = self.clients.asker()?;
+        let admin: AdminClient<Line> =
+            blocking::call(move || config.create_with_context(line).map_err(fault::of_making)).await?;
         let replication = TopicReplication::Fixed(i32::from(how.replication_factor));
         let new = NewTopic::new(topic.as_str(), i32::from(how.partitions), replication);
         let options = AdminOptions::new().request_timeout(Some(left(deadline)));
@@ -122,15 +124,15 @@ impl Bridge for KafkaBridge {
         // What no name holds would be read as an expression, and match more than the pattern does.
         check_name(&to.pattern.as_str().replace(['*', '>'], "-"))?;
         if self.link.is_down() {
-            return Err(self.link.explain(&self.settings.brokers));
+            return Err(self.link.explain());
         }
         let group = to.group.as_deref().map_or_else(|| self.cursor(), str::to_owned);
-        let mut config = self.settings.consumer(&self.service, &group);
+        let (mut config, line) = self.clients.consumer(&group)?;
         if to.pattern.is_wildcard() {
             config.set("topic.blacklist", format!("^{}.*", catalogue::INTERNAL_PREFIX));
         }
         let asker = Arc::clone(&self.asker);
-        let plan = Plan { config, to, asker, link: Arc::clone(&self.link), mute: Arc::clone(&self.mute) };
+        let plan = Plan { config, line, to, asker, mute: Arc::clone(&self.mute) };
         match subscription::join(plan).await {
             Ok(subscription) => Ok(Box::new(subscription)),
             Err(error) => Err(self.explain(error)),
@@ -148,6 +150,7 @@ impl Bridge for KafkaBridge {
         if silent && begin.elapsed() >= SILENCE {
             self.link.is_lost();
         }
+        let _ = timeout_at(deadline.max(Instant::now() + DIAGNOSIS), self.link.diagnose()).await;
         Err(self.explain(error))
     }
 
@@ -170,7 +173,7 @@ impl Bridge for KafkaBridge {
                 Ok(Err(error)) => error,
                 Err(_) => return Err(self.explain(Fault::Timeout.into())),
             };
-            match (error.fault, self.settings.create_topics) {
+            match (error.fault, self.create_topics) {
                 (Fault::UnknownTopic, Some(how)) if !created => {
                     self.create(topic, how, deadline).await.map_err(|error| self.explain(error))?;
                     created = true;
@@ -224,4 +227,6 @@ fn left(deadline: Instant) -> Duration {
 
 /// A cluster that says nothing for so long is away.
 const SILENCE: Duration = Duration::from_secs(1);
+/// How long it may take to find out why nobody answers.
+const DIAGNOSIS: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);

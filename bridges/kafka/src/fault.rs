@@ -9,6 +9,12 @@ pub(crate) fn of_call(error: KafkaError) -> Error {
     Error::new(fault).because(error)
 }
 
+/// Says what it means that no client can be made: its settings are checked, so it is about certificates.
+pub(crate) fn of_making(error: KafkaError) -> Error {
+    let detail = "no kafka client can be made: are `tls.ca`, `tls.certificate` and `tls.key` right, in PEM?";
+    Error::new(Fault::Unavailable).detail(detail).because(error)
+}
+
 /// Says what it means that a message was handed over and came back with an error.
 ///
 /// The client does not tell whether it had been sent, so whatever could have happened after sending

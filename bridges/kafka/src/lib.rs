@@ -43,18 +43,23 @@
 //! until a topic appears while it runs. Kafka forgets a group that had no members for a week
 //! (`offsets.retention.minutes`): then it is new, too.
 
+mod access;
 mod asker;
 mod blocking;
 mod bridge;
 mod catalogue;
+mod clients;
 mod fault;
 mod link;
 mod message;
 mod offsets;
 mod properties;
 mod publisher;
+mod sasl;
 mod settings;
 mod subscription;
+mod tokens;
+mod trouble;
 
 use std::sync::Arc;
 

@@ -4,33 +4,41 @@
 //! frozen says nothing at all. So the producer's watch asks while the link is down, and while messages are
 //! on their way and none arrives.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use sidespan_bridge::{Error, Fault};
+use sidespan_bridge::{Error, Fault, Tls};
 use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
+
+use crate::trouble::{self, Trouble};
 
 /// What is known about the way to the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
+    brokers: Vec<String>,
+    tls: Option<Tls>,
+    /// Clients have credentials to show.
+    named: bool,
     down: AtomicBool,
     /// Wakes the watch.
     pub(crate) doubt: Notify,
     trouble: Mutex<Option<Trouble>>,
+    /// It was looked into whether the port speaks TLS.
+    diagnosed: AtomicBool,
+    /// What the log has about the trouble of now.
+    said: Mutex<Option<String>>,
     logs: LogLimit,
 }
 
-#[derive(Clone, Debug)]
-struct Trouble {
-    code: Code,
-    reason: String,
-}
-
 impl Link {
+    pub(crate) fn new(brokers: Vec<String>, tls: Option<Tls>, named: bool) -> Self {
+        Self { brokers, tls, named, ..Self::default() }
+    }
+
     /// Tells whether the cluster is known to be out of reach.
     pub(crate) fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)
@@ -40,17 +48,15 @@ impl Link {
     pub(crate) fn is_back(&self) {
         if self.down.swap(false, Ordering::Relaxed) {
             info!("kafka can be reached again");
+            *lock(&self.said) = None;
+            self.diagnosed.store(false, Ordering::Relaxed);
         }
-        if let Ok(mut trouble) = self.trouble.lock() {
-            *trouble = None;
-        }
+        *lock(&self.trouble) = None;
     }
 
     /// Notes that the cluster can't be reached.
     pub(crate) fn is_lost(&self) {
-        if !self.down.swap(true, Ordering::Relaxed) {
-            warn!(reason = self.reason(), "kafka cannot be reached: nothing is handed over until it is back");
-        }
+        self.down.store(true, Ordering::Relaxed);
         self.doubt.notify_one();
     }
 
@@ -58,39 +64,62 @@ impl Link {
     pub(crate) fn hear(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
         debug!(%error, reason, "kafka client error");
-        match code {
-            Code::AllBrokersDown => self.is_lost(),
-            // A cause is worth more than its consequence.
-            code => {
-                if let Ok(mut trouble) = self.trouble.lock() {
-                    let severe = |code| matches!(code, Code::Authentication | Code::SSL | Code::Resolve);
-                    if trouble.as_ref().is_none_or(|known| severe(code) || !severe(known.code)) {
-                        *trouble = Some(Trouble { code, reason: reason.to_owned() });
+        if code == Code::AllBrokersDown {
+            return self.is_lost();
+        }
+        let told = Trouble::new(code, reason, self.named);
+        let mut trouble = lock(&self.trouble);
+        // A cause is worth more than its consequence.
+        match &*trouble {
+            Some(known) if known.is_cause() && !told.is_cause() => {}
+            Some(known) if known.is_same(&told) => {}
+            Some(_) | None => *trouble = Some(told),
+        }
+    }
+
+    /// Finds out more about trouble with TLS than the client tells. Takes a few seconds at most.
+    pub(crate) async fn diagnose(&self) {
+        match &self.tls {
+            Some(tls) if lock(&self.trouble).as_ref().is_some_and(Trouble::is_about_tls) => {
+                for broker in &self.brokers {
+                    if let Some(opinion) = trouble::second_opinion(tls, broker).await {
+                        if let Some(trouble) = &mut *lock(&self.trouble) {
+                            trouble.opinion = Some(opinion);
+                        }
+                        return;
                     }
                 }
             }
+            // The client waits long for an answer, and then says only that there was none.
+            None if !self.diagnosed.swap(true, Ordering::Relaxed) => {
+                for broker in &self.brokers {
+                    if trouble::speaks_tls(broker).await {
+                        *lock(&self.trouble) = Some(Trouble::tls_port());
+                        return;
+                    }
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Says in the log why nobody answers, once until it is another reason.
+    pub(crate) fn say(&self) {
+        let reason = self.explain().to_string();
+        let mut said = lock(&self.said);
+        if said.as_ref() != Some(&reason) {
+            warn!(reason, "kafka cannot be reached: nothing is handed over until it is back");
+            *said = Some(reason);
         }
     }
 
     /// Says in a line why nobody answers, and what to do.
-    pub(crate) fn explain(&self, brokers: &[String]) -> Error {
-        let trouble = self.trouble.lock().ok().and_then(|trouble| trouble.clone());
-        let brokers = brokers.join(", ");
-        let Some(Trouble { code, reason }) = trouble else {
-            let text =
-                format!("no kafka broker answers at {brokers}: is it running, and are `brokers` right?");
-            return Error::new(Fault::Unavailable).detail(text);
-        };
-        match code {
-            Code::Authentication => Error::new(Fault::Denied)
-                .detail(format!("kafka at {brokers} refuses the credentials: {reason}")),
-            Code::SSL => {
-                Error::new(Fault::Unavailable).detail(format!("TLS with kafka at {brokers} fails: {reason}"))
-            }
-            Code::Resolve => Error::new(Fault::Unavailable)
-                .detail(format!("a name among `brokers` cannot be resolved: {reason}")),
-            _ => Error::new(Fault::Unavailable).detail(format!(
-                "no kafka broker answers at {brokers}: is it running, and are `brokers` right? ({reason})"
+    pub(crate) fn explain(&self) -> Error {
+        let brokers = self.brokers.join(", ");
+        match &*lock(&self.trouble) {
+            Some(trouble) => trouble.explain(&brokers),
+            None => Error::new(Fault::Unavailable).detail(format!(
+                "no kafka broker answers at {brokers}: is it running, and are `brokers` right?"
             )),
         }
     }
@@ -99,11 +128,10 @@ impl Link {
     pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.logs.pass(level, facility, message);
     }
+}
 
-    fn reason(&self) -> String {
-        let trouble = self.trouble.lock().ok().and_then(|trouble| trouble.clone());
-        trouble.map(|trouble| trouble.reason).unwrap_or_default()
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Passes the client's log lines on, of each facility one in a while: a broker that is away makes
@@ -121,8 +149,9 @@ struct Facility {
 impl LogLimit {
     /// Logs a line, or counts it.
     pub(crate) fn pass(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // Producers are told of consumers' settings and the other way round.
-        if facility == "CONFWARN" {
+        // Producers are told of consumers' settings and the other way round; and why a connection
+        // fails comes as an error too, and is said in other words.
+        if matches!(facility, "CONFWARN" | "FAIL" | "ERROR") {
             return debug!(target: "librdkafka", facility, message, "kafka client");
         }
         let Some(held_back) = self.admit(facility) else {
@@ -188,12 +217,12 @@ mod tests {
 
     #[test]
     fn the_cause_is_explained_rather_than_its_consequence() {
-        let link = Link::default();
+        let link = Link::new(vec!["k:9092".to_owned()], None, true);
         link.hear(&KafkaError::Global(Code::Authentication), "wrong password");
         link.hear(&KafkaError::Global(Code::BrokerTransportFailure), "disconnected");
         link.hear(&KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
         assert!(link.is_down());
-        let error = link.explain(&["k:9092".to_owned()]);
+        let error = link.explain();
         assert_eq!(error.fault, Fault::Denied);
         assert!(error.to_string().contains("wrong password"), "{error}");
         link.is_back();

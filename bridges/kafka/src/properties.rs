@@ -7,6 +7,50 @@ pub(crate) fn refusal(name: &str) -> Option<&'static str> {
 
 const REFUSED: &[(&[&str], &str)] = &[
     (&["bootstrap.servers", "metadata.broker.list"], "use `brokers` of the bridge instead"),
+    (
+        &[
+            "security.protocol",
+            "enable.ssl.certificate.verification",
+            "ssl.endpoint.identification.algorithm",
+        ],
+        "use `tls` and `sasl` of the bridge instead; a broker's certificate and name are always verified",
+    ),
+    (
+        &[
+            "ssl.ca.location",
+            "ssl.ca.pem",
+            "ssl.ca.certificate.stores",
+            "ssl_ca",
+            "ssl.certificate.location",
+            "ssl.certificate.pem",
+            "ssl_certificate",
+            "ssl.key.location",
+            "ssl.key.password",
+            "ssl.key.pem",
+            "ssl_key",
+            "ssl.keystore.location",
+            "ssl.keystore.password",
+            "https.ca.location",
+            "https.ca.pem",
+        ],
+        "use `tls` of the bridge instead: `ca`, `certificate` and `key`, all in PEM",
+    ),
+    (
+        &[
+            "sasl.mechanism",
+            "sasl.mechanisms",
+            "sasl.username",
+            "sasl.password",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.method",
+            "sasl.oauthbearer.client.id",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.scope",
+            "sasl.oauthbearer.token.endpoint.url",
+            "enable.sasl.oauthbearer.unsecure.jwt",
+        ],
+        "use `sasl` of the bridge instead",
+    ),
     (&["client.id"], "it is the configuration's `service`"),
     (
         &["group.id", "group.protocol", "group.protocol.type", "group.instance.id", "group.remote.assignor"],

@@ -18,15 +18,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use rdkafka::error::KafkaError;
 use sidespan_bridge::{Batch, Budget, Error, Fault, Message, Publisher, Receipt, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::catalogue::check_name;
+use crate::clients::Clients;
 use crate::link::Link;
-use crate::settings::KafkaSettings;
 
 use largest::Largest;
 pub(crate) use producer::Producer;
@@ -49,12 +48,8 @@ pub(crate) struct Engine {
 }
 
 /// Makes the publisher. Waits for nobody.
-pub(crate) fn open(
-    settings: &KafkaSettings,
-    service: &str,
-    link: &Arc<Link>,
-) -> Result<(Arc<KafkaPublisher>, Engine), KafkaError> {
-    let producer = Arc::new(Producer::new(settings.producer(service), Arc::clone(link))?);
+pub(crate) fn open(clients: &Arc<Clients>, max_message: u64) -> Result<(Arc<KafkaPublisher>, Engine), Error> {
+    let producer = Arc::new(Producer::new(Arc::clone(clients))?);
     let budget = Budget::new(MESSAGES);
     // Bounded by the budget: what is in the queue has been admitted.
     let (queue, inbox) = mpsc::unbounded_channel();
@@ -66,9 +61,9 @@ pub(crate) fn open(
     let publisher = KafkaPublisher {
         queue,
         budget,
-        link: Arc::clone(link),
-        max_message: usize::try_from(settings.max_message.0).unwrap_or(usize::MAX),
-        largest: Arc::new(Largest::new(settings.asker(service))),
+        link: Arc::clone(&clients.link),
+        max_message: usize::try_from(max_message).unwrap_or(usize::MAX),
+        largest: Arc::new(Largest::new(Arc::clone(clients))),
         closing: AtomicBool::new(false),
     };
     Ok((Arc::new(publisher), Engine { producer, tasks }))

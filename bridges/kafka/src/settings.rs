@@ -10,9 +10,10 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sidespan_bridge::{Settings, SettingsError, Size, Span};
+use sidespan_bridge::{Settings, SettingsError, Size, Span, Tls};
 
 use crate::properties;
+use crate::sasl::{Identity, Mechanism, Sasl};
 
 /// One Kafka cluster, as the configuration names it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -21,6 +22,12 @@ pub(crate) struct KafkaSettings {
     /// Where the cluster is found at first: `host:port`, one or more.
     #[schemars(length(min = 1))]
     pub(crate) brokers: Vec<String>,
+    /// TLS to the brokers. `{}`: with the machine's authorities. Absent: none.
+    #[serde(default)]
+    pub(crate) tls: Option<Tls>,
+    /// Who we are to the brokers. Absent: nobody, or whom the certificate of `tls` names.
+    #[serde(default)]
+    pub(crate) sasl: Option<Sasl>,
     /// Allows topics to be created where something needs one, and says how. Absent: never.
     #[serde(default)]
     pub(crate) create_topics: Option<CreateTopics>,
@@ -98,6 +105,17 @@ impl KafkaSettings {
                 return Err(SettingsError::new(format!("brokers[{index}]"), reason));
             }
         }
+        if let Some(tls) = &read.tls {
+            tls.check("tls")?;
+        }
+        if let Some(sasl) = &read.sasl {
+            sasl.identity()?;
+            if sasl.mechanism == Mechanism::Oauthbearer && read.create_topics.is_some() {
+                let reason = "not with `sasl.mechanism: oauthbearer`: the client library gives tokens only to \
+                              clients that publish or consume; create topics by other means";
+                return Err(SettingsError::new("create_topics", reason));
+            }
+        }
         if let Some(topics) = read.create_topics {
             if topics.partitions == 0 {
                 return Err(SettingsError::new("create_topics.partitions", "expected at least 1, found 0"));
@@ -135,6 +153,12 @@ impl KafkaSettings {
             }
         }
         Ok(read)
+    }
+
+    /// Returns who we are to the brokers, if they are told.
+    pub(crate) fn identity(&self) -> Option<(Mechanism, Identity)> {
+        // Checked when it was read.
+        self.sasl.as_ref().and_then(|sasl| Some((sasl.mechanism, sasl.identity().ok()?)))
     }
 
     /// Returns the configuration of the one producer.

@@ -35,7 +35,7 @@ use tracing::{debug, error, warn};
 
 use crate::asker::{Asker, Asking};
 use crate::catalogue::{self, Found, Partition};
-use crate::link::Link;
+use crate::clients::Line;
 use crate::{blocking, fault};
 
 use commit::Committer;
@@ -58,26 +58,26 @@ pub(crate) struct KafkaSubscription {
 pub(crate) struct Plan {
     pub(crate) config: ClientConfig,
     pub(crate) to: Subscribe,
+    pub(crate) line: Line,
     pub(crate) asker: Arc<Asker>,
-    pub(crate) link: Arc<Link>,
     /// Set once the bridge is gone without a word.
     pub(crate) mute: Arc<AtomicBool>,
 }
 
 /// Joins a group, or opens a cursor.
 pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
-    let Plan { config, to, asker, link, mute } = plan;
+    let Plan { config, line, to, asker, mute } = plan;
     let (sender, changes) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new((to.window, to.order), to.group.is_some(), mute, sender.clone()));
-    let member = Member::new(sender, Arc::clone(&link));
+    let member = Member::new(sender, line);
     let consumer: Arc<BaseConsumer<Member>> =
-        blocking::call(move || Ok(Arc::new(config.create_with_context(member).map_err(fault::of_call)?)))
+        blocking::call(move || Ok(Arc::new(config.create_with_context(member).map_err(fault::of_making)?)))
             .await?;
     let over = CancellationToken::new();
     let (served, serves, end) = (Arc::clone(&consumer), Arc::clone(&shared), CancellationToken::new());
     let quit = end.clone();
     let ended = blocking::thread("kafka-serve", move || {
-        serve(&served, &serves, &link, &quit);
+        serve(&served, &serves, &quit);
         drop(served);
     })?;
     let serving = Serving { end: end.drop_guard(), ended };
@@ -88,7 +88,8 @@ pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
             serving.end().await;
             consumer.context().close();
             blocking::drop_apart(consumer, || {});
-            return Err(error);
+            // The client tells by itself that it may not join, and leaves questions unanswered.
+            return Err(shared.take_end().unwrap_or(error));
         }
     };
     let running = Running { consumer, committer, serving, over, tasks, ownership };
@@ -235,7 +236,7 @@ impl Drop for KafkaSubscription {
 ///
 /// On a thread of its own, because the client does not tell an empty queue from an event that it
 /// has dealt with: only a poll that waits is sure to leave nothing behind.
-fn serve(consumer: &BaseConsumer<Member>, shared: &Shared, link: &Link, over: &CancellationToken) {
+fn serve(consumer: &BaseConsumer<Member>, shared: &Shared, over: &CancellationToken) {
     let mut stranded = Stranded::default();
     while !over.is_cancelled() {
         match consumer.poll(TICK) {
@@ -253,8 +254,8 @@ fn serve(consumer: &BaseConsumer<Member>, shared: &Shared, link: &Link, over: &C
                 }
             }
         }
-        if stranded.is_certain(consumer, link) {
-            error!("the client finds no broker though others do: the subscription begins anew");
+        if let Some(reason) = stranded.is_certain(consumer) {
+            error!(reason, "the subscription begins anew");
             shared.end(Err(Fault::Unavailable.into()));
             return;
         }

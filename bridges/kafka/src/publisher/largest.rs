@@ -4,26 +4,26 @@
 //! all were small and only shared a request. So the topic's limit is compared with each message.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use sidespan_bridge::{Error, Fault, Message, Receipt, Topic};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::clients::{Clients, Line};
 use crate::{blocking, fault};
 
 /// Knows topics' limits; asks for one at a time.
 pub(super) struct Largest {
-    config: ClientConfig,
+    clients: Arc<Clients>,
     known: Mutex<HashMap<Topic, (Instant, Option<usize>)>>,
 }
 
 impl Largest {
-    pub(super) fn new(config: ClientConfig) -> Self {
-        Self { config, known: Mutex::default() }
+    pub(super) fn new(clients: Arc<Clients>) -> Self {
+        Self { clients, known: Mutex::default() }
     }
 
     /// Says of what the broker refused as too large what is small enough by itself.
@@ -62,9 +62,9 @@ impl Largest {
     }
 
     async fn ask(&self, topic: &Topic) -> Result<Option<usize>, Error> {
-        let config = self.config.clone();
-        let admin: AdminClient<DefaultClientContext> =
-            blocking::call(move || config.create().map_err(fault::of_call)).await?;
+        let (config, line) = self.clients.asker()?;
+        let admin: AdminClient<Line> =
+            blocking::call(move || config.create_with_context(line).map_err(fault::of_making)).await?;
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let asked = [ResourceSpecifier::Topic(topic.as_str())];
         let answer = admin.describe_configs(&asked, &options).await;

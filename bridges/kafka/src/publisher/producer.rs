@@ -1,36 +1,42 @@
 //! The client that sends, and the watch over it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::client::{Client, ClientContext};
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::client::{Client, ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use sidespan_bridge::{Budget, Error, Fault, Guarantee, Position, Receipt, Ticket, Topic};
-use tokio::time::sleep;
-use tracing::{error, warn};
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
 
 use crate::blocking;
 use crate::catalogue::{self, Found};
+use crate::clients::{Clients, Line};
 use crate::fault;
 use crate::link::Link;
 
-/// The client of the moment: an idempotent one may end for good, and is replaced then.
+/// The client of the moment: one that has ended for good, finds no broker any more or has old
+/// credentials is replaced.
 pub(crate) struct Producer {
-    config: ClientConfig,
+    clients: Arc<Clients>,
     pub(crate) link: Arc<Link>,
     client: Mutex<Option<Arc<Sending>>>,
+    /// Has the secrets of now and reaches the cluster; takes over once the client has nothing on its way.
+    next: Mutex<Option<Arc<Sending>>>,
+    /// There is a next one.
+    changing: AtomicBool,
 }
 
 pub(super) type Sending = BaseProducer<Reports>;
 
 /// Takes what the client tells.
 pub(crate) struct Reports {
-    link: Arc<Link>,
+    line: Line,
     /// The client has told that all brokers are down, and has not been seen to reach one since.
     alone: AtomicBool,
     /// Another client has taken over: what this one still says of the cluster is old.
@@ -38,15 +44,25 @@ pub(crate) struct Reports {
 }
 
 impl Producer {
-    pub(super) fn new(config: ClientConfig, link: Arc<Link>) -> Result<Self, KafkaError> {
-        let client = make(&config, &link)?;
-        Ok(Self { config, link, client: Mutex::new(Some(client)) })
+    pub(super) fn new(clients: Arc<Clients>) -> Result<Self, Error> {
+        let client = make(&clients)?;
+        Ok(Self::with(clients, client))
+    }
+
+    fn with(clients: Arc<Clients>, client: Arc<Sending>) -> Self {
+        let link = Arc::clone(&clients.link);
+        let (client, next) = (Mutex::new(Some(client)), Mutex::default());
+        Self { clients, link, client, next, changing: AtomicBool::new(false) }
     }
 
     /// Returns the client; an error once the bridge is closed.
-    pub(super) fn client(&self) -> Result<Arc<Sending>, Error> {
-        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        client.clone().ok_or_else(|| Error::new(Fault::Unavailable).detail("the bridge is closed"))
+    fn client(&self) -> Result<Arc<Sending>, Error> {
+        self.held().clone().ok_or_else(|| Error::new(Fault::Unavailable).detail("the bridge is closed"))
+    }
+
+    /// Returns the client, which is not replaced while this is held; `None` once the bridge is closed.
+    pub(super) fn held(&self) -> MutexGuard<'_, Option<Arc<Sending>>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the cluster about a topic.
@@ -81,12 +97,12 @@ impl Producer {
 
     /// Puts a new client in the place of one that has ended for good.
     pub(super) fn replace_if_dead(&self) {
-        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.held();
         let Some((code, reason)) = current.as_ref().and_then(|client| client.client().fatal_error()) else {
             return;
         };
         error!(%code, reason, "the kafka producer cannot go on and is made anew");
-        match make(&self.config, &self.link) {
+        match make(&self.clients) {
             Ok(client) => {
                 if let Some(dead) = current.replace(client) {
                     blocking::drop_apart(dead, || {});
@@ -104,42 +120,108 @@ impl Producer {
         if !self.client().is_ok_and(is_alone) {
             return false;
         }
-        let (config, link) = (self.config.clone(), Arc::clone(&self.link));
+        let Some(client) = self.candidate().await else { return false };
+        error!("the kafka client finds no broker though one answers, and was made anew");
+        self.abandon_for(client);
+        true
+    }
+
+    /// Sees to it that a client with the secrets of now takes over, if they have changed and the
+    /// cluster takes them: at once from one that cannot reach it, else as soon as nothing is on its way,
+    /// so that no message overtakes another.
+    async fn renew(&self) -> bool {
+        if self.changing.load(Ordering::Acquire) {
+            return self.change_over();
+        }
+        if !self.client().is_ok_and(|client| client.context().line.is_outdated()) {
+            return false;
+        }
+        let Some(client) = self.candidate().await else { return false };
+        info!("the secrets for kafka have changed: a new client takes over");
+        if self.link.is_down() {
+            self.abandon_for(client);
+            return true;
+        }
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        self.changing.store(true, Ordering::Release);
+        self.change_over()
+    }
+
+    /// Makes a client, and returns it if it reaches the cluster.
+    async fn candidate(&self) -> Option<Arc<Sending>> {
+        let clients = Arc::clone(&self.clients);
         let made = blocking::call(move || {
-            let client = make(&config, &link).map_err(fault::of_call)?;
-            let answered = client.client().fetch_metadata(Some(catalogue::ANY_TOPIC), PATIENCE);
-            Ok((client, answered.is_ok()))
+            let client = make(&clients)?;
+            match client.client().fetch_metadata(Some(catalogue::ANY_TOPIC), PATIENCE) {
+                Ok(_) => Ok(Some(client)),
+                Err(_) => {
+                    client.context().abandoned.store(true, Ordering::Release);
+                    Ok(None)
+                }
+            }
         });
-        let Ok((client, answers)) = made.await else { return false };
-        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        match made.await {
+            Ok(client) => client,
+            Err(error) => {
+                warn!(%error, cause = ?std::error::Error::source(&error), "no new kafka client can be made");
+                None
+            }
+        }
+    }
+
+    /// Gives up a client, with what is on its way.
+    fn abandon_for(&self, client: Arc<Sending>) {
+        let mut current = self.held();
         let stale = match current.as_mut() {
-            Some(current) if answers => std::mem::replace(current, client),
-            // No better than the other, or the bridge was closed meanwhile.
-            Some(_) | None => client,
+            Some(current) => std::mem::replace(current, client),
+            // The bridge was closed meanwhile.
+            None => client,
         };
-        let replaced = answers && current.is_some();
         drop(current);
         stale.context().abandoned.store(true, Ordering::Release);
         blocking::drop_apart(stale, || {});
-        if replaced {
-            error!("the kafka client finds no broker though one answers, and was made anew");
-            self.link.is_back();
+        self.link.is_back();
+    }
+
+    /// Waits until a client that is to take over has done so, if there is one, for a moment at most.
+    pub(super) async fn until_changed(&self) {
+        let end = Instant::now() + CHANGE;
+        while self.changing.load(Ordering::Acquire) && !self.change_over() && Instant::now() < end {
+            sleep(CHANGE_PAUSE).await;
         }
-        replaced
+    }
+
+    /// Lets the next client take over if this one has nothing on its way.
+    fn change_over(&self) -> bool {
+        let mut current = self.held();
+        let Some(client) = current.as_mut().filter(|client| client.in_flight_count() == 0) else {
+            return false;
+        };
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changing.store(false, Ordering::Release);
+        let Some(next) = next.take() else { return false };
+        let old = std::mem::replace(client, next);
+        drop(current);
+        old.context().abandoned.store(true, Ordering::Release);
+        blocking::drop_apart(old, || {});
+        true
     }
 
     /// Lets go of the cluster. What is still on its way is given up.
     pub(super) fn let_go(&self) {
-        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = current.take() {
+        let mut current = self.held();
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for client in current.take().into_iter().chain(next) {
             blocking::drop_apart(client, || {});
         }
     }
 }
 
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.link.log(level, facility, message);
+        self.line.link.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -147,8 +229,12 @@ impl ClientContext for Reports {
             self.alone.store(true, Ordering::Release);
         }
         if !self.abandoned.load(Ordering::Acquire) {
-            self.link.hear(&error, reason);
+            self.line.link.hear(&error, reason);
         }
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.line.generate_oauth_token(config)
     }
 }
 
@@ -158,7 +244,7 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let outcome = match result {
             Ok(record) => {
-                self.link.is_back();
+                self.line.link.is_back();
                 Ok(Receipt {
                     position: position(record.partition(), record.offset()),
                     guarantee: Guarantee::AtLeastOnce,
@@ -173,7 +259,7 @@ impl ProducerContext for Reports {
             }
             Err((error, _)) => {
                 if error.rdkafka_error_code() == Some(Code::Fatal) {
-                    self.link.doubt.notify_one();
+                    self.line.link.doubt.notify_one();
                 }
                 Err(fault::of_delivery(error.clone()))
             }
@@ -192,6 +278,7 @@ pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
             () = sleep(WATCH) => {}
         }
         producer.replace_if_dead();
+        producer.renew().await;
         let now = budget.progress();
         let stuck = now.0 > 0 && before.0 > 0 && now.1 == before.1;
         before = now;
@@ -207,6 +294,8 @@ pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
                 warn!(%error, messages = now.0, "kafka does not answer while messages are on their way");
             }
             producer.link.is_lost();
+            producer.link.diagnose().await;
+            producer.link.say();
             if failures.is_multiple_of(STRANDED) && producer.replace_if_stranded().await {
                 continue;
             }
@@ -219,15 +308,15 @@ pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
 ///
 /// The client library's own thread asks ten times a second, and each time goes round idly for the
 /// last millisecond of its wait: a hundredth of a processor with nothing to do.
-fn make(config: &ClientConfig, link: &Arc<Link>) -> Result<Arc<Sending>, KafkaError> {
-    let reports =
-        Reports { link: Arc::clone(link), alone: AtomicBool::new(false), abandoned: AtomicBool::new(false) };
-    let client: Arc<Sending> = Arc::new(config.create_with_context(reports)?);
+fn make(clients: &Clients) -> Result<Arc<Sending>, Error> {
+    let (config, line) = clients.producer()?;
+    let reports = Reports { line, alone: AtomicBool::new(false), abandoned: AtomicBool::new(false) };
+    let client: Arc<Sending> = Arc::new(config.create_with_context(reports).map_err(fault::of_making)?);
     let heard = Arc::downgrade(&client);
     let started = thread::Builder::new().name("kafka-produce".to_owned()).spawn(move || listen(&heard));
     match started {
         Ok(_) => Ok(client),
-        Err(error) => Err(KafkaError::ClientCreation(error.to_string())),
+        Err(error) => Err(Error::new(Fault::Unavailable).because(error)),
     }
 }
 
@@ -250,23 +339,32 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// At every so many questions without an answer a new client asks too.
 const STRANDED: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long new messages wait for those on their way before another client takes over; longer only
+/// where the cluster is slow, and then it is tried again.
+const CHANGE: Duration = Duration::from_secs(1);
+const CHANGE_PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use sidespan_bridge::Settings;
     use sidespan_test_support::{Kafka, eventually, free_port};
 
     use super::*;
+    use crate::settings::KafkaSettings;
 
     #[tokio::test]
     async fn a_client_that_finds_no_broker_is_replaced_once_another_finds_one() {
         let kafka = Kafka::shared().await;
-        let link = Arc::new(Link::default());
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", format!("127.0.0.1:{}", free_port()));
-        let stranded = make(&config, &link).unwrap();
-        config.set("bootstrap.servers", kafka.address());
-        let client = Mutex::new(Some(stranded));
-        let producer = Arc::new(Producer { config, link: Arc::clone(&link), client });
+        let clients = |address: &str| {
+            let settings = Settings::new("s", json!({"brokers": [address]}));
+            Clients::new(KafkaSettings::read(&settings).unwrap(), "s".into())
+        };
+        let reaching = Arc::new(clients(kafka.address()));
+        let link = Arc::clone(&reaching.link);
+        let mut astray = clients(&format!("127.0.0.1:{}", free_port()));
+        astray.link = Arc::clone(&link);
+        let producer = Arc::new(Producer::with(reaching, make(&astray).unwrap()));
         let watching = tokio::spawn(watch(Arc::clone(&producer), Budget::new(1)));
         let patience = Duration::from_secs(30);
         eventually(patience, "it is known to reach nobody", async || link.is_down()).await;

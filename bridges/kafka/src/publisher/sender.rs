@@ -44,6 +44,31 @@ impl Submission {
         self.messages.into_iter().for_each(|(_, ticket)| ticket.conclude(Err(error())));
     }
 
+    /// Hands all over, and tells whether the topic is to be looked up again.
+    fn send(self, client: &Sending, partitions: u32) -> bool {
+        let Self { topic, messages } = self;
+        let (mut full, mut in_doubt) = (false, false);
+        for (message, ticket) in messages {
+            // None may overtake one that the client had no room for.
+            if full {
+                ticket.conclude(Err(Fault::Overloaded.into()));
+                continue;
+            }
+            if let Some(asked) = message.partition.filter(|asked| *asked >= partitions) {
+                let detail =
+                    format!("the topic has no partition {asked}: it has {partitions}, counted from 0");
+                ticket.conclude(Err(Error::new(Fault::Invalid).detail(detail)));
+                continue;
+            }
+            match hand_over(client, &topic, &message, ticket) {
+                Some(Code::QueueFull) => full = true,
+                Some(Code::Fatal | Code::UnknownTopic) => in_doubt = true,
+                Some(_) | None => {}
+            }
+        }
+        in_doubt
+    }
+
     /// Tells whether a partition is asked for beyond those that are known.
     fn exceeds(&self, partitions: u32) -> bool {
         self.messages.iter().any(|(message, _)| message.partition.is_some_and(|asked| asked >= partitions))
@@ -70,6 +95,7 @@ impl Sender {
                     if taken == 0 {
                         return;
                     }
+                    self.producer.until_changed().await;
                     turn.drain(..).for_each(|submission| self.submit(submission));
                 }
             }
@@ -126,32 +152,12 @@ impl Sender {
     }
 
     fn send(&mut self, submission: Submission, partitions: u32) {
-        let Submission { topic, messages } = submission;
-        let client = match self.producer.client() {
-            Ok(client) => client,
-            Err(_) => return Submission { topic, messages }.refuse(|| Fault::Unavailable.into()),
-        };
-        let mut full = false;
-        for (message, ticket) in messages {
-            // None may overtake one that the client had no room for.
-            if full {
-                ticket.conclude(Err(Fault::Overloaded.into()));
-                continue;
-            }
-            if let Some(asked) = message.partition.filter(|asked| *asked >= partitions) {
-                let detail =
-                    format!("the topic has no partition {asked}: it has {partitions}, counted from 0");
-                ticket.conclude(Err(Error::new(Fault::Invalid).detail(detail)));
-                continue;
-            }
-            match hand_over(&client, &topic, &message, ticket) {
-                Some(Code::QueueFull) => full = true,
-                Some(Code::Fatal | Code::UnknownTopic) => {
-                    self.topics.remove(&topic);
-                    self.producer.link.doubt.notify_one();
-                }
-                Some(_) | None => {}
-            }
+        let client = self.producer.held();
+        let Some(client) = &*client else { return submission.refuse(|| Fault::Unavailable.into()) };
+        let topic = submission.topic.clone();
+        if submission.send(client, partitions) {
+            self.topics.remove(&topic);
+            self.producer.link.doubt.notify_one();
         }
     }
 }

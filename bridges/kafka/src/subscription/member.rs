@@ -4,10 +4,9 @@
 //! noted here, and another task carries them out.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -18,7 +17,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::catalogue::Partition;
-use crate::link::Link;
+use crate::clients::Line;
 
 /// Something about who owns what.
 pub(super) enum Change {
@@ -35,12 +34,12 @@ pub(super) struct Member {
     changes: mpsc::UnboundedSender<Change>,
     /// The consumer is being dropped: it waits for the answer inside the callback.
     closing: AtomicBool,
-    link: Arc<Link>,
+    pub(super) line: Line,
 }
 
 impl Member {
-    pub(super) fn new(changes: mpsc::UnboundedSender<Change>, link: Arc<Link>) -> Self {
-        Self { changes, closing: AtomicBool::new(false), link }
+    pub(super) fn new(changes: mpsc::UnboundedSender<Change>, line: Line) -> Self {
+        Self { changes, closing: AtomicBool::new(false), line }
     }
 
     /// From here on changes are answered inside the callback.
@@ -50,8 +49,10 @@ impl Member {
 }
 
 impl ClientContext for Member {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.link.log(level, facility, message);
+        self.line.log(level, facility, message);
     }
 
     /// The client calls this inside the poll that then returns the error.
@@ -59,9 +60,12 @@ impl ClientContext for Member {
         if error.rdkafka_error_code() == Some(Code::PartitionEOF) {
             END.set(end_of_log(reason));
         } else {
-            // The producer's connections tell whether the cluster is there.
-            debug!(%error, reason, "kafka client error");
+            self.line.error(error, reason);
         }
+    }
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.line.generate_oauth_token(config)
     }
 }
 

@@ -120,6 +120,11 @@ impl Shared {
         self.ready.wake.notify_one();
     }
 
+    /// Returns why the subscription has ended, if it has and nobody was told.
+    pub(super) fn take_end(&self) -> Option<Error> {
+        self.lock().end.take().and_then(Result::err)
+    }
+
     pub(super) fn stop_intake(&self) {
         self.lock().intake_stopped = true;
     }
@@ -322,22 +327,25 @@ impl Ready {
 mod tests {
     use std::time::Duration;
 
-    use rdkafka::config::ClientConfig;
     use rdkafka::consumer::BaseConsumer;
-    use sidespan_bridge::{Settle, Topic, Verdict};
+    use serde_json::json;
+    use sidespan_bridge::{Settings, Settle, Topic, Verdict};
 
     use super::super::member::Member;
     use super::*;
+    use crate::clients::Clients;
     use crate::offsets::SkipSet;
+    use crate::settings::KafkaSettings;
 
     const EPOCH: Epoch = Epoch(1);
 
     /// Returns a token of a partition that is read no further for want of room.
     fn parked(durable: bool) -> (Arc<Shared>, Box<Token>) {
         let (changes, _) = mpsc::unbounded_channel();
-        let member = Member::new(changes.clone(), Arc::default());
-        let mut config = ClientConfig::new();
-        config.set("group.id", "g").set("bootstrap.servers", "127.0.0.1:1");
+        let settings = Settings::new("s", json!({"brokers": ["127.0.0.1:1"]}));
+        let clients = Clients::new(KafkaSettings::read(&settings).unwrap(), "s".into());
+        let (config, line) = clients.consumer("g").unwrap();
+        let member = Member::new(changes.clone(), line);
         let consumer: Arc<BaseConsumer<Member>> = Arc::new(config.create_with_context(member).unwrap());
         let queue = consumer.split_partition_queue("orders", 0).unwrap();
         let shared =

@@ -1,10 +1,11 @@
-//! A consumer that has forgotten its brokers.
+//! A consumer that its brokers will not see again: it has forgotten them, or has old credentials.
 //!
 //! A broker that the cluster takes for gone answers for a moment that there are no brokers at all.
 //! The client then forgets those that it knew, and a race within it (librdkafka issue 5301) can keep it
 //! from ever going back to `brokers`: it is silent for good, and says nothing. So once the client
 //! has told that all brokers are down it is asked until it answers. If others reach the cluster and
-//! it does not, the subscription ends, and whoever reads it subscribes anew.
+//! it does not, the subscription ends, and whoever reads it subscribes anew. The same if its
+//! connections fail and the secrets have changed since it was made: the client library takes no others.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::member::Member;
-use crate::link::Link;
 
 /// What is suspected of one consumer.
 #[derive(Debug, Default)]
@@ -30,28 +30,36 @@ struct Suspicion {
 impl Stranded {
     /// Takes what the client told.
     pub(super) fn hear(&mut self, error: &KafkaError) {
-        if error.rdkafka_error_code() == Some(Code::AllBrokersDown) && self.suspicion.is_none() {
+        let code = error.rdkafka_error_code();
+        if matches!(code, Some(Code::AllBrokersDown | Code::Authentication | Code::SSL))
+            && self.suspicion.is_none()
+        {
             let now = Instant::now();
             self.suspicion = Some(Suspicion { since: now, asked: now });
         }
     }
 
-    /// Looks after the suspicion, if there is one, and tells whether it is certain. Blocks for as
+    /// Looks after the suspicion, if there is one, and says so if it is certain. Blocks for as
     /// long as the client takes to answer.
-    pub(super) fn is_certain(&mut self, consumer: &BaseConsumer<Member>, link: &Link) -> bool {
-        let Some(suspicion) = &mut self.suspicion else { return false };
+    pub(super) fn is_certain(&mut self, consumer: &BaseConsumer<Member>) -> Option<&'static str> {
+        let suspicion = self.suspicion.as_mut()?;
         if suspicion.asked.elapsed() < PERIOD {
-            return false;
+            return None;
+        }
+        let line = &consumer.context().line;
+        if line.is_outdated() {
+            return Some("connections fail, and the credentials have changed");
         }
         if consumer.client().fetch_metadata(Some(crate::catalogue::ANY_TOPIC), ANSWER).is_ok() {
             self.suspicion = None;
-            return false;
+            return None;
         }
         suspicion.asked = Instant::now();
-        if link.is_down() {
+        if line.link.is_down() {
             suspicion.since = suspicion.asked;
         }
-        suspicion.since.elapsed() >= CERTAIN
+        let certain = suspicion.since.elapsed() >= CERTAIN;
+        certain.then_some("the client finds no broker though others do")
     }
 }
 
@@ -64,28 +72,30 @@ const CERTAIN: Duration = Duration::from_secs(8);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use rdkafka::ClientConfig;
+    use serde_json::json;
+    use sidespan_bridge::Settings;
     use sidespan_test_support::free_port;
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::clients::Clients;
+    use crate::settings::KafkaSettings;
 
     #[test]
     fn a_consumer_that_finds_no_broker_is_suspected_only_while_others_find_one() {
         let (changes, _kept) = mpsc::unbounded_channel();
-        let link = Arc::new(Link::default());
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", format!("127.0.0.1:{}", free_port())).set("group.id", "g");
-        let consumer: BaseConsumer<Member> =
-            config.create_with_context(Member::new(changes, Arc::clone(&link))).unwrap();
+        let brokers = json!({"brokers": [format!("127.0.0.1:{}", free_port())]});
+        let settings = KafkaSettings::read(&Settings::new("s", brokers)).unwrap();
+        let clients = Clients::new(settings, "s".into());
+        let (config, line) = clients.consumer("g").unwrap();
+        let consumer: BaseConsumer<Member> = config.create_with_context(Member::new(changes, line)).unwrap();
+        let link = &clients.link;
         let mut stranded = Stranded::default();
         let mut is_certain = || {
             if let Some(Err(error)) = consumer.poll(Duration::from_millis(50)) {
                 stranded.hear(&error);
             }
-            stranded.is_certain(&consumer, &link)
+            stranded.is_certain(&consumer).is_some()
         };
         link.is_lost();
         let began = Instant::now();

@@ -9,6 +9,7 @@
 mod commit;
 mod control;
 mod member;
+mod memory;
 mod ownership;
 mod shard;
 mod shared;

@@ -163,8 +163,11 @@ impl Ownership {
                 };
                 let ready = Arc::clone(&shared.ready);
                 queue.set_nonempty_callback(move || ready.push(epoch));
-                let owned = Owned::new(begin.partition, epoch, queue, begin.offset, begin.skip);
-                shared.lock().shards.insert(epoch, owned);
+                let mut state = shared.lock();
+                let known = (begin.skip, state.recall(&begin.partition));
+                let owned = Owned::new(begin.partition, epoch, queue, begin.offset, known);
+                state.shards.insert(epoch, owned);
+                drop(state);
                 shared.ready.push(epoch);
             }
             consumer.incremental_assign(&assignment).map_err(fault::of_call)

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::member::{Member, last_end};
+use super::memory::{Memory, Uncommitted};
 use crate::catalogue::Partition;
 use crate::message;
 use crate::offsets::{METADATA_LIMIT, Place, SkipSet, Written};
@@ -24,6 +25,9 @@ pub(super) struct Owned {
     prefix: Prefix,
     /// Settled by an owner before us, and not received yet.
     skip: SkipSet,
+    /// Settled by ourselves before the partition was lost, and not received again yet.
+    memory: Memory,
+    uncommitted: Uncommitted,
     /// Behind the last record received.
     received: u64,
     /// Where the client came upon the end of the log.
@@ -56,7 +60,7 @@ pub(super) struct Progress {
 /// A settlement that somebody waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
-    offset: u64,
+    pub(super) offset: u64,
     version: u64,
 }
 
@@ -95,7 +99,7 @@ impl Owned {
         epoch: Epoch,
         queue: PartitionQueue<Member>,
         begin: u64,
-        skip: SkipSet,
+        (skip, memory): (SkipSet, Memory),
     ) -> Self {
         let shard = Shard::new(format!("{}/{}", partition.topic, partition.number));
         Self {
@@ -105,6 +109,8 @@ impl Owned {
             queue: Some(queue),
             prefix: Prefix::new(begin),
             skip,
+            memory,
+            uncommitted: Uncommitted::default(),
             received: begin,
             end: None,
             out: 0,
@@ -141,6 +147,10 @@ impl Owned {
         self.skip.forget_before(self.received);
         if settled {
             self.settle(offset);
+            return Read::Nothing;
+        }
+        if self.memory.recall(offset, &message) {
+            self.accept(offset, &message);
             return Read::Nothing;
         }
         self.held += 1;
@@ -188,6 +198,25 @@ impl Owned {
         Claim { offset, version: self.version }
     }
 
+    /// Notes that a message is done, whatever the broker hears of it.
+    pub(super) fn accept(&mut self, offset: u64, message: &Message) -> Claim {
+        let claim = self.settle(offset);
+        self.uncommitted.note(offset, claim.version, message);
+        claim
+    }
+
+    /// Has a message come again if its settlement does not reach the broker.
+    pub(super) fn forget(&mut self, offset: u64) {
+        self.uncommitted.forget(offset);
+    }
+
+    /// Returns what is to be remembered when the partition is no longer ours.
+    pub(super) fn remember(self) -> (Partition, Memory) {
+        let Self { partition, mut memory, uncommitted, .. } = self;
+        memory.extend(uncommitted);
+        (partition, memory)
+    }
+
     /// Tells whether reading can go on that was stopped for want of room.
     pub(super) fn unpark(&mut self) -> bool {
         self.parked && self.prefix.span() < SPAN && std::mem::take(&mut self.parked)
@@ -230,6 +259,7 @@ impl Owned {
     /// Notes that the broker has a snapshot.
     pub(super) fn committed(&mut self, snapshot: &Snapshot) {
         self.committed = self.committed.max(snapshot.version);
+        self.uncommitted.committed(snapshot.version);
         self.progress.send_modify(|progress| {
             progress.version = snapshot.version;
             progress.floor = snapshot.floor;

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::member::Change;
+use super::memory::Memory;
 use super::shard::{Owned, Read};
 use super::token::Token;
 use crate::catalogue::Partition;
@@ -48,6 +49,8 @@ struct ReadyQueue {
 pub(super) struct State {
     pub(super) shards: BTreeMap<Epoch, Owned>,
     last_epoch: u64,
+    /// What was settled in partitions that were lost since, and in which epoch.
+    memories: BTreeMap<Partition, (Epoch, Memory)>,
     /// Released messages, and what must not overtake them.
     waiting: Waiting<Message>,
     /// Read, and too large for what the window has left.
@@ -283,6 +286,26 @@ impl State {
             self.held_bytes -= owned.held_bytes.min(self.held_bytes);
             self.waiting.forget(epoch);
             self.set_aside.take_if(|aside| aside.0 == epoch);
+            let (partition, memory) = owned.remember();
+            if !memory.is_empty() {
+                self.memories.insert(partition, (epoch, memory));
+            }
+        }
+    }
+
+    /// Returns what is remembered of a partition that is ours again.
+    pub(super) fn recall(&mut self, partition: &Partition) -> Memory {
+        self.memories.remove(partition).map(|(_, memory)| memory).unwrap_or_default()
+    }
+
+    /// Has a message come again if its settlement does not reach the broker.
+    pub(super) fn forget(&mut self, epoch: Epoch, offset: u64) {
+        match self.shards.get_mut(&epoch) {
+            Some(owned) => owned.forget(offset),
+            None => {
+                let memories = self.memories.values_mut().filter(|(of, _)| *of == epoch);
+                memories.for_each(|(_, memory)| memory.forget(offset));
+            }
         }
     }
 
@@ -351,7 +374,7 @@ mod tests {
         let shared =
             Arc::new(Shared::new((Window::default(), Order::None), durable, Arc::default(), changes));
         let partition = Partition { topic: Topic::new("orders"), number: 0 };
-        let mut owned = Owned::new(partition, EPOCH, queue, 0, SkipSet::default());
+        let mut owned = Owned::new(partition, EPOCH, queue, 0, (SkipSet::default(), Memory::default()));
         owned.parked = true;
         let token = Box::new(Token::new(Arc::clone(&shared), &owned, 0, Message::default()));
         shared.lock().shards.insert(EPOCH, owned);

@@ -39,7 +39,8 @@ impl Settle for Token {
         }
         match verdict {
             Verdict::Accept => {
-                let claim = owned.settle(offset);
+                let claim =
+                    if shared.durable { owned.accept(offset, &message) } else { owned.settle(offset) };
                 let unparked = owned.unpark();
                 state.let_go(epoch, message.weight());
                 drop(state);
@@ -50,7 +51,7 @@ impl Settle for Token {
                 if !shared.durable {
                     return Settled::ready(Settlement::Stale);
                 }
-                Settled::when(confirmed(shared, progress, claim))
+                Settled::when(confirmed(shared, progress, epoch, claim))
             }
             // A cursor settles nothing, and so it releases nothing.
             Verdict::Release { .. } if !shared.durable => {
@@ -78,7 +79,15 @@ impl Settle for Token {
 }
 
 /// Waits until the broker has a settlement, and has it told at once.
-async fn confirmed(shared: Arc<Shared>, mut progress: watch::Receiver<Progress>, claim: Claim) -> Settlement {
+///
+/// Whoever asks may rely on the answer: what is said to be stale must come again.
+async fn confirmed(
+    shared: Arc<Shared>,
+    mut progress: watch::Receiver<Progress>,
+    epoch: Epoch,
+    claim: Claim,
+) -> Settlement {
+    shared.lock().forget(epoch, claim.offset);
     shared.urgent.notify_one();
     match progress.wait_for(|progress| progress.over || claim.is_met(progress)).await {
         Ok(progress) if claim.is_met(&progress) => Settlement::Confirmed,

@@ -1,12 +1,12 @@
-//! A broker that hangs.
+//! A broker that hangs, and one that is away for longer than a session.
 
 use std::time::Duration;
 
-use sidespan_bridge::{Fault, Topic};
+use sidespan_bridge::{Event, Fault, Settlement, Topic, Verdict};
 use sidespan_test_support::{Kafka, eventually, unique_name};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::{PATIENCE, open, publish, text};
+use super::{PATIENCE, all_of, body, close, next, open, publish, soon, subscribe, text, until};
 
 /// A broker that hangs says nothing, and keeps its connections. What is handed over is not known to
 /// be stored; soon nothing is handed over any more, and refused at once, until it answers again.
@@ -39,4 +39,51 @@ async fn a_broker_that_hangs_is_noticed_and_so_is_its_return() {
 
     kafka.thaw();
     eventually(PATIENCE, "publishing to work again", async || attempt(PATIENCE).await.is_ok()).await;
+}
+
+/// While the broker is away its partitions are lost, and what is accepted meanwhile can't be committed.
+/// The same member gets them back: only what was not accepted comes again, and perhaps what somebody
+/// was told is not confirmed.
+#[tokio::test]
+async fn what_was_accepted_while_the_broker_was_away_does_not_come_again() {
+    let mut kafka = match Kafka::start().await {
+        Ok(kafka) => kafka,
+        Err(skipped) => return eprintln!("{skipped}"),
+    };
+    let topic = unique_name("away");
+    kafka.create_topic(&topic, 1).await;
+    let bridge = open(&kafka);
+    let mut inbox = subscribe(&*bridge, all_of(&topic)).await;
+    publish(&*bridge, &topic, (0..100).map(text).collect()).await;
+    let mut deliveries = Vec::new();
+    for _ in 0..100 {
+        deliveries.push(next(&mut inbox).await);
+    }
+    kafka.kill();
+    let mut told = None;
+    for (number, delivery) in deliveries.into_iter().enumerate() {
+        match number {
+            50 => drop(delivery.ack.settle(Verdict::Release { after: Duration::ZERO })),
+            60 => told = Some(tokio::spawn(delivery.ack.settle(Verdict::Accept))),
+            _ => drop(delivery.ack.settle(Verdict::Accept)),
+        }
+    }
+    loop {
+        match timeout(PATIENCE, inbox.next()).await.expect("the loss is said").unwrap().unwrap() {
+            Event::Lost { .. } => break,
+            Event::Delivery(delivery) => assert_eq!(body(&delivery), "50", "it was released"),
+        }
+    }
+    assert_eq!(told.unwrap().await.unwrap(), Settlement::Stale);
+    kafka.start_again().await;
+    eventually(PATIENCE, "publishing to work again", async || {
+        let message = vec![text("last")];
+        bridge.publisher().publish(&Topic::new(topic.as_str()), message, soon()).await[0].is_ok()
+    })
+    .await;
+    let again = until(&mut inbox, "last").await;
+    // What is stale may come again.
+    assert!(again.contains(&"50".to_owned()), "{again:?}");
+    assert!(again.iter().all(|body| ["50", "60"].contains(&body.as_str())), "{again:?}");
+    close(inbox).await;
 }

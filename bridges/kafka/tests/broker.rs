@@ -3,6 +3,7 @@
 #![allow(
     clippy::expect_used,
     clippy::needless_pass_by_value,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "this is test code"
 )]

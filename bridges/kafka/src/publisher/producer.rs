@@ -30,6 +30,8 @@ pub(crate) struct Producer {
     next: Mutex<Option<Arc<Sending>>>,
     /// There is a next one.
     changing: AtomicBool,
+    /// The cluster lets us write nowhere, as far as was last known.
+    denied: Mutex<Option<Instant>>,
 }
 
 pub(super) type Sending = BaseProducer<Reports>;
@@ -52,7 +54,7 @@ impl Producer {
     fn with(clients: Arc<Clients>, client: Arc<Sending>) -> Self {
         let link = Arc::clone(&clients.link);
         let (client, next) = (Mutex::new(Some(client)), Mutex::default());
-        Self { clients, link, client, next, changing: AtomicBool::new(false) }
+        Self { clients, link, client, next, changing: AtomicBool::new(false), denied: Mutex::default() }
     }
 
     /// Returns the client; an error once the bridge is closed.
@@ -95,13 +97,30 @@ impl Producer {
         answered
     }
 
-    /// Puts a new client in the place of one that has ended for good.
+    /// Tells whether the cluster lets us write nowhere.
+    pub(super) fn is_denied(&self) -> bool {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Puts a new client in the place of one that has ended for good. One that may write nowhere is
+    /// kept for a while: to those who only read it is no trouble.
     pub(super) fn replace_if_dead(&self) {
         let mut current = self.held();
         let Some((code, reason)) = current.as_ref().and_then(|client| client.client().fatal_error()) else {
             return;
         };
-        error!(%code, reason, "the kafka producer cannot go on and is made anew");
+        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        match *denied {
+            Some(since) if since.elapsed() < DENIED => return,
+            Some(_) => {}
+            None if code == Code::ClusterAuthorizationFailed => {
+                warn!(reason, "kafka lets us publish to no topic: each publish is denied");
+                *denied = Some(Instant::now());
+                return;
+            }
+            None => error!(%code, reason, "the kafka producer cannot go on and is made anew"),
+        }
+        *denied = None;
         match make(&self.clients) {
             Ok(client) => {
                 if let Some(dead) = current.replace(client) {
@@ -225,8 +244,11 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(Code::AllBrokersDown) {
-            self.alone.store(true, Ordering::Release);
+        match error.rdkafka_error_code() {
+            Some(Code::AllBrokersDown) => self.alone.store(true, Ordering::Release),
+            // It is about this client, and not about the way to the cluster.
+            Some(Code::Fatal) => return self.line.link.doubt.notify_one(),
+            _ => {}
         }
         if !self.abandoned.load(Ordering::Acquire) {
             self.line.link.hear(&error, reason);
@@ -342,6 +364,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long new messages wait for those on their way before another client takes over; longer only
 /// where the cluster is slow, and then it is tried again.
 const CHANGE: Duration = Duration::from_secs(1);
+/// How long it is believed that the cluster lets us write nowhere.
+const DENIED: Duration = Duration::from_secs(30);
 const CHANGE_PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

@@ -106,6 +106,9 @@ impl Sender {
         if self.producer.link.is_down() {
             return submission.refuse(|| Fault::Unavailable.into());
         }
+        if self.producer.is_denied() {
+            return submission.refuse(|| Fault::Denied.into());
+        }
         match self.topics.get_mut(&submission.topic) {
             Some(Known::Exists(partitions)) if !submission.exceeds(*partitions) => {
                 let partitions = *partitions;

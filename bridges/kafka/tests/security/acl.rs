@@ -1,10 +1,13 @@
 //! What the broker does not allow is `Denied`, which callers hear as 403.
 
+use std::time::Duration;
+
 use serde_json::json;
 use sidespan_bridge::Fault;
 use sidespan_test_support::unique_name;
+use tokio::time::Instant;
 
-use super::{Secured, all_of, open, publish, publish_at_last};
+use super::{PATIENCE, Secured, all_of, log, open, publish, publish_at_last, receive};
 
 #[tokio::test]
 async fn a_topic_or_group_of_others_is_denied() {
@@ -13,9 +16,11 @@ async fn a_topic_or_group_of_others_is_denied() {
     for topic in [&own, &hidden, &read_only] {
         secured.kafka.create_topic(topic, 1).await;
     }
-    secured.allow("somebody", "All", "--topic", &hidden).await;
-    secured.allow("reader", "Read", "--topic", &read_only).await;
-    secured.allow("somebody", "All", "--group", &own).await;
+    tokio::join!(
+        secured.allow("somebody", "All", &["--topic", &hidden]),
+        secured.allow("reader", "Read", &["--topic", &read_only]),
+        secured.allow("somebody", "All", &["--group", &own]),
+    );
     let sasl = json!({"mechanism": "plain", "username": "reader", "password": "reads-only"});
     let bridge = open(&[&secured.at("SASL")], json!({"sasl": sasl}));
     publish_at_last(&*bridge, &own, "x").await;
@@ -30,4 +35,36 @@ async fn a_topic_or_group_of_others_is_denied() {
     }
     // None of that disturbs what is allowed.
     publish(&*bridge, &own, "y").await.unwrap();
+}
+
+/// Somebody who may only read: the producer that comes with each bridge is refused, which disturbs
+/// nobody, and what is published is denied.
+#[tokio::test]
+async fn a_service_that_may_only_read_reads_and_is_denied_the_rest() {
+    // What is said of all topics here would change what holds for other tests.
+    let Some(secured) = &Secured::start().await else { return };
+    let topic = unique_name("watched");
+    secured.kafka.create_topic(&topic, 1).await;
+    tokio::join!(
+        secured.allow("*", "All", &["--topic", "*"]),
+        secured.deny("watcher", "Write", &["--topic", "*"]),
+        secured.deny("watcher", "IdempotentWrite", &["--cluster"]),
+    );
+    let writer = open(&[secured.kafka.address()], json!({}));
+    publish_at_last(&*writer, &topic, "hello").await;
+
+    let sasl = json!({"mechanism": "plain", "username": "watcher", "password": "looks-only"});
+    let bridge = open(&[&secured.at("SASL")], json!({"sasl": sasl}));
+    receive(&*bridge, &topic, "hello").await;
+    let (mut denied, end) = (0, Instant::now() + PATIENCE);
+    while denied < 20 {
+        match publish(&*bridge, &topic, "x").await.unwrap_err().fault {
+            Fault::Denied => denied += 1,
+            // Until it is known.
+            fault => assert!(fault == Fault::Timeout && denied == 0 && Instant::now() < end, "{fault:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let said = |line: &String| line.contains("lets us publish to no topic");
+    assert_eq!(log::lines().iter().filter(|line| said(line)).count(), 1);
 }

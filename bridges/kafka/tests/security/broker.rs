@@ -49,11 +49,20 @@ impl Secured {
     }
 
     /// Lets a user do one thing with a topic or group, and nobody anything else with it.
-    pub(crate) async fn allow(&self, user: &str, operation: &str, kind: &str, name: &str) {
+    pub(crate) async fn allow(&self, user: &str, operation: &str, on: &[&str]) {
+        self.rule("--allow-principal", user, operation, on).await;
+    }
+
+    /// Denies a user one thing, whatever else says.
+    pub(crate) async fn deny(&self, user: &str, operation: &str, on: &[&str]) {
+        self.rule("--deny-principal", user, operation, on).await;
+    }
+
+    async fn rule(&self, rule: &str, user: &str, operation: &str, on: &[&str]) {
         let arguments = ["--bootstrap-server", self.kafka.address(), "--add", "--force"];
         let principal = format!("User:{user}");
-        let more = ["--allow-principal", &principal, "--operation", operation, kind, name];
-        self.kafka.tool("org.apache.kafka.tools.AclCommand", &[&arguments[..], &more[..]].concat()).await;
+        let more = [rule, &principal, "--operation", operation];
+        self.kafka.tool("org.apache.kafka.tools.AclCommand", &[&arguments[..], &more[..], on].concat()).await;
     }
 }
 
@@ -119,7 +128,10 @@ const LISTENERS: &[(&str, &str)] = &[
 ];
 
 const MODULES: [(&str, &str); 4] = [
-    ("plain", "plain.PlainLoginModule required user_alice=\"wonderland\" user_reader=\"reads-only\""),
+    (
+        "plain",
+        "plain.PlainLoginModule required user_alice=\"wonderland\" user_reader=\"reads-only\" user_watcher=\"looks-only\"",
+    ),
     ("scram-sha-256", "scram.ScramLoginModule required"),
     ("scram-sha-512", "scram.ScramLoginModule required"),
     ("oauthbearer", "oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\""),

@@ -17,6 +17,18 @@
 //! | `Release` | held here and handed out again; other members never see it |
 //! | lag | end of the log less what is settled |
 //!
+//! # Getting in
+//!
+//! `tls` and `sasl` say how clients get in ([`access`]). The client library takes certificates and
+//! passwords when a client is made, so one whose secrets have changed since is replaced: the producer
+//! as soon as another gets in with the new ones and nothing is on its way; a consumer once a
+//! connection of its own fails, by subscribing anew; the client for questions at the first that
+//! fails. Tokens for OAUTHBEARER are fetched ahead by a task ([`tokens`]). The library gives them to
+//! producers and consumers only, so with them no topic is created.
+//!
+//! Why nobody answers is said in one line ([`trouble`]). Who may write to no topic gets no
+//! idempotent producer: each publish is `Denied` then, and reading goes on.
+//!
 //! # Publishing
 //!
 //! One idempotent producer is shared by all ([`publisher`]). Topics are looked up before the first
@@ -36,6 +48,10 @@
 //! partition, inside the client. A full window leaves them there: to pause a partition would throw
 //! its fetch buffer away. Commits follow settlements within 100 ms, at once when somebody waits.
 //! Questions about logs go by a connection of their own ([`asker`]).
+//!
+//! A broker that is away for longer than a session costs a member its partitions, and what was accepted
+//! meanwhile cannot be committed. A member that gets one back knows what it accepted itself, and
+//! does not hand it out again.
 //!
 //! A new group's start is recorded for every partition before the first delivery. A partition or
 //! topic that appears later begins at its beginning, and so does one whose position the log no

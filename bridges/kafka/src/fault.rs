@@ -9,10 +9,16 @@ pub(crate) fn of_call(error: KafkaError) -> Error {
     Error::new(fault).because(error)
 }
 
-/// Says what it means that no client can be made: its settings are checked, so it is about certificates.
+/// Says what it means that no client can be made: its settings are checked, so it is about secrets.
 pub(crate) fn of_making(error: KafkaError) -> Error {
-    let detail = "no kafka client can be made: are `tls.ca`, `tls.certificate` and `tls.key` right, in PEM?";
-    Error::new(Fault::Unavailable).detail(detail).because(error)
+    let made = Error::new(Fault::Unavailable).detail(
+        "no kafka client can be made: are the secrets in `tls` and `sasl` right, certificates in PEM?",
+    );
+    match error {
+        KafkaError::ClientCreation(_) => made.because(error),
+        // The others hold the value that was refused, which may be a secret.
+        _ => made,
+    }
 }
 
 /// Says what it means that a message was handed over and came back with an error.

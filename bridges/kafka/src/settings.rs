@@ -353,6 +353,47 @@ mod tests {
     }
 
     #[test]
+    fn what_is_needed_to_get_in_is_all_there_and_nothing_else() {
+        let user = |more: Value| {
+            let mut sasl = json!({"mechanism": "scram-sha-256", "username": "u", "password": "hunter2"});
+            sasl.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"brokers": ["k:1"], "sasl": sasl})
+        };
+        let client = |more: Value| {
+            let mut sasl = json!({
+                "mechanism": "oauthbearer", "token_endpoint": "https://i/t", "client_id": "c", "client_secret": "hunter2",
+            });
+            sasl.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"brokers": ["k:1"], "sasl": sasl})
+        };
+        read(user(json!({}))).unwrap();
+        read(client(json!({"scope": "s"}))).unwrap();
+        let mut creating = client(json!({}));
+        creating["create_topics"] = json!({"partitions": 1, "replication_factor": 1});
+        let cases = [
+            (json!({"brokers": ["k:1"], "tls": {"certificate": {"file": "/c"}}}), "tls.key"),
+            (user(json!({"password": null})), "sasl.password"),
+            (user(json!({"scope": "s"})), "sasl.scope"),
+            (user(json!({"mechanism": "gssapi"})), "sasl.mechanism"),
+            (client(json!({"username": "u"})), "sasl.username"),
+            (client(json!({"client_secret": null})), "sasl.client_secret"),
+            (client(json!({"token_endpoint": "ftp://i/t"})), "sasl.token_endpoint"),
+            (creating, "create_topics"),
+        ];
+        for (keys, key) in cases {
+            let error = read(keys.clone()).unwrap_err();
+            assert_eq!(error.key, key, "{keys}: {error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        for (name, instead) in
+            [("security.protocol", "`tls`"), ("ssl.ca.location", "`tls`"), ("sasl.password", "`sasl`")]
+        {
+            let error = read(json!({"brokers": ["k:1"], "properties": {name: "x"}})).unwrap_err();
+            assert!(error.reason.contains(instead), "{error}");
+        }
+    }
+
+    #[test]
     fn properties_tune_what_is_not_promised() {
         let settings = read(json!({
             "brokers": ["k:1"], "linger": "5ms", "compression": "zstd", "max_message": "2MiB",

@@ -17,9 +17,9 @@ async fn a_topic_or_group_of_others_is_denied() {
         secured.kafka.create_topic(topic, 1).await;
     }
     tokio::join!(
-        secured.allow("somebody", "All", &["--topic", &hidden]),
-        secured.allow("reader", "Read", &["--topic", &read_only]),
-        secured.allow("somebody", "All", &["--group", &own]),
+        secured.allow("somebody", "All", vec!["--topic", &hidden]),
+        secured.allow("reader", "Read", vec!["--topic", &read_only]),
+        secured.allow("somebody", "All", vec!["--group", &own]),
     );
     let sasl = json!({"mechanism": "plain", "username": "reader", "password": "reads-only"});
     let bridge = open(&[&secured.at("SASL")], json!({"sasl": sasl}));
@@ -46,9 +46,9 @@ async fn a_service_that_may_only_read_reads_and_is_denied_the_rest() {
     let topic = unique_name("watched");
     secured.kafka.create_topic(&topic, 1).await;
     tokio::join!(
-        secured.allow("*", "All", &["--topic", "*"]),
-        secured.deny("watcher", "Write", &["--topic", "*"]),
-        secured.deny("watcher", "IdempotentWrite", &["--cluster"]),
+        secured.allow("*", "All", vec!["--topic", "*"]),
+        secured.deny("watcher", "Write", vec!["--topic", "*"]),
+        secured.deny("watcher", "IdempotentWrite", vec!["--cluster"]),
     );
     let writer = open(&[secured.kafka.address()], json!({}));
     publish_at_last(&*writer, &topic, "hello").await;

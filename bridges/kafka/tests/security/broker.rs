@@ -49,13 +49,13 @@ impl Secured {
     }
 
     /// Lets a user do one thing with a topic or group, and nobody anything else with it.
-    pub(crate) async fn allow(&self, user: &str, operation: &str, on: &[&str]) {
-        self.rule("--allow-principal", user, operation, on).await;
+    pub(crate) async fn allow(&self, user: &str, operation: &str, on: Vec<&str>) {
+        self.rule("--allow-principal", user, operation, &on).await;
     }
 
     /// Denies a user one thing, whatever else says.
-    pub(crate) async fn deny(&self, user: &str, operation: &str, on: &[&str]) {
-        self.rule("--deny-principal", user, operation, on).await;
+    pub(crate) async fn deny(&self, user: &str, operation: &str, on: Vec<&str>) {
+        self.rule("--deny-principal", user, operation, &on).await;
     }
 
     async fn rule(&self, rule: &str, user: &str, operation: &str, on: &[&str]) {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sidespan_bridge::Fault;
+use sidespan_bridge::{Driver, Fault, Settings};
 use sidespan_test_support::{Certificates, eventually};
 use tokio::time::Instant;
 
-use super::{PATIENCE, Secured, log, open, publish};
+use super::{KafkaDriver, PATIENCE, Secured, log, open, publish};
 
 /// Opens a bridge that does not get in; returns what its probe says.
 async fn refused(address: &str, keys: Value, expected: &str) -> Fault {
@@ -90,11 +90,21 @@ async fn a_port_that_asks_for_credentials_is_said() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_not_there_is_said_at_once() {
+async fn a_secret_that_is_not_there_or_cannot_be_used_is_said_at_once() {
     log::keep();
-    use sidespan_bridge::{Driver, Settings};
-    let sasl = json!({"mechanism": "plain", "username": "a", "password": {"file": "/nowhere/password"}});
-    let keys = json!({"brokers": ["127.0.0.1:1"], "sasl": sasl});
-    let error = super::KafkaDriver.open(&Settings::new("s", keys)).err().expect("a refusal");
-    assert!(error.to_string().contains("/nowhere/password"), "{error}");
+    let refusal = |keys: Value| {
+        let error = KafkaDriver.open(&Settings::new("s", keys)).err().expect("a refusal");
+        format!("{error} {:?}", std::error::Error::source(&error))
+    };
+    let brokers = json!(["127.0.0.1:1"]);
+    let sasl = |password: Value| json!({"mechanism": "plain", "username": "a", "password": password});
+    let missing = sasl(json!({"file": "/nowhere/password"}));
+    assert!(refusal(json!({"brokers": brokers, "sasl": missing})).contains("/nowhere/password"));
+    let said = refusal(json!({"brokers": brokers, "sasl": sasl(json!("hunter\0two"))}));
+    assert!(!said.contains("hunter") && !said.contains("104, 117"), "{said}");
+    for tls in [json!({"ca": "hunter"}), json!({"certificate": "hunter", "key": "hunter"})] {
+        let said = refusal(json!({"brokers": brokers, "tls": tls}));
+        assert!(said.contains("certificates in PEM") && !said.contains("hunter"), "{said}");
+    }
+    log::has_none_of(&["hunter"]);
 }

@@ -124,7 +124,9 @@ async fn work(
             continue;
         }
         let accepted = !random.chance(5);
-        history.lock().unwrap().attempt(history::Order::read(&body(&delivery)), number, accepted);
+        let (order, place) = (history::Order::read(&body(&delivery)), delivery.position.unwrap().to_string());
+        let taken = history::Taken { accepted, takes: Duration::ZERO };
+        history.lock().unwrap().attempt(order, &place, number, taken);
         let release = Verdict::Release { after: random.duration(Duration::ZERO, Duration::from_millis(50)) };
         drop(delivery.ack.settle(if accepted { Verdict::Accept } else { release }));
     }

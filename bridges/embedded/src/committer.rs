@@ -37,7 +37,7 @@ use crate::reading::{Stretch, first};
 use crate::saved::Saved;
 use crate::store::RECORDS;
 
-/// Starts the thread, which ends after [`Queue::close`].
+/// Starts the thread, which ends after [`Queue::close`](crate::queue::Queue::close).
 pub(crate) fn start(
     log: Arc<Log>,
     groups: Arc<Groups>,

@@ -52,7 +52,9 @@ pub(crate) fn headers(message: &Message) -> Result<HeaderMap, Error> {
     if let Some(text) = Carried::of(&list) {
         map.insert(CARRIED, text);
     }
-    if let Some(content_type) = map.get(CONTENT_TYPE).filter(|_| message.is_cloud_event()).cloned() {
+    if message.is_cloud_event()
+        && let Some(content_type) = map.get(CONTENT_TYPE).cloned()
+    {
         map.insert(DATA_CONTENT_TYPE, content_type);
     }
     Ok(map)

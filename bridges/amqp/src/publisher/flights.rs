@@ -13,18 +13,20 @@
 //! A confirm is not believed before all returns ahead of it have been seen. For each confirm the
 //! library takes a return off its list, if there is one, and then completes the confirm, all in
 //! one thread. So a confirm without a return found the list empty: whatever was returned before
-//! it came with confirms that are complete by now. After one has been seen all others are looked
-//! at again, until a look brings nothing new. A confirm that brings somebody else's return is
+//! it came with confirms that are complete by now, and have said so. After one has been seen all that
+//! have are looked at, until a look brings nothing new. A confirm that brings somebody else's return is
 //! believed with a later one that brings none, or when nothing is on its way any more. If the channel
 //! ends before, it is not believed at all: its own return may have been on the library's list.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use lapin::BasicProperties;
 use lapin::message::BasicReturnMessage;
 use sidespan_bridge::{Error, Fault, Guarantee, Receipt, Ticket};
@@ -63,6 +65,10 @@ pub(super) enum Answer {
 #[derive(Default)]
 pub(super) struct Flights {
     flights: VecDeque<Flight>,
+    /// What is awaited for those that are out. Looking asks only those that have an answer.
+    answers: FuturesUnordered<Awaited>,
+    /// How many there have ever been.
+    count: u64,
     /// Returned, and not taken yet by a message that is confirmed.
     returned: Vec<Content>,
     /// The channel is of no use any more.
@@ -72,12 +78,13 @@ pub(super) struct Flights {
 }
 
 struct Flight {
+    number: u64,
     letter: Letter,
     state: State,
 }
 
 enum State {
-    Out(BoxFuture<'static, Answer>),
+    Out,
     /// Confirmed with a return, whosever; `before`: it was when the last look began.
     Doubtful {
         before: bool,
@@ -87,6 +94,21 @@ enum State {
     Refused,
     Kept(lapin::Error),
     Lost(lapin::Error),
+}
+
+/// The answer for a flight, by its number.
+struct Awaited {
+    number: u64,
+    answer: BoxFuture<'static, Answer>,
+}
+
+impl Future for Awaited {
+    type Output = (u64, Answer);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.answer.poll_unpin(context));
+        Poll::Ready((self.number, answer))
+    }
 }
 
 /// What looks have brought.
@@ -118,7 +140,10 @@ impl Flights {
     }
 
     pub(super) fn push(&mut self, letter: Letter, answer: BoxFuture<'static, Answer>) {
-        self.flights.push_back(Flight { letter, state: State::Out(answer) });
+        self.count += 1;
+        let number = self.count;
+        self.flights.push_back(Flight { number, letter, state: State::Out });
+        self.answers.push(Awaited { number, answer });
     }
 
     /// Passes on what has been answered; pending while nothing has.
@@ -140,30 +165,29 @@ impl Flights {
         Poll::Ready(())
     }
 
-    /// Looks at all that is on its way; tells whether there was anything new.
+    /// Looks for an answer; tells whether there was one.
     fn look(&mut self, context: &mut Context<'_>, news: &mut News) -> bool {
-        let mut some = false;
-        for flight in &mut self.flights {
-            let State::Out(answer) = &mut flight.state else { continue };
-            let Poll::Ready(answer) = answer.poll_unpin(context) else { continue };
-            some = true;
-            flight.state = match answer {
-                Answer::Confirmed { stored, returned } => {
-                    news.clean |= returned.is_none();
-                    let state = match (stored, &returned) {
-                        (false, _) => State::Refused,
-                        (true, None) => State::Confirmed,
-                        (true, Some(_)) => State::Doubtful { before: false },
-                    };
-                    news.returns.extend(returned.map(|returned| *returned));
-                    state
-                }
-                Answer::Kept(error) => State::Kept(error),
-                Answer::Lost(error) => State::Lost(error),
-            };
-        }
-        news.some |= some;
-        some
+        let Poll::Ready(Some((number, answer))) = self.answers.poll_next_unpin(context) else {
+            return false;
+        };
+        news.some = true;
+        let place = self.flights.binary_search_by_key(&number, |flight| flight.number);
+        let Some(flight) = place.ok().and_then(|place| self.flights.get_mut(place)) else { return true };
+        flight.state = match answer {
+            Answer::Confirmed { stored, returned } => {
+                news.clean |= returned.is_none();
+                let state = match (stored, &returned) {
+                    (false, _) => State::Refused,
+                    (true, None) => State::Confirmed,
+                    (true, Some(_)) => State::Doubtful { before: false },
+                };
+                news.returns.extend(returned.map(|returned| *returned));
+                state
+            }
+            Answer::Kept(error) => State::Kept(error),
+            Answer::Lost(error) => State::Lost(error),
+        };
+        true
     }
 
     /// Keeps a returned message, as it was sent, until it is known whose it is.
@@ -180,6 +204,7 @@ impl Flights {
         self.broken = true;
         // Their tickets say that they may be stored.
         self.flights.clear();
+        self.answers.clear();
     }
 
     /// Passes on what is known for certain.
@@ -187,8 +212,9 @@ impl Flights {
         let blamed = self.refused_exchange();
         self.broken |=
             self.flights.iter().any(|flight| matches!(flight.state, State::Kept(_) | State::Lost(_)));
-        let idle = !self.flights.iter().any(|flight| matches!(flight.state, State::Out(_)));
-        for Flight { letter, state } in std::mem::take(&mut self.flights) {
+        let idle = !self.flights.iter().any(|flight| matches!(flight.state, State::Out));
+        for _ in 0..self.flights.len() {
+            let Some(Flight { number, letter, state }) = self.flights.pop_front() else { break };
             let Letter { content, ticket } = letter;
             let address = &content.address;
             match state {
@@ -208,8 +234,8 @@ impl Flights {
                     ticket.conclude(Err(refusal));
                 }
                 State::Lost(error) => ticket.conclude(Err(fault::of_silence(error))),
-                state @ (State::Doubtful { .. } | State::Out(_)) => {
-                    self.flights.push_back(Flight { letter: Letter { content, ticket }, state });
+                state @ (State::Doubtful { .. } | State::Out) => {
+                    self.flights.push_back(Flight { number, letter: Letter { content, ticket }, state });
                 }
             }
         }
@@ -233,13 +259,11 @@ impl Flights {
                 let quoted = format!("'{}'", flight.letter.content.address.exchange);
                 fault::is_refusal(error) && fault::text(error).is_some_and(|text| text.contains(&quoted))
             }
-            State::Out(_) | State::Doubtful { .. } | State::Confirmed | State::Refused | State::Kept(_) => {
-                false
-            }
+            State::Out | State::Doubtful { .. } | State::Confirmed | State::Refused | State::Kept(_) => false,
         });
         let named = exchange(named?);
         let open = |flight: &&Flight| {
-            matches!(flight.state, State::Out(_) | State::Lost(_)) && exchange(flight) == named
+            matches!(flight.state, State::Out | State::Lost(_)) && exchange(flight) == named
         };
         (self.flights.iter().filter(open).count() == 1).then_some(named)
     }

@@ -121,7 +121,7 @@ async fn publish(
     }
 }
 
-/// How many messages are on their way at a time. Each answer is followed by looks at all of them.
+/// How many messages are on their way at a time. What an answer leaves in doubt is looked for among all.
 const ROOM: usize = 256;
 /// How long the broker may answer nothing at all.
 const STALL: Duration = Duration::from_secs(5);

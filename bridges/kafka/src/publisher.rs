@@ -2,13 +2,13 @@
 //!
 //! A call checks, admits and queues its batch, in call order. One task ([`sender`]) takes all that
 //! is queued and hands it to librdkafka in one go: a hand-over wakes the client's threads, and one
-//! wake for many messages doubles the rate without making anybody wait. The client's own thread
-//! concludes the [`Ticket`](sidespan_bridge::Ticket) of each message, whether or not the caller still
-//! waits.
+//! wake for many messages doubles the rate. The same task concludes the ticket of each message
+//! ([`flight`]), whether or not the caller still waits.
 //!
 //! Nothing is handed over while the cluster is known to be away, or for a topic that does not
 //! exist: once handed over, a message can't be taken back.
 
+mod flight;
 mod largest;
 mod producer;
 mod sender;
@@ -27,6 +27,7 @@ use crate::catalogue::check_name;
 use crate::clients::Clients;
 use crate::link::Link;
 
+use flight::{Flight, Tell};
 use largest::Largest;
 pub(crate) use producer::Producer;
 use sender::{Sender, Submission};
@@ -34,6 +35,7 @@ use sender::{Sender, Submission};
 /// Publishes to one cluster.
 pub(crate) struct KafkaPublisher {
     queue: mpsc::UnboundedSender<Submission>,
+    tell: Tell,
     budget: Arc<Budget>,
     link: Arc<Link>,
     max_message: usize,
@@ -53,13 +55,15 @@ pub(crate) fn open(clients: &Arc<Clients>, max_message: u64) -> Result<(Arc<Kafk
     let budget = Budget::new(MESSAGES);
     // Bounded by the budget: what is in the queue has been admitted.
     let (queue, inbox) = mpsc::unbounded_channel();
-    let sender = Sender::new(Arc::clone(&producer), inbox);
+    let (tell, heard) = flight::channel();
+    let sender = Sender::new(Arc::clone(&producer), inbox, tell.clone(), heard);
     let tasks = vec![
         tokio::spawn(sender.run()),
         tokio::spawn(producer::watch(Arc::clone(&producer), Arc::clone(&budget))),
     ];
     let publisher = KafkaPublisher {
         queue,
+        tell,
         budget,
         link: Arc::clone(&clients.link),
         max_message: usize::try_from(max_message).unwrap_or(usize::MAX),
@@ -119,7 +123,7 @@ impl Publisher for KafkaPublisher {
             }
             // Once one is refused so are those behind it: none may overtake.
             match self.budget.admit(weight).filter(|_| !full) {
-                Some(share) => accepted.push((message, batch.ticket(index, share))),
+                Some(share) => accepted.push((message, Flight::new(batch.ticket(index, share), &self.tell))),
                 None => {
                     full = true;
                     batch.conclude(index, Err(Fault::Overloaded.into()));

@@ -10,10 +10,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
-use sidespan_bridge::{Budget, Error, Fault, Guarantee, Position, Receipt, Ticket, Topic};
+use sidespan_bridge::{Budget, Error, Fault, Guarantee, Position, Receipt, Topic};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
+use super::flight::Flight;
 use crate::blocking;
 use crate::catalogue::{self, Found};
 use crate::clients::{Clients, Line};
@@ -261,9 +262,9 @@ impl ClientContext for Reports {
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Ticket>;
+    type DeliveryOpaque = Box<Flight>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, flight: Box<Flight>) {
         let outcome = match result {
             Ok(record) => {
                 self.line.link.is_back();
@@ -286,7 +287,7 @@ impl ProducerContext for Reports {
                 Err(fault::of_delivery(error.clone()))
             }
         };
-        ticket.conclude(outcome);
+        flight.conclude(outcome);
     }
 }
 

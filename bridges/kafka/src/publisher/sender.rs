@@ -1,4 +1,13 @@
-//! The task that hands messages to the client.
+//! The task that hands messages to the client, and concludes them.
+//!
+//! # When they are handed over
+//!
+//! The client sends at once what it is given, and a request costs it and the broker as much as some
+//! ten messages in it. So with nothing on its way a message goes at once; else what comes is gathered
+//! until most of what was on its way has its outcome, or a moment has passed. The longer the broker
+//! takes, the more goes together.
+//!
+//! # Which topics
 //!
 //! A topic is looked up before the first message goes to it; what comes meanwhile for it waits in
 //! order. Other topics do not wait.
@@ -9,10 +18,12 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::BaseRecord;
-use sidespan_bridge::{Error, Fault, Message, Ticket, Topic};
+use sidespan_bridge::{Error, Fault, Message, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
+use super::flight::{Flight, Heard, Tell};
 use super::producer::{Producer, Sending};
 use crate::catalogue::Found;
 use crate::{fault, message};
@@ -20,13 +31,15 @@ use crate::{fault, message};
 /// One publish, admitted.
 pub(super) struct Submission {
     pub(super) topic: Topic,
-    pub(super) messages: Vec<(Message, Ticket)>,
+    pub(super) messages: Vec<(Message, Flight)>,
 }
 
 /// Hands over in order what is submitted.
 pub(super) struct Sender {
     producer: Arc<Producer>,
     inbox: mpsc::UnboundedReceiver<Submission>,
+    tell: Tell,
+    heard: Heard,
     topics: HashMap<Topic, Known>,
     lookups: JoinSet<(Topic, Result<Found, Error>)>,
 }
@@ -76,14 +89,22 @@ impl Submission {
 }
 
 impl Sender {
-    pub(super) fn new(producer: Arc<Producer>, inbox: mpsc::UnboundedReceiver<Submission>) -> Self {
-        Self { producer, inbox, topics: HashMap::new(), lookups: JoinSet::new() }
+    pub(super) fn new(
+        producer: Arc<Producer>,
+        inbox: mpsc::UnboundedReceiver<Submission>,
+        tell: Tell,
+        heard: Heard,
+    ) -> Self {
+        Self { producer, inbox, tell, heard, topics: HashMap::new(), lookups: JoinSet::new() }
     }
 
     /// Runs until the publisher is gone.
     pub(super) async fn run(mut self) {
-        let mut turn = Vec::with_capacity(TURN);
+        let (mut turn, mut landings) = (Vec::new(), Vec::with_capacity(TURN));
+        // What comes is gathered until no more than so many are on their way, or until then.
+        let (mut few, mut end) = (0, Instant::now());
         loop {
+            let gathers = self.tell.aloft() > few;
             tokio::select! {
                 biased;
                 Some(found) = self.lookups.join_next() => {
@@ -91,12 +112,15 @@ impl Sender {
                         self.found(&topic, found);
                     }
                 }
-                taken = self.inbox.recv_many(&mut turn, TURN) => {
+                () = self.heard.conclude(&mut landings) => {}
+                () = sleep_until(end), if gathers => few = usize::MAX,
+                taken = self.inbox.recv_many(&mut turn, TURN), if !gathers => {
                     if taken == 0 {
                         return;
                     }
                     self.producer.until_changed().await;
                     turn.drain(..).for_each(|submission| self.submit(submission));
+                    (few, end) = (self.tell.aloft() / PART, Instant::now() + MOMENT);
                 }
             }
         }
@@ -166,7 +190,7 @@ impl Sender {
 }
 
 /// Hands one message over. What the client refuses is answered here, and told.
-fn hand_over(client: &Sending, topic: &Topic, message: &Message, ticket: Ticket) -> Option<Code> {
+fn hand_over(client: &Sending, topic: &Topic, message: &Message, ticket: Flight) -> Option<Code> {
     let headers = match message::headers(message) {
         Ok(headers) => headers,
         Err(error) => {
@@ -177,7 +201,7 @@ fn hand_over(client: &Sending, topic: &Topic, message: &Message, ticket: Ticket)
     if !ticket.hand_over() {
         return None;
     }
-    let mut record: BaseRecord<'_, [u8], [u8], Box<Ticket>> =
+    let mut record: BaseRecord<'_, [u8], [u8], Box<Flight>> =
         BaseRecord::with_opaque_to(topic.as_str(), Box::new(ticket));
     record.partition = message.partition.and_then(|partition| i32::try_from(partition).ok());
     record.key = message.key.as_deref();
@@ -198,6 +222,11 @@ fn hand_over(client: &Sending, topic: &Topic, message: &Message, ticket: Ticket)
 
 /// As many submissions as are handed over before the executor gets its turn again.
 const TURN: usize = 1024;
+/// What part of what is on its way may be so while what comes is handed over. Half of it, and all of
+/// it, cost more processor time a message.
+const PART: usize = 4;
+/// How long messages are gathered at most.
+const MOMENT: Duration = Duration::from_millis(1);
 /// How long the cluster may take to say whether it has a topic.
 const LOOKUP: Duration = Duration::from_millis(900);
 /// As many topics are looked up at a time.

@@ -21,7 +21,7 @@ use crate::health::Health;
 use crate::listen::{self, Bounds, Listener};
 use crate::prepare;
 use crate::publish::{Budget, Outlet, Publishing, Routes};
-use crate::rest::{self, Door, Guard};
+use crate::rest::{Door, Guard, Rest};
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -209,18 +209,16 @@ impl App {
         let door = Arc::new(Door::new(publishing, subscriptions, config.limits.clone(), closing.clone()));
         let operators = Admin { health: health.clone(), drain: drain.clone() };
         let bounds = Bounds { connections: config.limits.max_connections, idle: config.limits.idle_timeout };
+        // The other half is for what the brokers have yet to be told.
+        let (grace, stop_serving) = (drain.shutdown() / 2, || closing.clone());
         let mut doors = JoinSet::new();
-        let mut open = |listener: Listener, router: axum::Router| {
-            // The other half is for what the brokers have yet to be told.
-            let grace = drain.shutdown() / 2;
-            doors.spawn(listen::serve(listener, router, bounds, closing.clone(), grace));
-        };
-        let services = guard(&listeners.services).protect(rest::router(door.clone()));
-        open(listeners.services, services);
+        let services = guard(&listeners.services).protect(Rest::new(door.clone()));
+        doors.spawn(listen::serve(listeners.services, services, bounds, stop_serving(), grace));
         let admin = guard(&listeners.admin).protect(admin::router(operators.clone()));
-        open(listeners.admin, admin);
+        doors.spawn(listen::serve(listeners.admin, admin, bounds, stop_serving(), grace));
         if let Some(listener) = listeners.health {
-            open(listener, admin::health_router(operators));
+            let health = admin::health_router(operators);
+            doors.spawn(listen::serve(listener, health, bounds, stop_serving(), grace));
         }
 
         stop.await;

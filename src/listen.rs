@@ -5,6 +5,7 @@
 
 mod conversation;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
@@ -13,20 +14,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
 use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 
 use self::conversation::{Answer, Requests, converse};
 use crate::config::Address;
@@ -69,6 +71,21 @@ impl Listener {
     }
 }
 
+/// What answers requests. Clones are cheap: each request gets one.
+///
+/// A trait of our own, as its futures need no box.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// Answers a request.
+    fn answer(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static;
+}
+
+impl Service for Router {
+    async fn answer(mut self, request: Request<Incoming>) -> Response {
+        // A router is always ready.
+        self.call(request).await.unwrap_or_else(|never| match never {})
+    }
+}
+
 /// Bounds of a door's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -80,9 +97,9 @@ pub struct Bounds {
 }
 
 /// Most bytes of a request's head.
+///
+/// A head has at most 100 headers, which is what hyper has room for without asking for memory.
 const MAX_HEAD: usize = 64 << 10;
-/// Most headers of a request.
-const MAX_HEADERS: usize = 256;
 
 /// Listens as Tokio does by itself, but for a queue that holds a burst: what comes while it is full is
 /// dropped by the kernel, and tried again by the client's only a second later.
@@ -101,7 +118,7 @@ const QUEUE: u32 = 4096;
 /// Returns how many connections had to be cut.
 pub async fn serve(
     listener: Listener,
-    router: Router,
+    service: impl Service,
     bounds: Bounds,
     stop: CancellationToken,
     grace: Duration,
@@ -123,11 +140,11 @@ pub async fn serve(
         };
         let Some(place) = stop.run_until_cancelled(places.take()).await else { break };
         let requests = Requests::default();
-        let (router, counting) = (TowerToHyperService::new(router.clone()), requests.clone());
+        let (service, counting) = (service.clone(), requests.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let running = counting.begin();
-            let answer = router.call(request);
-            async move { answer.await.map(|answer| answer.map(|body| Answer::new(body, running))) }
+            let answer = service.clone().answer(request);
+            async move { Ok::<_, Infallible>(answer.await.map(|body| Answer::new(body, running))) }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         // A connection that breaks is its client's affair.
@@ -204,7 +221,8 @@ fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(idle)
         .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
+        // Answers are small: a copy costs less than the other call to the system.
+        .writev(false)
         .half_close(false);
     builder
         .http2()

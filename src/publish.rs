@@ -13,6 +13,7 @@ use std::future::Future;
 use sidespan_bridge::{Fault, Message, Receipt};
 use tokio::time::Instant;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 pub use budget::{Admission, Budget};
 pub use routes::{Outlet, Route, Routes};
@@ -67,22 +68,19 @@ impl Publishing {
         mut batch: Vec<Message>,
         deadline: Instant,
     ) -> impl Future<Output = Vec<Result<Stored, Error>>> + Send + use<> {
-        let mut ids = Vec::with_capacity(batch.len());
-        let mut provoked = Vec::with_capacity(batch.len());
+        let mut asked = Vec::with_capacity(batch.len());
         for message in &mut batch {
             if let Some(key) = message.deduplication.take() {
                 let hash = scoped(route.name(), &key);
                 message.id.get_or_insert_with(|| hash.clone());
                 message.deduplication = Some(hash);
             }
-            ids.push(message.id.get_or_insert_with(new_id).clone());
-            provoked.push(message.deduplication.is_some());
+            asked.push((message.id.get_or_insert_with(new_id).clone(), message.deduplication.is_some()));
         }
         let outcomes = route.outlet().publisher().publish(route.address(), batch, deadline);
         let outcomes = collect::collect(outcomes, admission);
         async move {
-            let outcomes = outcomes.await;
-            let told = ids.into_iter().zip(provoked).zip(outcomes);
+            let told = asked.into_iter().zip(outcomes.await);
             told.map(|((id, provoked), outcome)| stored(id, provoked, outcome)).collect()
         }
     }
@@ -99,7 +97,8 @@ pub struct Stored {
 
 /// Returns a new message id: a UUID, version 7 (RFC 9562), so that ids sort by time.
 pub fn new_id() -> Box<str> {
-    Uuid::now_v7().to_string().into()
+    let mut text = [0; Hyphenated::LENGTH];
+    Box::from(&*Uuid::now_v7().hyphenated().encode_lower(&mut text))
 }
 
 /// A `duplicate` that nobody asked for means that the broker dropped another message.

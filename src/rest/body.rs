@@ -88,6 +88,11 @@ impl Incoming {
         }
     }
 
+    /// Tells whether all of it has come that was announced.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.source, Source::Plain(_)) && self.announced == Some(self.read)
+    }
+
     /// Waits for the next piece; `None` is the end.
     ///
     /// # Errors

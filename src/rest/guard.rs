@@ -4,43 +4,51 @@
 //! A page in a browser can reach loopback. Its requests carry the page's `Origin`, and a name that
 //! was rebound to loopback is in `Host`; both are refused unless listed.
 
-use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
     CONTENT_TYPE, HOST, ORIGIN, VARY,
 };
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use tower_http::catch_panic::CatchPanicLayer;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use hyper::body::Incoming;
 
 use crate::error::Error;
+use crate::listen::Service;
 
 /// Who may call: by the names under which the door is addressed, and the pages that may.
 #[derive(Clone, Debug)]
 pub struct Guard {
     own: Option<SocketAddr>,
+    /// How a client names this listener that has no reason to do otherwise.
+    usual: Option<String>,
     hosts: Vec<String>,
     origins: Vec<String>,
+}
+
+/// A door with its guard.
+#[derive(Clone, Debug)]
+pub struct Guarded<S> {
+    guard: Arc<Guard>,
+    door: S,
 }
 
 impl Guard {
     /// Guards a listener: its bound TCP address (`None` for a Unix socket, which no page can
     /// reach), other names it goes by, with or without a port, and the pages that may call.
     pub fn new(own: Option<SocketAddr>, hosts: Vec<String>, origins: Vec<String>) -> Self {
-        Self { own, hosts, origins }
+        Self { own, usual: own.map(|own| own.to_string()), hosts, origins }
     }
 
     /// Puts the guard before a door.
-    pub fn protect(self, door: Router) -> Router {
-        door.layer(CatchPanicLayer::custom(panicked)).layer(from_fn_with_state(Arc::new(self), guard))
+    pub fn protect<S: Service>(self, door: S) -> Guarded<S> {
+        Guarded { guard: Arc::new(self), door }
     }
 
     /// Lets a request pass; returns the origin if the request is a listed page's.
@@ -63,6 +71,9 @@ impl Guard {
 
     fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         let Some(own) = self.own else { return Ok(()) };
+        if self.is_usual(uri, headers) {
+            return Ok(());
+        }
         // HTTP/2 has the host in the URI (`:authority`); where both are there, both must be ours.
         let given = headers.get_all(HOST).iter().map(|value| Authority::try_from(value.as_bytes()).ok());
         let mut any = false;
@@ -78,6 +89,13 @@ impl Guard {
         if any { Ok(()) } else { Err(Error::Invalid("the header Host is missing".into())) }
     }
 
+    /// Tells whether a request names the listener by its address, and by nothing else.
+    fn is_usual(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+        let usual = self.usual.as_ref().map(String::as_bytes);
+        uri.authority().is_none() && usual.is_some() && hosts.next() == usual && hosts.next().is_none()
+    }
+
     fn is_listed(&self, host: &Authority) -> bool {
         let same = |known: &String| {
             known.eq_ignore_ascii_case(host.as_str()) || known.eq_ignore_ascii_case(host.host())
@@ -89,29 +107,31 @@ impl Guard {
 /// Fetch Metadata, 2.4.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Refuses strangers, turns bare errors into problems, and answers listed pages.
-async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let origin = match guard.admit(request.uri(), request.headers()) {
-        Ok(origin) => origin,
-        Err(error) => return error.into_response(),
-    };
-    let preflight = origin.is_some()
-        && request.method() == Method::OPTIONS
-        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response =
-        if preflight { permission(request.headers()) } else { in_one_form(next.run(request).await) };
-    if let Some(origin) = origin {
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
-        headers.append(VARY, HeaderValue::from_static("origin"));
+impl<S: Service> Service for Guarded<S> {
+    /// Refuses strangers, turns bare errors into problems, and answers listed pages.
+    async fn answer(self, request: Request<Incoming>) -> Response {
+        let origin = match self.guard.admit(request.uri(), request.headers()) {
+            Ok(origin) => origin,
+            Err(error) => return error.into_response(),
+        };
+        let preflight = origin.is_some()
+            && request.method() == Method::OPTIONS
+            && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let mut response = if preflight {
+            permission(request.headers())
+        } else {
+            // A panic is in the log already.
+            let answered = AssertUnwindSafe(self.door.answer(request)).catch_unwind().await;
+            answered.map_or_else(|_| Error::Internal.into_response(), in_one_form)
+        };
+        if let Some(origin) = origin {
+            let headers = response.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
+            headers.append(VARY, HeaderValue::from_static("origin"));
+        }
+        response
     }
-    response
-}
-
-/// The panic itself is in the log.
-fn panicked(_: Box<dyn Any + Send>) -> Response {
-    Error::Internal.into_response()
 }
 
 /// The router answers with bare statuses where it finds no handler.

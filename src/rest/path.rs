@@ -7,6 +7,12 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::Error;
 
+/// Tells whether this is `/v1/topics/{topic}/messages`.
+pub(super) fn is_messages(uri: &Uri) -> bool {
+    let topic = uri.path().strip_prefix("/v1/topics/").and_then(|rest| rest.strip_suffix("/messages"));
+    topic.is_some_and(|topic| !topic.is_empty() && !topic.contains('/'))
+}
+
 /// Reads the name behind `/v1/topics/` or `/v1/subscriptions/`. A slash within it is `%2F`.
 pub(super) fn name(uri: &Uri) -> Result<Cow<'_, str>, Error> {
     let segment = uri.path().split('/').nth(3).unwrap_or("");

@@ -35,7 +35,7 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     // nothing keeps nobody out.
     drop(door.publishing.admit(&route, 1, body.expected())?);
     let mut admission = door.publishing.admit(&route, 1, 0)?;
-    let payload = whole(&mut body, &mut admission).await?;
+    let payload = own(whole(&mut body, &mut admission).await?);
     let mut message = complete(head, payload)?;
     if terms.respond_async {
         let id = message.id.get_or_insert_with(new_id).clone();
@@ -57,6 +57,9 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
 async fn whole(body: &mut Incoming, admission: &mut Admission) -> Result<Bytes, Error> {
     let Some(first) = body.chunk().await? else { return Ok(Bytes::new()) };
     admission.grow(0, first.len())?;
+    if body.is_whole() {
+        return Ok(first);
+    }
     let Some(second) = body.chunk().await? else { return Ok(first) };
     let mut all = BytesMut::with_capacity(body.expected().max(first.len() + second.len()));
     all.extend_from_slice(&first);
@@ -67,6 +70,12 @@ async fn whole(body: &mut Incoming, admission: &mut Admission) -> Result<Bytes, 
         next = body.chunk().await?;
     }
     Ok(all.freeze())
+}
+
+/// Copies a small payload: it would keep the whole buffer that it was read into, and the budget counts
+/// the payload alone.
+fn own(payload: Bytes) -> Bytes {
+    if payload.len() <= SMALL { Bytes::copy_from_slice(&payload) } else { payload }
 }
 
 fn complete(head: Head, payload: Bytes) -> Result<Message, Error> {
@@ -105,6 +114,8 @@ fn admitted(id: &str, topic: &str) -> Response {
     response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
     response
 }
+
+const SMALL: usize = 4 << 10;
 
 #[derive(Serialize)]
 struct Receipt<'a> {

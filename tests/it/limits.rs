@@ -49,6 +49,17 @@ async fn a_client_that_writes_before_it_reads_gets_to_read_the_refusal() {
 }
 
 #[tokio::test]
+async fn a_head_has_at_most_a_hundred_headers() {
+    let server = Server::start().await;
+    let first = format!("POST {ORDERS} HTTP/1.1\r\nHost: {}\r\nContent-Length: 1\r\n", server.address());
+    for (more, status) in [(98, "200"), (99, "431")] {
+        let request = first.clone() + &"X-Trouble: 1\r\n".repeat(more) + "\r\nx";
+        let head = head(&mut server.raw(request.as_bytes()).await).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{more}: {head}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_without_a_length_is_cut_off_at_the_limit() {
     let server = Server::with("limits: { max_message: 64KiB }").await;
     let request =

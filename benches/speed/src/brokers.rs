@@ -1,9 +1,13 @@
-//! The brokers: how each is started, named in a configuration, and published to without Sidespan.
+//! The brokers: how each is started, named in a configuration, and used without Sidespan.
 
 use std::future::Future;
 
+use clap::ValueEnum;
+
 use crate::Failed;
-use crate::load::Publish;
+use crate::load::{self, Publish, Target, age, percentiles};
+use crate::part::{Orders, say};
+use crate::sink::{Accepted, Order};
 
 pub(crate) use amqp::Amqp;
 pub(crate) use embedded::Embedded;
@@ -15,15 +19,29 @@ mod embedded;
 mod kafka;
 mod nats;
 
+/// Which broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Embedded,
+    Kafka,
+    Nats,
+    Amqp,
+}
+
 /// A broker, in a process of its own where it is one.
 pub(crate) trait Broker: Sized {
     /// Its `kind` in a configuration.
     const KIND: &'static str;
-    /// Publishes by the library that the bridge uses, as safely as the bridge does.
-    type Raw: Publish;
+    /// Whether [`tail`] can consume from it.
+    const TAILS: bool = true;
+    /// How many subscriptions are a fair lot of idle ones.
+    const SUBSCRIPTIONS: u32 = 1000;
 
-    /// Starts it, with both topics.
+    /// Starts it, with all topics.
     fn start() -> impl Future<Output = Result<Self, Failed>>;
+
+    /// Returns what a client connects to.
+    fn at(&self) -> String;
 
     /// Returns the bridge's section of a configuration, in one line.
     fn bridge(&self) -> String;
@@ -32,12 +50,60 @@ pub(crate) trait Broker: Sized {
     fn address(topic: &str) -> String {
         topic.to_owned()
     }
+}
 
-    /// Prepares so many publishers to the topic [`TOPIC`], which share what the bridge shares.
-    fn publishers(&self, count: usize, body: &[u8]) -> impl Future<Output = Result<Vec<Self::Raw>, Failed>>;
+/// Is a load by the library that the bridge uses, as safe as the bridge is. All publishers share
+/// what the bridge shares.
+pub(crate) async fn publish(target: Target) -> Result<(), Failed> {
+    match target.kind.ok_or("--kind is missing")? {
+        Kind::Embedded => run(embedded::Raw::open()?, &target).await,
+        Kind::Kafka => run(kafka::Raw::connect(&target)?, &target).await,
+        Kind::Nats => run(nats::Raw::connect(&target).await?, &target).await,
+        Kind::Amqp => run(amqp::Raw::connect(&target).await?, &target).await,
+    }
+}
+
+async fn run<P: Publish + Clone>(publisher: P, target: &Target) -> Result<(), Failed> {
+    load::serve(vec![publisher; target.publishers], target).await
+}
+
+/// Consumes what comes to [`TAILED`], and tells how old it was.
+pub(crate) async fn tail(kind: Kind, at: &str) -> Result<(), Failed> {
+    match kind {
+        Kind::Embedded => Err("the embedded log is read by Sidespan alone".into()),
+        Kind::Kafka => listen(kafka::Tail::connect(at)?).await,
+        Kind::Nats => listen(nats::Tail::connect(at).await?).await,
+        Kind::Amqp => listen(amqp::Tail::connect(at).await?).await,
+    }
+}
+
+/// Consumes by a client library.
+trait Consume {
+    /// Returns the next message's payload.
+    async fn next(&mut self) -> Result<Vec<u8>, Failed>;
+}
+
+async fn listen(mut tail: impl Consume) -> Result<(), Failed> {
+    let (mut orders, mut ages) = (Orders::new(), Vec::new());
+    say(&"ready")?;
+    loop {
+        tokio::select! {
+            payload = tail.next() => ages.extend(age(&payload?)),
+            order = orders.next::<Order>() => {
+                if order?.is_none() {
+                    return Ok(());
+                }
+                let (p50, p99) = percentiles(&mut std::mem::take(&mut ages));
+                say(&Accepted { rate: 0.0, p50, p99 })?;
+            }
+        }
+    }
 }
 
 /// Where messages are published to.
 pub(crate) const TOPIC: &str = "speed";
 /// Where messages come from that are delivered.
 pub(crate) const DELIVERED: &str = "delivered";
+/// Where messages come from that a client consumes.
+pub(crate) const TAILED: &str = "tailed";
+const TOPICS: [&str; 3] = [TOPIC, DELIVERED, TAILED];

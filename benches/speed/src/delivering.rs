@@ -1,37 +1,46 @@
 //! Delivering: stored messages to a webhook that accepts them all at once.
 
-use std::time::Instant;
+use std::net::SocketAddr;
 
 use sidespan_test_support::{Client, Sidecar};
 
 use crate::brokers::{Broker, DELIVERED};
-use crate::publishing::{BODY, share};
+use crate::load::{SIZE, Speed};
+use crate::part::Part;
+use crate::publishing::share;
+use crate::report::{Report, Round, Row};
 use crate::sidecar::{self, IN_FLIGHT};
-use crate::sink::Sink;
-use crate::table::{Delivered, Row, delivered};
-use crate::usage::{Usage, load_average};
+use crate::sink::{Accepted, Order};
+use crate::usage::Usage;
 use crate::{Failed, Plan};
 
 /// Measures a broker.
-pub(crate) async fn measure<B: Broker>(broker: &B, plan: &Plan) -> Result<(), Failed> {
-    let sink = Sink::start().await?;
-    let sidecar = sidecar::start(broker, plan, Some(&sink)).await;
+pub(crate) async fn measure<B: Broker>(broker: &B, plan: &Plan, report: &mut Report) -> Result<(), Failed> {
+    let (mut sink, address): (_, SocketAddr) = Part::start(&["sink"]).await?;
+    let sidecar = sidecar::start(broker, plan, Some(("deliver", address))).await;
+    let usage = Usage::of(sidecar.id());
     let batches = BATCHES_A_SECOND * usize::try_from(plan.time.as_secs())?;
+    let messages = batches * BATCH;
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
         store(&sidecar, batches).await?;
-        rounds.push(round(&sink, &sidecar, batches * BATCH).await?);
+        let before = usage.time()?;
+        let accepted: Accepted = sink.ask(&Order::Accept(messages)).await?;
+        let cpu = share(usage.time()? - before, messages);
+        let speed = Speed { rate: accepted.rate, messages, ..Speed::default() };
+        rounds.push(Round { sidespan: Some(speed), cpu: Some(cpu), ..Round::default() });
     }
-    let memory = Usage::of(sidecar.id()).memory()?;
-    delivered(&Row { broker: B::KIND, connections: IN_FLIGHT, rounds, memory, load: load_average()? });
+    let memory = Some(usage.memory()?.peak);
+    report.add(Row { broker: B::KIND, what: "deliver", at_a_time: IN_FLIGHT, rounds, memory });
     Ok(())
 }
 
 /// Has messages stored while the webhook's gate is closed.
 async fn store(sidecar: &Sidecar, batches: usize) -> Result<(), Failed> {
     let (client, url) = (Client::new(), sidecar.url(&format!("/v1/topics/{DELIVERED}/batches")));
-    let line = format!("{{\"text\":\"{}\"}}\n", String::from_utf8_lossy(&BODY));
-    let batch = line.repeat(BATCH);
+    let text = "x".repeat(SIZE);
+    let line = |key| format!("{{\"key\":\"key-{key}\",\"text\":\"{text}\"}}\n");
+    let batch: String = (0..BATCH).map(line).collect();
     for _ in 0..batches {
         let request = client.post(&url, batch.clone()).header("content-type", "application/x-ndjson");
         let answer = request.send().await?;
@@ -42,20 +51,7 @@ async fn store(sidecar: &Sidecar, batches: usize) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn round(sink: &Sink, sidecar: &Sidecar, messages: usize) -> Result<Delivered, Failed> {
-    let (own, sidespan) = (Usage::own(), Usage::of(sidecar.id()));
-    let before = (own.time()?, sidespan.time()?);
-    let began = Instant::now();
-    sink.accept(messages).await;
-    let took = began.elapsed();
-    let after = (own.time()?, sidespan.time()?);
-    Ok(Delivered {
-        rate: messages as f64 / took.as_secs_f64(),
-        cpu: share(after.1 - before.1, messages),
-        sink_cpu: share(after.0 - before.0, messages),
-    })
-}
-
+/// As many messages, each with a key of its own, are stored by one request.
 const BATCH: usize = 500;
 /// So that a round of deliveries takes about as long as one of publishing.
 const BATCHES_A_SECOND: usize = 40;

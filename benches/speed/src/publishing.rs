@@ -1,70 +1,91 @@
-//! Publishing: the client library and Sidespan in turns.
+//! Publishing: the client library, the HTTP stack and Sidespan in turns.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use sidespan_test_support::Sidecar;
-
 use crate::brokers::{Broker, TOPIC};
-use crate::load::{self, Publish};
-use crate::table::{Published, Row, published};
-use crate::usage::{Usage, load_average};
-use crate::wire::Http;
-use crate::{Failed, Plan, sidecar};
+use crate::load::Speed;
+use crate::part::Part;
+use crate::report::{Report, Round, Row};
+use crate::usage::Usage;
+use crate::{Failed, Plan, Way, sidecar};
 
-/// Measures a broker with every number of connections.
-pub(crate) async fn measure<B: Broker>(broker: &B, plan: &Plan) -> Result<(), Failed> {
-    let sidecar = sidecar::start(broker, plan, None).await;
+/// Measures single messages with every number of connections.
+pub(crate) async fn single<B: Broker>(broker: &B, plan: &Plan, report: &mut Report) -> Result<(), Failed> {
     for &connections in &plan.connections {
-        let mut raw = broker.publishers(connections, &BODY).await?;
-        let mut http = connect(&sidecar, connections).await?;
-        load::run(&mut http, WARM).await?;
-        load::run(&mut raw, WARM).await?;
-        let mut rounds = Vec::new();
-        for _ in 0..plan.rounds {
-            rounds.push(round(&mut raw, &mut http, &sidecar, plan.time).await?);
-        }
-        let memory = Usage::of(sidecar.id()).memory()?;
-        published(&Row { broker: B::KIND, connections, rounds, memory, load: load_average()? });
+        measure(broker, plan, report, Load { what: "publish", connections, batch: 1 }).await?;
     }
     Ok(())
 }
 
-async fn connect(sidecar: &Sidecar, count: usize) -> Result<Vec<Http>, Failed> {
-    let url = sidecar.url("");
-    let host = url.trim_start_matches("http://");
-    let mut connections = Vec::new();
-    for _ in 0..count {
-        connections.push(Http::connect(host, TOPIC, &BODY).await?);
+/// Measures batches, against as many messages outstanding at the client.
+pub(crate) async fn batches<B: Broker>(broker: &B, plan: &Plan, report: &mut Report) -> Result<(), Failed> {
+    measure(broker, plan, report, Load { what: "batch", connections: 16, batch: 100 }).await
+}
+
+struct Load {
+    what: &'static str,
+    connections: usize,
+    batch: usize,
+}
+
+async fn measure<B: Broker>(broker: &B, plan: &Plan, report: &mut Report, load: Load) -> Result<(), Failed> {
+    let Load { what, connections, batch } = load;
+    let (messages, connections) = ((connections * batch).to_string(), connections.to_string());
+    let batch = batch.to_string();
+    let sidecar = sidecar::start(broker, plan, None).await;
+    let usage = Usage::of(sidecar.id());
+    let (_echo, echo): (_, SocketAddr) = Part::start(&["echo"]).await?;
+    let (door, echo, raw_at) = (sidecar::door(&sidecar), echo.to_string(), broker.at());
+    let http = |at| ["http", "--topic", TOPIC, "--publishers", &connections, "--batch", &batch, "--at", at];
+    let raw =
+        ["raw", "--topic", TOPIC, "--publishers", &messages, "--kind", B::KIND, "--at", raw_at.as_str()];
+    let mut ways = Vec::new();
+    for way in [Way::Raw, Way::Echo, Way::Sidespan] {
+        if !plan.ways.contains(&way) || (way == Way::Echo && what == "batch") {
+            continue;
+        }
+        let started = match way {
+            Way::Raw => Part::start::<String>(&raw).await?,
+            Way::Echo => Part::start(&http(&echo)).await?,
+            Way::Sidespan => Part::start(&http(&door)).await?,
+        };
+        ways.push((way, started.0));
     }
-    Ok(connections)
+    for (_, load) in &mut ways {
+        load.ask::<Speed>(&WARM.as_secs_f64()).await?;
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..plan.rounds {
+        let mut round = Round::default();
+        for (way, load) in &mut ways {
+            let before = usage.time()?;
+            let speed: Speed = load.ask(&plan.time.as_secs_f64()).await?;
+            match way {
+                Way::Raw => round.raw = Some(speed),
+                Way::Echo => round.echo = Some(speed),
+                Way::Sidespan => {
+                    round.sidespan = Some(speed);
+                    round.cpu = Some(share(usage.time()? - before, speed.messages));
+                }
+            }
+        }
+        rounds.push(round);
+    }
+    report.add(Row {
+        broker: B::KIND,
+        what,
+        at_a_time: messages.parse()?,
+        rounds,
+        memory: Some(usage.memory()?.peak),
+    });
+    Ok(())
 }
 
-async fn round<R: Publish>(
-    raw: &mut Vec<R>,
-    http: &mut Vec<Http>,
-    sidecar: &Sidecar,
-    time: Duration,
-) -> Result<Published, Failed> {
-    let (own, sidespan) = (Usage::own(), Usage::of(sidecar.id()));
-    let start = own.time()?;
-    let raw = load::run(raw, time).await?;
-    let (middle, before) = (own.time()?, sidespan.time()?);
-    let through = load::run(http, time).await?;
-    let (end, after) = (own.time()?, sidespan.time()?);
-    Ok(Published {
-        raw,
-        raw_cpu: share(middle - start, raw.messages),
-        through,
-        through_cpu: share(after - before, through.messages),
-        load_cpu: share(end - middle, through.messages),
-    })
+/// Returns a message's share of the processor time, in microseconds.
+pub(crate) fn share(time: Duration, messages: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / messages.max(1) as f64
 }
 
-/// Returns a message's share of the processor time.
-pub(crate) fn share(time: Duration, messages: usize) -> Duration {
-    time / u32::try_from(messages.max(1)).unwrap_or(u32::MAX)
-}
-
-pub(crate) const BODY: [u8; 256] = [b'x'; 256];
 /// Connections, caches and compilers come up to speed before anything counts.
 const WARM: Duration = Duration::from_secs(1);

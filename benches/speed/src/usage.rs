@@ -14,11 +14,6 @@ impl Usage {
         Self(process)
     }
 
-    /// Watches this process.
-    pub(crate) fn own() -> Self {
-        Self(std::process::id())
-    }
-
     /// Returns the processor time used until now, in user and kernel mode.
     pub(crate) fn time(self) -> io::Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
@@ -28,19 +23,30 @@ impl Usage {
         Ok(Duration::from_millis(ticks * TICK))
     }
 
-    /// Returns the resident memory, in bytes.
-    pub(crate) fn memory(self) -> io::Result<u64> {
+    /// Returns the memory in use.
+    pub(crate) fn memory(self) -> io::Result<Memory> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = resident.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        Ok(kilobytes.unwrap_or(0) << 10)
+        let mebibytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
+            line.and_then(|kibibytes| kibibytes.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+        };
+        Ok(Memory {
+            resident: mebibytes("VmRSS:"),
+            anonymous: mebibytes("RssAnon:"),
+            peak: mebibytes("VmHWM:"),
+        })
     }
 }
 
-/// Returns how many processes wanted a processor, on average in the last minute.
-pub(crate) fn load_average() -> io::Result<f64> {
-    let load = fs::read_to_string("/proc/loadavg")?;
-    load.split(' ').next().unwrap_or_default().parse().map_err(io::Error::other)
+/// Memory of a process, in MiB.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// What is there, files included.
+    pub(crate) resident: f64,
+    /// What is its own.
+    pub(crate) anonymous: f64,
+    /// The most that was ever resident.
+    pub(crate) peak: f64,
 }
 
 /// In milliseconds: Linux tells times to programs in hundredths of a second on every machine.

@@ -2,39 +2,41 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
 use sidespan_test_support::Rabbit;
 
-use super::{Broker, DELIVERED, TOPIC};
+use super::{Broker, Consume, DELIVERED, TAILED, TOPICS};
 use crate::Failed;
-use crate::load::Publish;
+use crate::load::{Message, Publish, Target};
 
 pub(crate) struct Amqp(Rabbit);
 
-pub(crate) struct Raw {
-    _connection: Arc<Connection>,
-    channel: Channel,
-    body: Bytes,
-}
-
 impl Broker for Amqp {
     const KIND: &'static str = "amqp";
-    type Raw = Raw;
 
     async fn start() -> Result<Self, Failed> {
         let rabbit = Rabbit::start().await?;
-        let connection = connect(&rabbit).await?;
+        let connection = connect(rabbit.url()).await?;
         let channel = connection.create_channel().await?;
-        for queue in [TOPIC, DELIVERED] {
+        for queue in TOPICS {
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+            if queue == DELIVERED {
+                // As an ordered subscription makes it.
+                arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
+                arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+            }
             let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
             channel.queue_declare(queue.into(), durable, arguments).await?;
         }
         Ok(Self(rabbit))
+    }
+
+    fn at(&self) -> String {
+        self.0.url().to_owned()
     }
 
     fn bridge(&self) -> String {
@@ -45,35 +47,63 @@ impl Broker for Amqp {
     fn address(topic: &str) -> String {
         format!("/{topic}")
     }
+}
 
-    async fn publishers(&self, count: usize, body: &[u8]) -> Result<Vec<Raw>, Failed> {
-        let connection = Arc::new(connect(&self.0).await?);
+#[derive(Clone)]
+pub(super) struct Raw {
+    _connection: Arc<Connection>,
+    channel: Channel,
+    queue: ShortString,
+}
+
+impl Raw {
+    pub(super) async fn connect(target: &Target) -> Result<Self, Failed> {
+        let connection = Arc::new(connect(&target.at).await?);
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let raw = || Raw {
-            _connection: connection.clone(),
-            channel: channel.clone(),
-            body: Bytes::copy_from_slice(body),
-        };
-        Ok(std::iter::repeat_with(raw).take(count).collect())
+        Ok(Self { _connection: connection, channel, queue: target.topic.as_str().into() })
     }
 }
 
 impl Publish for Raw {
-    async fn publish(&mut self) -> Result<(), Failed> {
+    async fn publish(&mut self, message: &Message) -> Result<(), Failed> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let persistent = BasicProperties::default().with_delivery_mode(PERSISTENT);
-        let confirm =
-            self.channel.basic_publish("".into(), TOPIC.into(), options, &self.body, persistent).await?;
-        match confirm.await? {
+        let mut headers = FieldTable::default();
+        headers.insert("sidespan-key".into(), AMQPValue::LongString(message.key.as_str().into()));
+        let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
+        let sent =
+            self.channel.basic_publish("".into(), self.queue.clone(), options, &message.body, properties);
+        match sent.await?.await? {
             Confirmation::Ack(None) => Ok(()),
-            other => Err(format!("a message was not stored: {other:?}").into()),
+            other => Err(format!("rabbitmq says {other:?}").into()),
         }
     }
 }
 
-async fn connect(rabbit: &Rabbit) -> Result<Connection, Failed> {
-    Ok(Connection::connect(rabbit.url(), ConnectionProperties::default()).await?)
+pub(super) struct Tail {
+    _connection: Connection,
+    consumer: Consumer,
+}
+
+impl Tail {
+    pub(super) async fn connect(at: &str) -> Result<Self, Failed> {
+        let connection = connect(at).await?;
+        let channel = connection.create_channel().await?;
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let consumer =
+            channel.basic_consume(TAILED.into(), "".into(), options, FieldTable::default()).await?;
+        Ok(Self { _connection: connection, consumer })
+    }
+}
+
+impl Consume for Tail {
+    async fn next(&mut self) -> Result<Vec<u8>, Failed> {
+        Ok(self.consumer.next().await.ok_or("rabbitmq has ended the consumer")??.data)
+    }
+}
+
+async fn connect(url: &str) -> Result<Connection, Failed> {
+    Ok(Connection::connect(url, ConnectionProperties::default()).await?)
 }
 
 const PERSISTENT: u8 = 2;

@@ -1,60 +1,89 @@
-//! The embedded log: here the client is the bridge itself, called in this process.
+//! The embedded log: here the client is the library that stores it, which commits together what has
+//! come meanwhile, as the bridge does.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
-use serde_json::json;
-use sidespan_bridge::{Bridge, Driver, Message, Publisher, Settings, Topic};
+use redb::{Database, TableDefinition};
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Broker, TOPIC};
+use super::Broker;
 use crate::Failed;
-use crate::load::Publish;
+use crate::load::{Message, Publish};
 
-pub(crate) struct Embedded {
-    bridge: Arc<dyn Bridge>,
-    _directory: TempDir,
-}
-
-pub(crate) struct Raw {
-    publisher: Arc<dyn Publisher>,
-    topic: Topic,
-    body: Bytes,
-}
+pub(crate) struct Embedded;
 
 impl Broker for Embedded {
     const KIND: &'static str = "embedded";
-    type Raw = Raw;
+    const TAILS: bool = false;
 
     async fn start() -> Result<Self, Failed> {
-        let directory = tempfile::Builder::new().prefix("sidespan-speed-").tempdir()?;
-        let settings = Settings::new("speed", json!({ "dir": directory.path() }));
-        let bridge = sidespan_bridge_embedded::Embedded.open(&settings)?;
-        Ok(Self { bridge, _directory: directory })
+        Ok(Self)
+    }
+
+    fn at(&self) -> String {
+        "here".to_owned()
     }
 
     fn bridge(&self) -> String {
         "{ kind: embedded, dir: ./sidespan-data }".to_owned()
     }
+}
 
-    async fn publishers(&self, count: usize, body: &[u8]) -> Result<Vec<Raw>, Failed> {
-        let raw = || Raw {
-            publisher: self.bridge.publisher(),
-            topic: Topic::new(TOPIC),
-            body: Bytes::copy_from_slice(body),
-        };
-        Ok(std::iter::repeat_with(raw).take(count).collect())
+#[derive(Clone)]
+pub(super) struct Raw(mpsc::UnboundedSender<Job>);
+
+struct Job {
+    key: String,
+    body: Vec<u8>,
+    stored: oneshot::Sender<()>,
+}
+
+impl Raw {
+    /// Begins a log in a directory of its own, with a thread that writes it.
+    pub(super) fn open() -> Result<Self, Failed> {
+        let (jobs, mut inbox) = mpsc::unbounded_channel();
+        let directory = tempfile::Builder::new().prefix("sidespan-speed-").tempdir()?;
+        let database = Database::create(directory.path().join("raw"))?;
+        std::thread::spawn(move || {
+            if let Err(error) = write(&database, &mut inbox, &directory) {
+                eprintln!("benches/run: redb: {error}");
+            }
+        });
+        Ok(Self(jobs))
     }
+}
+
+fn write(
+    database: &Database,
+    inbox: &mut mpsc::UnboundedReceiver<Job>,
+    _directory: &TempDir,
+) -> Result<(), Failed> {
+    let (mut group, mut number) = (Vec::new(), 0);
+    while inbox.blocking_recv_many(&mut group, MOST) > 0 {
+        let mut writing = database.begin_write()?;
+        writing.set_quick_repair(true);
+        {
+            let mut table = writing.open_table(MESSAGES)?;
+            for Job { key, body, .. } in &group {
+                number += 1;
+                table.insert(number, (key.as_str(), body.as_slice()))?;
+            }
+        }
+        writing.commit()?;
+        for job in group.drain(..) {
+            // Who does not wait any more needs no answer.
+            let _ = job.stored.send(());
+        }
+    }
+    Ok(())
 }
 
 impl Publish for Raw {
-    async fn publish(&mut self) -> Result<(), Failed> {
-        let message = Message { payload: Some(self.body.clone()), ..Message::default() };
-        let outcomes = self.publisher.publish(&self.topic, vec![message], Instant::now() + PATIENCE).await;
-        outcomes.into_iter().try_for_each(|outcome| outcome.map(drop)).map_err(Failed::from)
+    async fn publish(&mut self, message: &Message) -> Result<(), Failed> {
+        let (stored, answer) = oneshot::channel();
+        self.0.send(Job { key: message.key.clone(), body: message.body.clone(), stored })?;
+        Ok(answer.await?)
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const MESSAGES: TableDefinition<'_, u64, (&str, &[u8])> = TableDefinition::new("messages");
+const MOST: usize = 1024;

@@ -1,52 +1,57 @@
 //! Kafka: one idempotent producer with `acks=all` that all share, and no lingering.
 
-use bytes::Bytes;
-use rdkafka::ClientConfig;
+use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-use super::{Broker, DELIVERED, TOPIC};
+use super::{Broker, Consume, TAILED, TOPICS};
 use crate::Failed;
-use crate::load::Publish;
+use crate::load::{Message, Publish, Target};
 
 pub(crate) struct Kafka(sidespan_test_support::Kafka);
 
-pub(crate) struct Raw {
-    producer: FutureProducer,
-    body: Bytes,
-}
-
 impl Broker for Kafka {
     const KIND: &'static str = "kafka";
-    type Raw = Raw;
+    /// Each group is a client of its own.
+    const SUBSCRIPTIONS: u32 = 50;
 
     async fn start() -> Result<Self, Failed> {
         let kafka = sidespan_test_support::Kafka::start().await?;
-        for topic in [TOPIC, DELIVERED] {
-            kafka.create_topic(topic, 3).await;
+        for topic in TOPICS {
+            kafka.create_topic(topic, PARTITIONS).await;
         }
         Ok(Self(kafka))
     }
 
-    fn bridge(&self) -> String {
-        let address = self.0.address();
-        format!(
-            r#"{{ kind: kafka, brokers: ["{address}"], create_topics: {{ partitions: 3, replication_factor: 1 }} }}"#
-        )
+    fn at(&self) -> String {
+        self.0.address().to_owned()
     }
 
-    async fn publishers(&self, count: usize, body: &[u8]) -> Result<Vec<Raw>, Failed> {
+    fn bridge(&self) -> String {
+        let (address, create) = (self.0.address(), "{ partitions: 1, replication_factor: 1 }");
+        format!(r#"{{ kind: kafka, brokers: ["{address}"], create_topics: {create} }}"#)
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Raw {
+    producer: FutureProducer,
+    topic: String,
+}
+
+impl Raw {
+    pub(super) fn connect(target: &Target) -> Result<Self, Failed> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.0.address());
+        config.set("bootstrap.servers", &target.at);
         config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "0");
-        let producer: FutureProducer = config.create()?;
-        let raw = || Raw { producer: producer.clone(), body: Bytes::copy_from_slice(body) };
-        Ok(std::iter::repeat_with(raw).take(count).collect())
+        config.set("partitioner", "murmur2_random").set("socket.nagle.disable", "true");
+        Ok(Self { producer: config.create()?, topic: target.topic.clone() })
     }
 }
 
 impl Publish for Raw {
-    async fn publish(&mut self) -> Result<(), Failed> {
-        let record = FutureRecord::<(), [u8]>::to(TOPIC).payload(&self.body);
+    async fn publish(&mut self, message: &Message) -> Result<(), Failed> {
+        let record = FutureRecord::to(&self.topic).key(&message.key).payload(&message.body);
         let stored = self.producer.send_result(record).map_err(|(error, _)| error)?;
         match stored.await? {
             Ok(_) => Ok(()),
@@ -54,3 +59,28 @@ impl Publish for Raw {
         }
     }
 }
+
+pub(super) struct Tail(StreamConsumer);
+
+impl Tail {
+    pub(super) fn connect(at: &str) -> Result<Self, Failed> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", at).set("group.id", TAILED);
+        config.set("enable.auto.commit", "false").set("socket.nagle.disable", "true");
+        let consumer: StreamConsumer = config.create()?;
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..i32::try_from(PARTITIONS)? {
+            partitions.add_partition_offset(TAILED, partition, Offset::End)?;
+        }
+        consumer.assign(&partitions)?;
+        Ok(Self(consumer))
+    }
+}
+
+impl Consume for Tail {
+    async fn next(&mut self) -> Result<Vec<u8>, Failed> {
+        Ok(self.0.recv().await?.payload().unwrap_or_default().to_vec())
+    }
+}
+
+const PARTITIONS: u32 = 8;

@@ -208,7 +208,11 @@ impl App {
         };
         let door = Arc::new(Door::new(publishing, subscriptions, config.limits.clone(), closing.clone()));
         let operators = Admin { health: health.clone(), drain: drain.clone() };
-        let bounds = Bounds { connections: config.limits.max_connections, idle: config.limits.idle_timeout };
+        let bounds = Bounds {
+            connections: config.limits.max_connections,
+            idle: config.limits.idle_timeout,
+            head: config.limits.max_head,
+        };
         // The other half is for what the brokers have yet to be told.
         let (grace, stop_serving) = (drain.shutdown() / 2, || closing.clone());
         let mut doors = JoinSet::new();

@@ -94,6 +94,8 @@ pub use file::LogFormat;
 pub struct Limits {
     /// Largest payload of one message, in bytes.
     pub max_message: usize,
+    /// Largest head of a request, in bytes.
+    pub max_head: usize,
     /// Largest batch request, in bytes, after decompression.
     pub max_batch: usize,
     /// Most messages in a batch.

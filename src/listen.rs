@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::Response;
 use futures_util::FutureExt;
 use http::Request;
@@ -76,11 +77,11 @@ impl Listener {
 /// A trait of our own, as its futures need no box.
 pub trait Service: Clone + Send + Sync + 'static {
     /// Answers a request.
-    fn answer(self, request: Request<Incoming>) -> impl Future<Output = Response> + Send + 'static;
+    fn answer(self, request: Request<Body>) -> impl Future<Output = Response> + Send + 'static;
 }
 
 impl Service for Router {
-    async fn answer(mut self, request: Request<Incoming>) -> Response {
+    async fn answer(mut self, request: Request<Body>) -> Response {
         // A router is always ready.
         self.call(request).await.unwrap_or_else(|never| match never {})
     }
@@ -94,12 +95,10 @@ pub struct Bounds {
     pub connections: usize,
     /// How long a connection may be idle, or take to send the head of a request.
     pub idle: Duration,
+    /// Bytes of a request's head. It has at most 100 headers too, which is what hyper has room for without
+    /// asking for memory.
+    pub head: usize,
 }
-
-/// Most bytes of a request's head.
-///
-/// A head has at most 100 headers, which is what hyper has room for without asking for memory.
-const MAX_HEAD: usize = 64 << 10;
 
 /// Listens as Tokio does by itself, but for a queue that holds a burst: what comes while it is full is
 /// dropped by the kernel, and tried again by the client's only a second later.
@@ -126,7 +125,7 @@ pub async fn serve(
     let places = Places::new(bounds.connections);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    let builder = builder(bounds.idle);
+    let builder = builder(bounds);
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener)).await {
         while connections.try_join_next().is_some() {}
         let stream = match accepted {
@@ -143,7 +142,7 @@ pub async fn serve(
         let (service, counting) = (service.clone(), requests.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let running = counting.begin();
-            let answer = service.clone().answer(request);
+            let answer = service.clone().answer(request.map(Body::new));
             async move { Ok::<_, Infallible>(answer.await.map(|body| Answer::new(body, running))) }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
@@ -214,13 +213,14 @@ async fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
+fn builder(bounds: Bounds) -> auto::Builder<TokioExecutor> {
+    let Bounds { idle, head, .. } = bounds;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(idle)
-        .max_buf_size(MAX_HEAD)
+        .max_buf_size(head)
         // Answers are small: a copy costs less than the other call to the system.
         .writev(false)
         .half_close(false);
@@ -230,7 +230,7 @@ fn builder(idle: Duration) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(idle)
         .keep_alive_timeout(Duration::from_secs(20))
         .max_concurrent_streams(1024)
-        .max_header_list_size(MAX_HEAD as u32);
+        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX));
     builder
 }
 

@@ -31,7 +31,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
-use hyper::body::Incoming;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +42,7 @@ use crate::error::Error;
 use crate::listen::Service;
 use crate::publish::Publishing;
 
-pub use guard::Guard;
+pub use guard::{Guard, Guarded};
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -92,9 +91,9 @@ impl Rest {
 impl Service for Rest {
     /// What nearly every request asks for does without the router, which would cost it a tenth of its
     /// time in this process.
-    async fn answer(self, request: Request<Incoming>) -> Response {
+    async fn answer(self, request: Request<Body>) -> Response {
         if request.method() == Method::POST && path::is_messages(request.uri()) {
-            return publish::publish(State(self.door), request.map(Body::new)).await.into_response();
+            return publish::publish(State(self.door), request).await.into_response();
         }
         self.router.answer(request).await
     }

@@ -79,6 +79,9 @@ pub enum LogFormat {
 pub struct LimitsFile {
     /// Largest payload of one message. Default 1MiB.
     pub max_message: Option<Size>,
+    /// Largest head of a request: its line and its headers, of which there may be 100. At least 8KiB.
+    /// Default 64KiB.
+    pub max_head: Option<Size>,
     /// Largest batch request, after decompression. Default 64MiB.
     pub max_batch: Option<Size>,
     /// Most messages in a batch. Default 10000.

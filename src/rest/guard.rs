@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::{
@@ -17,7 +18,6 @@ use http::header::{
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use hyper::body::Incoming;
 
 use crate::error::Error;
 use crate::listen::Service;
@@ -109,7 +109,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl<S: Service> Service for Guarded<S> {
     /// Refuses strangers, turns bare errors into problems, and answers listed pages.
-    async fn answer(self, request: Request<Incoming>) -> Response {
+    async fn answer(self, request: Request<Body>) -> Response {
         let origin = match self.guard.admit(request.uri(), request.headers()) {
             Ok(origin) => origin,
             Err(error) => return error.into_response(),

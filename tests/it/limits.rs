@@ -60,6 +60,20 @@ async fn a_head_has_at_most_a_hundred_headers() {
 }
 
 #[tokio::test]
+async fn a_head_has_at_most_the_bytes_that_were_set() {
+    let server = Server::with("limits: { max_head: 16KiB }").await;
+    for (bytes, status) in [(15 << 10, "200"), (17 << 10, "431")] {
+        let request = format!(
+            "POST {ORDERS} HTTP/1.1\r\nHost: {}\r\nContent-Length: 1\r\nX-Long: {}\r\n\r\nx",
+            server.address(),
+            "y".repeat(bytes)
+        );
+        let head = head(&mut server.raw(request.as_bytes()).await).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{bytes}: {head}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_without_a_length_is_cut_off_at_the_limit() {
     let server = Server::with("limits: { max_message: 64KiB }").await;
     let request =

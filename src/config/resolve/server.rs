@@ -73,6 +73,7 @@ pub(super) fn log(file: &LogFile, errors: &mut Errors) -> Log {
 pub(super) fn limits(file: &LimitsFile, errors: &mut Errors) -> Limits {
     let limits = Limits {
         max_message: size(file.max_message, 1 << 20),
+        max_head: size(file.max_head, 64 << 10),
         max_batch: size(file.max_batch, 64 << 20),
         max_batch_messages: file.max_batch_messages.unwrap_or(10_000),
         max_in_flight: file.max_in_flight.unwrap_or(16_384),
@@ -101,6 +102,9 @@ pub(super) fn limits(file: &LimitsFile, errors: &mut Errors) -> Limits {
     ];
     for (key, _) in spans.iter().filter(|(_, value)| value.is_zero()) {
         errors.add(format!("limits.{key}"), "must be more than nothing");
+    }
+    if limits.max_head < 8 << 10 {
+        errors.add("limits.max_head", "must be at least 8KiB, which is how much is read at a time");
     }
     if limits.max_in_flight_bytes < limits.max_message {
         let reason = "must be at least `limits.max_message`, or large messages never pass";

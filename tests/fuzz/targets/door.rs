@@ -9,7 +9,6 @@ use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
 use async_trait::async_trait;
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use bytes::Bytes;
@@ -18,8 +17,9 @@ use futures_util::{FutureExt, stream};
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
 use sidespan::config::Config;
+use sidespan::listen::Service;
 use sidespan::publish::{Budget, Outlet, Publishing, Routes};
-use sidespan::rest::{self, Door, Guard};
+use sidespan::rest::{Door, Guard, Guarded, Rest};
 use sidespan_bridge::{
     Bridge, Driver, Error, Fault, Guarantee, Message, Pattern, Publisher, Receipt, Subscribe, Subscription,
     Topic, TopicInfo,
@@ -28,7 +28,6 @@ use sidespan_bridge_embedded::Embedded;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 #[derive(Arbitrary, Debug)]
 struct Call<'a> {
@@ -150,7 +149,7 @@ fuzz_target!(|call: Call<'_>| {
     let asynchronous = request.headers().contains_key("prefer");
     let (status, body, given) = RUNTIME.block_on(async {
         let before = GIVEN.load(Ordering::Relaxed);
-        let answer = ROUTER.clone().oneshot(request).await.expect("never fails");
+        let answer = DOOR.clone().answer(request).await;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.expect("a body").to_bytes();
         (status, body, GIVEN.load(Ordering::Relaxed) - before)
@@ -171,7 +170,7 @@ static GIVEN: AtomicUsize = AtomicUsize::new(0);
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
 
-static ROUTER: LazyLock<Router> = LazyLock::new(|| {
+static DOOR: LazyLock<Guarded<Rest>> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("c.yaml");
     let text = "version: 1\nservice: shop\nbridges: {local: {kind: embedded, dir: d, open: true}}\n\
@@ -186,7 +185,7 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
     let outlets: BTreeMap<_, _> = outlets.collect();
     let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
     let door = Door::new(publishing, Arc::new([]), config.limits, CancellationToken::new());
-    Guard::new(None, vec!["localhost".into()], Vec::new()).protect(rest::router(Arc::new(door)))
+    Guard::new(None, vec!["localhost".into()], Vec::new()).protect(Rest::new(Arc::new(door)))
 });
 
 /// Takes every message, and keeps none: the door is tried here, and no broker.

@@ -54,7 +54,7 @@ pub fn topics(routes: &Routes) -> Preparing {
 }
 
 async fn ensure(outlet: Arc<Outlet>, topic: Topic, mark: Arc<()>) {
-    let mut mark = Some(mark);
+    let (mut mark, mut said) = (Some(mark), String::new());
     let mut wait = Duration::from_millis(200);
     loop {
         let deadline = Instant::now() + PATIENCE;
@@ -63,7 +63,12 @@ async fn ensure(outlet: Arc<Outlet>, topic: Topic, mark: Arc<()>) {
             // The broker that is away is told by its health, over and over; a topic only here.
             Ok(Err(error)) if error.fault != Fault::Unavailable && error.fault != Fault::Timeout => {
                 drop(mark.take());
-                tracing::warn!(bridge = %outlet.name(), %topic, %error, "a declared topic cannot be used yet");
+                // Once, and again when it is something else.
+                let reason = error.to_string();
+                if reason != said {
+                    tracing::warn!(bridge = %outlet.name(), %topic, reason, "a declared topic cannot be used yet");
+                    said = reason;
+                }
                 if error.fault == Fault::UnknownTopic {
                     return;
                 }

@@ -152,6 +152,8 @@ async fn what_nats_refuses_is_said_by_its_key_and_not_by_its_secret() {
     is_not_said(secret, &said, &ended);
     let lines = ended.stderr.lines().filter(|line| line.contains("\"nats cannot be reached\""));
     assert_eq!(lines.count(), 2, "once for each connection: {}", ended.stderr);
+    let lines = ended.stderr.lines().filter(|line| line.contains("a declared topic cannot be used yet"));
+    assert_eq!(lines.count(), 1, "once, however often it is tried: {}", ended.stderr);
 
     for arguments in
         [&["check", "sidespan.yaml", "--timeout", "3s"][..], &["validate", "sidespan.yaml", "-o", "json"]]

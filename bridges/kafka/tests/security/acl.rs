@@ -60,8 +60,11 @@ async fn a_service_that_may_only_read_reads_and_is_denied_the_rest() {
     while denied < 20 {
         match publish(&*bridge, &topic, "x").await.unwrap_err().fault {
             Fault::Denied => denied += 1,
-            // Until it is known.
-            fault => assert!(fault == Fault::Timeout && denied == 0 && Instant::now() < end, "{fault:?}"),
+            // Until it is known; on a busy machine the topic is not even found in time.
+            fault => {
+                let unknown_yet = matches!(fault, Fault::Timeout | Fault::Unavailable);
+                assert!(unknown_yet && denied == 0 && Instant::now() < end, "{fault:?} after {denied}");
+            }
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

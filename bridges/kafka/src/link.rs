@@ -93,10 +93,15 @@ impl Link {
             // The client waits long for an answer, and then says only that there was none.
             None if !self.diagnosed.swap(true, Ordering::Relaxed) => {
                 for broker in &self.brokers {
-                    if trouble::speaks_tls(broker).await {
-                        *lock(&self.trouble) = Some(Trouble::tls_port());
-                        return;
-                    }
+                    let found = if trouble::speaks_tls(broker).await {
+                        Trouble::tls_port()
+                    } else if !self.named && trouble::hangs_up(broker).await {
+                        Trouble::no_sasl()
+                    } else {
+                        continue;
+                    };
+                    *lock(&self.trouble) = Some(found);
+                    return;
                 }
             }
             Some(_) | None => {}

@@ -66,6 +66,11 @@ impl Trouble {
         Self { kind: Kind::TlsPort, reason: String::new(), opinion: None }
     }
 
+    /// Is in the place of what the client does not always tell: a connection ended at its first question.
+    pub(crate) fn no_sasl() -> Self {
+        Self { kind: Kind::NoSasl, reason: String::new(), opinion: None }
+    }
+
     /// Tells whether another says the same, but for times and the broker's name.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.kind == other.kind && said(&self.reason) == said(&other.reason)
@@ -202,6 +207,16 @@ pub(crate) async fn speaks_tls(broker: &str) -> bool {
     }
 }
 
+/// Tells whether a broker takes a connection and ends it at the first question that wants to know who asks.
+pub(crate) async fn hangs_up(broker: &str) -> bool {
+    let asked = async {
+        let mut socket = TcpStream::connect(broker).await.ok()?;
+        socket.write_all(METADATA).await.ok()?;
+        Some(socket.read_u8().await.is_err())
+    };
+    timeout(PATIENCE, asked).await.ok().flatten().unwrap_or(false)
+}
+
 async fn shake_hands(config: Arc<ClientConfig>, broker: &str) -> io::Result<()> {
     let (host, _) = broker.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
@@ -215,6 +230,8 @@ async fn shake_hands(config: Arc<ClientConfig>, broker: &str) -> io::Result<()> 
 
 /// The first question of any client: its length, which it is (18), version 0, a number, no name.
 const API_VERSIONS: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+/// Asks for the brokers of the cluster (3), version 4, and for no topic; none is to be made.
+const METADATA: &[u8] = &[0, 0, 0, 15, 0, 3, 0, 4, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0, 0];
 const PATIENCE: Duration = Duration::from_secs(2);
 /// In milliseconds.
 const AT_ONCE: u64 = 2_000;

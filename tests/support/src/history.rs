@@ -102,7 +102,7 @@ impl History {
     pub fn publish_failed(&mut self, status: Option<u16>) {
         let Refusals { not_stored, unknown, other, unanswered } = &mut self.refusals;
         *match status {
-            Some(429 | 503) => not_stored,
+            Some(408 | 429 | 503) => not_stored,
             Some(504) => unknown,
             Some(_) => other,
             None => unanswered,

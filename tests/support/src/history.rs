@@ -47,7 +47,7 @@ pub struct History {
 /// Publishes that were not answered 2xx, by what the publisher knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
-    /// Answered 503 or 429: not stored.
+    /// Answered 408, 429 or 503: not stored.
     pub not_stored: usize,
     /// Answered 504: perhaps stored.
     pub unknown: usize,

@@ -21,6 +21,7 @@ use crate::health::Health;
 use crate::listen::{self, Bounds, Listener};
 use crate::prepare;
 use crate::publish::{Budget, Outlet, Publishing, Routes};
+use crate::pull::{AckIds, Pulling};
 use crate::rest::{Door, Guard, Rest};
 
 /// A server whose sockets are bound, and which is not serving yet.
@@ -28,6 +29,7 @@ pub struct App {
     listeners: Listeners,
     config: Config,
     outlets: BTreeMap<Name, Arc<Outlet>>,
+    ack_ids: AckIds,
 }
 
 /// The sockets of a server. Tests bring their own.
@@ -93,6 +95,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// There is no randomness to keep ack ids from being made up.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
     /// A bridge cannot be opened.
     #[error("bridge {bridge}: {error}")]
     Bridge {
@@ -172,7 +177,7 @@ impl App {
             let budget = Budget::new(config.limits.max_in_flight, config.limits.max_in_flight_bytes);
             outlets.insert(name.clone(), Arc::new(Outlet::new(name.clone(), opened, budget)));
         }
-        Ok(Self { listeners, config, outlets })
+        Ok(Self { listeners, config, outlets, ack_ids: AckIds::new()? })
     }
 
     /// Returns where the server listens.
@@ -186,7 +191,7 @@ impl App {
 
     /// Serves until `stop`, then drains in two phases. What is left stays with the brokers.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
-        let Self { listeners, config, outlets } = self;
+        let Self { listeners, config, outlets, ack_ids } = self;
         let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
         let preparing = prepare::topics(publishing.routes());
         let subscriptions = subscriptions(&config, &outlets);
@@ -206,7 +211,9 @@ impl App {
             };
             Guard::new(own, config.allowed_hosts.clone(), config.allowed_origins.clone())
         };
-        let door = Arc::new(Door::new(publishing, subscriptions, config.limits.clone(), closing.clone()));
+        let pulling = Pulling::new(subscriptions.clone(), ack_ids);
+        let door =
+            Arc::new(Door::new(publishing, subscriptions, pulling, config.limits.clone(), closing.clone()));
         let operators = Admin { health: health.clone(), drain: drain.clone() };
         let bounds = Bounds {
             connections: config.limits.max_connections,

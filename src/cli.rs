@@ -127,7 +127,8 @@ fn load(path: &Path) -> Result<config::Config, ConfigErrors> {
     let config = config::Config::load(path, DRIVERS)?;
     let mut errors = Vec::new();
     for subscription in &config.subscriptions {
-        let revealed = subscription.push.secrets.iter().filter_map(|secret| secret.reveal().ok());
+        let secrets = subscription.target.push().map(|push| &push.secrets[..]).unwrap_or_default();
+        let revealed = secrets.iter().filter_map(|secret| secret.reveal().ok());
         errors.extend(revealed.filter_map(|text| signature::check(&text).err()).map(|error| ConfigError {
             origin: path.display().to_string(),
             key: format!("subscriptions.{}.push.secrets", subscription.name),

@@ -175,9 +175,9 @@ pub struct Subscription {
     pub max_in_flight: usize,
     /// What may be unsettled at a time, waiting included.
     pub max_held: Window,
-    /// The webhook.
-    pub push: Push,
-    /// What happens when it does not accept.
+    /// Where messages go.
+    pub target: Target,
+    /// What happens when they are not accepted.
     pub retry: Retry,
     /// Where messages go that nobody accepts; `None` holds them and goes on trying.
     pub dead_letter: Option<TopicConfig>,
@@ -194,6 +194,39 @@ impl Subscription {
             window: self.max_held,
         }
     }
+}
+
+/// Where messages of a subscription go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// They are kept until a consumer fetches them.
+    Pull(Pull),
+    /// They are posted to a webhook.
+    Push(Push),
+}
+
+impl Target {
+    /// Returns the webhook, if it is one.
+    pub fn push(&self) -> Option<&Push> {
+        match self {
+            Self::Push(push) => Some(push),
+            Self::Pull(_) => None,
+        }
+    }
+}
+
+/// How consumers fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Pull {
+    /// How long a message is its consumer's, unless that is extended.
+    pub lease: Duration,
+}
+
+impl Pull {
+    /// The longest that a lease may last, or be extended by at a time.
+    pub const LONGEST: Duration = Duration::from_secs(600);
+    /// The shortest lease.
+    pub const SHORTEST: Duration = Duration::from_secs(1);
 }
 
 /// A webhook.

@@ -1,6 +1,7 @@
 //! Delivers subscriptions: one pump for each, for ever.
 //!
-//! [`start`] reads one subscription of a broker and posts its messages to its target. The pump takes
+//! [`start`] reads one subscription of a broker and posts its messages to its target: a webhook, or a
+//! shelf from which consumers fetch. The pump takes
 //! deliveries from the broker and spreads them over lanes: with `order: key` a lane is a queue of
 //! messages of one key, so that one slow order holds up its own customer and nobody else. A courier
 //! carries each message until the target accepts it, its dead letter is stored, or it is told to
@@ -39,14 +40,16 @@ use courier::Desk;
 use dead_letters::DeadLetters;
 use pump::{Broken, Orders};
 use status::Board;
-use target::{Webhook, WebhookError};
+use target::{Target, Webhook, WebhookError};
 
 pub use dead_letters::DeadLetterPlace;
+pub use letter::Letter;
 pub use status::{State, Status, Trouble};
+pub use target::{Amount, Consumer, Draining, Lease, Shelf};
 
-use crate::config::Subscription;
+use crate::config::{self, Push, Subscription};
 
-/// Starts to deliver a subscription to its webhook.
+/// Starts to deliver a subscription to its target.
 pub fn start(
     subscription: Subscription,
     bridge: Arc<dyn Bridge>,
@@ -56,23 +59,29 @@ pub fn start(
     let drain = CancellationToken::new();
     let (close, closed) = watch::channel(None);
     let subscription = Arc::new(subscription);
+    let destination = match &subscription.target {
+        config::Target::Pull(pull) => Destination::Shelf(Arc::new(Shelf::new(pull.lease, drain.clone()))),
+        config::Target::Push(push) => Destination::Webhook(push.clone()),
+    };
     let office = Office {
         dead_letters,
         bridge,
         board: board.clone(),
         orders: Orders { drain: drain.clone(), close: closed },
         subscription: subscription.clone(),
+        destination: destination.clone(),
         desk: None,
     };
     let guard = drain.clone().drop_guard();
     let task = Mutex::new(Some(tokio::spawn(office.run())));
-    Running { subscription, board, drain, close, task, _guard: guard }
+    Running { subscription, destination, board, drain, close, task, _guard: guard }
 }
 
 /// A subscription that is being delivered. Dropped without [`Running::close`], it ends as it would
 /// with a deadline that has passed.
 pub struct Running {
     subscription: Arc<Subscription>,
+    destination: Destination,
     board: Arc<Board>,
     drain: CancellationToken,
     close: watch::Sender<Option<Instant>>,
@@ -97,9 +106,19 @@ impl Running {
         &self.subscription
     }
 
+    /// Returns where its messages are fetched, if they are.
+    pub fn shelf(&self) -> Option<&Arc<Shelf>> {
+        self.destination.shelf()
+    }
+
     /// Returns how it is doing.
     pub fn status(&self) -> Status {
-        self.board.status()
+        let status = self.board.status();
+        match self.shelf() {
+            // What nobody has fetched yet is no attempt.
+            Some(shelf) => Status { in_flight: shelf.leases(), ..status },
+            None => status,
+        }
     }
 
     /// Takes nothing new and begins no more attempts; those that run may finish. What waits stays
@@ -143,6 +162,22 @@ impl fmt::Debug for Running {
     }
 }
 
+/// Where messages go, as far as it is there before the broker is.
+#[derive(Clone)]
+enum Destination {
+    Shelf(Arc<Shelf>),
+    Webhook(Push),
+}
+
+impl Destination {
+    fn shelf(&self) -> Option<&Arc<Shelf>> {
+        match self {
+            Self::Shelf(shelf) => Some(shelf),
+            Self::Webhook(_) => None,
+        }
+    }
+}
+
 /// Why a subscription does not run.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -165,12 +200,27 @@ struct Office {
     dead_letters: Option<DeadLetterPlace>,
     board: Arc<Board>,
     orders: Orders,
+    destination: Destination,
     /// Made when its secrets can be read; what it knows of the endpoint outlives the broker.
     desk: Option<Arc<Desk>>,
 }
 
 impl Office {
-    async fn run(mut self) {
+    async fn run(self) {
+        let destination = self.destination.clone();
+        let sweep = async {
+            match destination.shelf() {
+                Some(shelf) => shelf.sweep().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.deliver() => {}
+            () = sweep => {}
+        }
+    }
+
+    async fn deliver(mut self) {
         let mut failures = 0_u32;
         loop {
             let began = Instant::now();
@@ -230,9 +280,12 @@ impl Office {
 
     fn open(&self) -> Result<Desk, WebhookError> {
         let subscription = self.subscription.as_ref();
-        let webhook = Webhook::new(subscription)?;
+        let target: Arc<dyn Target> = match &self.destination {
+            Destination::Shelf(shelf) => shelf.clone(),
+            Destination::Webhook(push) => Arc::new(Webhook::new(subscription, push)?),
+        };
         let place = self.dead_letters.clone().map(|place| DeadLetters::new(place, subscription));
-        Ok(Desk::new(subscription.clone(), Box::new(webhook), place, self.board.clone()))
+        Ok(Desk::new(subscription.clone(), target, place, self.board.clone()))
     }
 }
 

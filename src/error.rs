@@ -23,12 +23,20 @@ pub enum Error {
     /// The page or host that asks is not listed.
     #[error("{0}")]
     Forbidden(String),
+    /// The lease that an ack id stands for is over, or its message was settled already.
+    #[error("the lease is over: the message was settled, or has gone to somebody else")]
+    LeaseEnded,
     /// The method is not one of the resource's.
     #[error("this resource has no such method")]
     MethodNotAllowed,
     /// None of the media types that the caller takes can be made.
     #[error("{0}")]
     NotAcceptable(String),
+    /// The subscription's messages are pushed.
+    #[error(
+        "the messages of {0} are pushed to its webhook: set `pull: {{}}` instead of `push` to fetch them"
+    )]
+    NotPulled(String),
     /// There is no such resource.
     #[error("there is nothing at this path; /openapi.json describes what there is")]
     NotFound,
@@ -116,6 +124,7 @@ impl Error {
             Self::Limited { .. } => {
                 Class::later("limited", "A configured limit is reached", StatusCode::TOO_MANY_REQUESTS)
             }
+            Self::LeaseEnded => Class::new("lease-ended", "The lease is over", StatusCode::CONFLICT),
             Self::MethodNotAllowed => Class::new(
                 "method-not-allowed",
                 "The resource has no such method",
@@ -123,6 +132,9 @@ impl Error {
             ),
             Self::NotAcceptable(_) => {
                 Class::new("not-acceptable", "No such representation can be made", StatusCode::NOT_ACCEPTABLE)
+            }
+            Self::NotPulled(_) => {
+                Class::new("not-pulled", "The subscription is not one to fetch from", StatusCode::CONFLICT)
             }
             Self::NotFound => Class::new("not-found", "There is nothing here", StatusCode::NOT_FOUND),
             Self::RequestTimeout => Class::later(

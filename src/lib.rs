@@ -9,9 +9,11 @@
 //! broker -> bridges/X/subscription.rs -> delivery/pump.rs -> delivery/courier.rs -> webhook
 //! ```
 //!
+//! Where consumers fetch instead, the courier's target is a shelf, and `pull.rs` takes from it.
+//!
 //! # The layers, low to high
 //!
-//! `error` · `config` · `cloudevents security telemetry` · `publish delivery` · `drain health
+//! `error` · `config` · `cloudevents security telemetry` · `publish delivery` · `pull` · `drain health
 //! prepare` · `listen rest admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
 //! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
 
@@ -28,6 +30,7 @@ pub mod health;
 pub mod listen;
 pub mod prepare;
 pub mod publish;
+pub mod pull;
 pub mod rest;
 pub mod security;
 pub mod telemetry;

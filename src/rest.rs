@@ -1,5 +1,5 @@
-//! The REST door: HTTP requests in, the use cases of [`crate::publish`] and the state of
-//! [`crate::delivery`], problems and receipts out.
+//! The REST door: HTTP requests in, the use cases of [`crate::publish`] and [`crate::pull`] and the state
+//! of [`crate::delivery`], problems and receipts out.
 //!
 //! `openapi/sidespan.yaml` says what there is; the server serves it, and tests hold one to the other.
 //! One thin [`guard`] stands before all of it: who may call, panics, errors in one form. More layers
@@ -16,6 +16,7 @@ mod page;
 mod path;
 mod problem;
 mod publish;
+mod pull;
 mod receipt;
 mod stream;
 mod subscriptions;
@@ -41,6 +42,7 @@ use crate::delivery::Running;
 use crate::error::Error;
 use crate::listen::Service;
 use crate::publish::Publishing;
+use crate::pull::Pulling;
 
 pub use guard::{Guard, Guarded};
 
@@ -49,6 +51,7 @@ pub use guard::{Guard, Guarded};
 pub struct Door {
     publishing: Arc<Publishing>,
     subscriptions: Arc<[Running]>,
+    pulling: Pulling,
     limits: Limits,
     drain: CancellationToken,
     streams: Arc<Semaphore>,
@@ -60,11 +63,12 @@ impl Door {
     pub fn new(
         publishing: Arc<Publishing>,
         subscriptions: Arc<[Running]>,
+        pulling: Pulling,
         limits: Limits,
         drain: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(limits.max_streams.min(Semaphore::MAX_PERMITS)));
-        Self { publishing, subscriptions, limits, drain, streams, tasks: TaskTracker::new() }
+        Self { publishing, subscriptions, pulling, limits, drain, streams, tasks: TaskTracker::new() }
     }
 
     /// Returns the tasks that outlive their requests: publishes answered with 202, and the rests of
@@ -105,6 +109,10 @@ fn router(door: Arc<Door>) -> Router {
         .route("/openapi.yaml", get(describe::yaml))
         .route("/v1/subscriptions", get(subscriptions::list))
         .route("/v1/subscriptions/{subscription}", get(subscriptions::one))
+        .route("/v1/subscriptions/{subscription}/ack", post(pull::ack))
+        .route("/v1/subscriptions/{subscription}/extend", post(pull::extend))
+        .route("/v1/subscriptions/{subscription}/nack", post(pull::nack))
+        .route("/v1/subscriptions/{subscription}/pull", post(pull::pull))
         .route("/v1/topics", get(topics::list))
         .route("/v1/topics/{topic}", get(topics::one))
         .route("/v1/topics/{topic}/batches", post(batch::publish))

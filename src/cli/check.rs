@@ -149,7 +149,8 @@ impl Report {
         if let Some(place) = &subscription.dead_letter {
             self.dead_letters(&what, place, bridges).await?;
         }
-        for (index, secret) in subscription.push.secrets.iter().enumerate() {
+        let Some(push) = subscription.target.push() else { return Ok(()) };
+        for (index, secret) in push.secrets.iter().enumerate() {
             let found = match secret.reveal() {
                 Ok(text) => signature::check(&text).map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
@@ -157,8 +158,8 @@ impl Report {
             let found = found.map(|()| "can sign".to_owned());
             self.say(&format!("{what}, secret {}", index + 1), found)?;
         }
-        let found = reachable(&subscription.push, self.deadline()).await;
-        self.say(&format!("{what}, webhook {}", subscription.push.shown()), found)
+        let found = reachable(push, self.deadline()).await;
+        self.say(&format!("{what}, webhook {}", push.shown()), found)
     }
 }
 

@@ -107,8 +107,8 @@ fn welcome(config: &Config, bound: &Bound) -> String {
         format!("  operators  {}", bound.admin),
     ];
     lines.extend(dirs.map(|dir| format!("  data       {dir}, on this machine only")));
-    let pushes = config.subscriptions.iter();
-    lines.extend(pushes.map(|push| format!("  webhook    {} -> {}", push.topic, push.push.shown())));
+    let pushes = config.subscriptions.iter().filter_map(|to| Some((&to.topic, to.target.push()?)));
+    lines.extend(pushes.map(|(topic, push)| format!("  webhook    {topic} -> {}", push.shown())));
     let (curl, server) = match &bound.services {
         Address::Tcp(address) if address.port() == 7400 => (format!("http://{address}"), String::new()),
         Address::Tcp(address) => (format!("http://{address}"), format!(" --server http://{address}")),

@@ -9,7 +9,7 @@ use sidespan_bridge::{Guarantee, Order, Start};
 use super::failure::Outcome;
 use super::load;
 use super::output::{self, Format, Output};
-use crate::config::{Address, Config, Subscription, TopicConfig};
+use crate::config::{Address, Config, Subscription, Target, TopicConfig};
 
 /// Check a configuration file, without connecting to anything, and say what it means.
 #[derive(Debug, Args)]
@@ -52,8 +52,8 @@ fn as_text(config: &Config) -> String {
         lines.push(format!("topic         {name} -> {}", place(topic)));
     }
     for subscription in &config.subscriptions {
-        let Subscription { name, bridge, pattern, group, push, .. } = subscription;
-        lines.push(format!("subscription  {name}: {pattern} on {bridge} -> {}", push.shown()));
+        let Subscription { name, bridge, pattern, group, target, .. } = subscription;
+        lines.push(format!("subscription  {name}: {pattern} on {bridge} -> {}", destination(target)));
         lines.push(format!("              group {group}, {}", manner(subscription)));
         lines.push(match &subscription.dead_letter {
             Some(dead) => format!("              dead letters -> {}", place(dead)),
@@ -61,6 +61,15 @@ fn as_text(config: &Config) -> String {
         });
     }
     lines.join("\n")
+}
+
+fn destination(target: &Target) -> String {
+    match target {
+        Target::Pull(pull) => {
+            format!("consumers that fetch, for {} each", humantime::format_duration(pull.lease))
+        }
+        Target::Push(push) => push.shown().to_string(),
+    }
 }
 
 fn place(topic: &TopicConfig) -> String {
@@ -114,7 +123,8 @@ fn as_json(config: &Config) -> Value {
             "pattern": subscription.pattern.as_str(),
             "group": subscription.group,
             "guarantee": guarantee(subscription.guarantee),
-            "push": subscription.push.shown().as_str(),
+            "push": subscription.target.push().map(|push| push.shown().to_string()),
+            "pull": subscription.target.push().is_none(),
             "dead_letter": subscription.dead_letter.as_ref().map(place),
         })
     });

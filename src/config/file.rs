@@ -156,14 +156,16 @@ pub struct SubscriptionFile {
     /// When messages are acknowledged. Default `at-least-once`.
     #[serde(default)]
     pub guarantee: GuaranteeFile,
-    /// Attempts that may run at a time. Default 64.
+    /// Attempts that may run at a time. Default 64; with `pull`, as many messages as may be held.
     pub max_in_flight: Option<usize>,
     /// What may be unsettled at a time, waiting included.
     #[serde(default)]
     pub max_held: HeldFile,
-    /// The webhook.
-    pub push: PushFile,
-    /// What happens when it does not accept.
+    /// The webhook that messages are posted to. A subscription has either this or `pull`.
+    pub push: Option<PushFile>,
+    /// Lets consumers fetch the messages: by pull, WebSocket or gRPC.
+    pub pull: Option<PullFile>,
+    /// What happens when messages are not accepted.
     #[serde(default)]
     pub retry: RetryFile,
     /// Where messages go that nobody accepts: a topic, or `false` to hold them and go on trying.
@@ -202,10 +204,10 @@ pub enum OrderFile {
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuaranteeFile {
-    /// After the webhook accepted.
+    /// After the message was accepted.
     #[default]
     AtLeastOnce,
-    /// Before the webhook is called.
+    /// Before the webhook is called; not with `pull`.
     AtMostOnce,
 }
 
@@ -217,6 +219,14 @@ pub struct HeldFile {
     pub messages: Option<usize>,
     /// Default 16MiB.
     pub bytes: Option<Size>,
+}
+
+/// How consumers fetch.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PullFile {
+    /// How long a message is its consumer's, unless that is extended. From 1s to 10m, default 30s.
+    pub lease: Option<Span>,
 }
 
 /// A webhook.

@@ -128,7 +128,7 @@ subscriptions:
     // All but the driver, which has no words for itself.
     assert_eq!(format!("{:?}", toml.subscriptions), format!("{:?}", yaml.subscriptions));
     assert_eq!(format!("{:?}", toml.topics), format!("{:?}", yaml.topics));
-    assert_eq!(yaml.subscriptions[0].push.timeout, Duration::from_secs(3));
+    assert_eq!(yaml.subscriptions[0].target.push().unwrap().timeout, Duration::from_secs(3));
 }
 
 #[test]
@@ -187,7 +187,17 @@ fn wrong_types_name_the_key_and_what_is_expected() {
             "subscriptions: {b: {topic: o, dead_letter: 5, push: {url: 'http://h'}}}",
             "expected the name of a topic, or false",
         ),
-        ("subscriptions: {b: {topic: o}}", "subscriptions.b: the key `push` is missing"),
+        ("subscriptions: {b: {topic: o}}", "subscriptions.b: says nothing of where messages go: add `push"),
+        ("subscriptions: {b: {topic: o, pull: {}, push: {url: 'http://h'}}}", "there is `push` as well"),
+        (
+            "subscriptions: {b: {topic: o, pull: {leases: 1s}}}",
+            "pull.leases: unknown key; did you mean `lease`?",
+        ),
+        ("subscriptions: {b: {topic: o, pull: {lease: 11m}}}", "pull.lease: must be from 1s to 10m"),
+        (
+            "subscriptions: {b: {topic: o, pull: {}, guarantee: at-most-once}}",
+            "b.guarantee: messages that are",
+        ),
     ];
     for (below, expected) in cases {
         refused_with(yaml(below), &["c.yaml: ", expected]);
@@ -266,7 +276,7 @@ fn a_variable_reaches_names_that_it_cannot_spell() {
     let variable = "SIDESPAN__SUBSCRIPTIONS__ORDERS_EU__PUSH__URL";
     let config = read("c.yaml", &text, &[(variable, "http://h/b")]).unwrap();
     assert_eq!(config.subscriptions.len(), 1);
-    assert_eq!(config.subscriptions[0].push.url.path(), "/b");
+    assert_eq!(config.subscriptions[0].target.push().unwrap().url.path(), "/b");
     let text = format!("{HEAD}topics: {{a-b: {{}}, a.b: {{}}}}");
     refused_with(
         read("c.yaml", &text, &[("SIDESPAN__TOPICS__A_B__ADDRESS", "x")]),

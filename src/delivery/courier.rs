@@ -24,7 +24,7 @@ use crate::config::Subscription;
 /// What the couriers of one subscription share.
 pub(super) struct Desk {
     pub(super) subscription: Subscription,
-    pub(super) target: Box<dyn Target>,
+    pub(super) target: Arc<dyn Target>,
     pub(super) dead_letters: Option<DeadLetters>,
     pub(super) breaker: Breaker,
     pub(super) slots: Arc<Semaphore>,
@@ -34,7 +34,7 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(
         subscription: Subscription,
-        target: Box<dyn Target>,
+        target: Arc<dyn Target>,
         dead_letters: Option<DeadLetters>,
         board: Arc<Board>,
     ) -> Self {
@@ -60,7 +60,7 @@ pub(super) async fn deliver(desk: Arc<Desk>, parcel: Parcel, slot: OwnedSemaphor
         },
     };
     match ended {
-        Ok(()) => drop(parcel.ack.settle(Verdict::Accept)),
+        Ok(()) => parcel.letter.witness.tell(parcel.ack.settle(Verdict::Accept)),
         Err(Halt::Lost) => {}
         Err(Halt::Stopped) => return Some(parcel),
     }
@@ -77,7 +77,7 @@ async fn settle_first(desk: &Desk, parcel: Parcel, pass: Pass<'_>) -> Option<Par
     }
     let courier = Courier { desk, letter: &letter };
     let mut history = History::default();
-    let (reply, meaning) = courier.attempt(1, &mut history).await;
+    let Ok((reply, meaning)) = courier.attempt(1, &mut history).await else { return None };
     courier.learn(pass.report(meaning, asked(&reply)), &reply);
     if meaning != Meaning::Accepted {
         desk.board.dropped.count();
@@ -97,7 +97,7 @@ enum Halt {
 
 struct Courier<'a> {
     desk: &'a Desk,
-    letter: &'a Letter,
+    letter: &'a Arc<Letter>,
 }
 
 impl Courier<'_> {
@@ -114,7 +114,7 @@ impl Courier<'_> {
             };
             let pass = self.unless_stopped(self.desk.breaker.pass()).await?;
             let attempt = self.attempt(tally.counted + 1, &mut history);
-            let (reply, meaning) = self.unless_lost(attempt).await?;
+            let (reply, meaning) = self.unless_lost(attempt).await??;
             self.learn(pass.report(meaning, asked(&reply)), &reply);
             tally.add(meaning);
             history.attempts = tally.counted;
@@ -146,13 +146,13 @@ impl Courier<'_> {
         self.desk.slots.clone().acquire_owned().await.map_err(|_| Halt::Stopped)
     }
 
-    async fn attempt(&self, number: u32, history: &mut History) -> (Reply, Meaning) {
+    async fn attempt(&self, number: u32, history: &mut History) -> Result<(Reply, Meaning), Halt> {
         let now = Timestamp::now();
+        let running = self.desk.board.in_flight.mark();
+        let reply = self.desk.target.post(self.letter, number).await.ok_or(Halt::Stopped)?;
+        drop(running);
         history.first.get_or_insert(now);
         history.last = Some(now);
-        let running = self.desk.board.in_flight.mark();
-        let reply = self.desk.target.post(self.letter, number).await;
-        drop(running);
         let meaning = retry::meaning(&reply, &self.desk.subscription.retry);
         match meaning {
             Meaning::Accepted => self.desk.board.delivered.count(),
@@ -160,7 +160,7 @@ impl Courier<'_> {
                 self.desk.board.failed_attempts.count();
             }
         }
-        (reply, meaning)
+        Ok((reply, meaning))
     }
 
     /// Waits for the next attempt. One that the endpoint kept waiting is not left waiting when the
@@ -274,7 +274,7 @@ impl Courier<'_> {
 fn asked(reply: &Reply) -> Option<Duration> {
     match reply {
         Reply::Answered(answer) => answer.retry_after,
-        Reply::Unanswered(_) | Reply::Unreachable(_) => None,
+        Reply::Acked | Reply::Nacked(_) | Reply::Unanswered(_) | Reply::Unreachable(_) => None,
     }
 }
 

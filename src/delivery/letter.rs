@@ -1,6 +1,9 @@
 //! A message on its way to a target.
 
-use sidespan_bridge::{AckToken, Delivery, Epoch, Message, Position, Shard, Topic};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sidespan_bridge::{AckToken, Delivery, Epoch, Message, Position, Settled, Shard, Topic};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -8,14 +11,10 @@ use crate::security::fingerprint::fingerprint;
 
 /// What a target gets to see of a delivery.
 #[derive(Debug)]
-pub(super) struct Letter {
-    /// Names the message to its receiver: the same in every attempt, letters, digits, `-` and `_`.
+pub struct Letter {
     pub(super) id: Box<str>,
-    /// The message.
     pub(super) message: Message,
-    /// The address it was found at.
     pub(super) topic: Topic,
-    /// Where it stands there, if the broker has positions.
     pub(super) position: Option<Position>,
     pub(super) shard: Shard,
     pub(super) epoch: Epoch,
@@ -23,12 +22,57 @@ pub(super) struct Letter {
     pub(super) lost: CancellationToken,
     /// Cancelled by the pump: what runs may finish, nothing new may begin.
     pub(super) stop: CancellationToken,
+    /// Who wants to know that the broker has the settlement.
+    pub(super) witness: Witness,
+}
+
+impl Letter {
+    /// Returns what names the message to its receiver: the same in every attempt; letters, digits, `-`
+    /// and `_`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the message.
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// Returns the address that the message was found at.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Returns where the message stands there, if the broker has positions.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+}
+
+/// A place for one who waits for the settlement.
+#[derive(Debug, Default)]
+pub(super) struct Witness(Mutex<Option<oneshot::Sender<Settled>>>);
+
+impl Witness {
+    /// Asks to be told. Nothing comes if the letter is not accepted after all.
+    pub(super) fn ask(&self) -> oneshot::Receiver<Settled> {
+        let (sender, receiver) = oneshot::channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// Passes the settlement on to who has asked, if somebody has.
+    pub(super) fn tell(&self, settled: Settled) {
+        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Who asked and left does not need it; the broker gets it all the same.
+        let _ = asked.map(|asked| asked.send(settled));
+    }
 }
 
 /// A letter and the duty to settle it.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    pub(super) letter: Letter,
+    pub(super) letter: Arc<Letter>,
     pub(super) ack: AckToken,
 }
 
@@ -36,7 +80,9 @@ impl Parcel {
     pub(super) fn new(bridge: &str, delivery: Delivery, stop: CancellationToken) -> Self {
         let id = id(bridge, &delivery);
         let Delivery { message, topic, shard, epoch, position, redelivered: _, lost, ack } = delivery;
-        Self { letter: Letter { id, message, topic, position, shard, epoch, lost, stop }, ack }
+        let witness = Witness::default();
+        let letter = Letter { id, message, topic, position, shard, epoch, lost, stop, witness };
+        Self { letter: Arc::new(letter), ack }
     }
 }
 

@@ -252,6 +252,7 @@ impl Pump {
     /// one of the next subscription. They end within the target's timeout. The rest comes again.
     async fn wind_down(&mut self, orders: &mut Orders) {
         self.stop.cancel();
+        self.desk.target.end();
         self.parked.extend(self.lanes.clear());
         loop {
             tokio::select! {

@@ -12,6 +12,8 @@
 //! | 400, 409, 413, 415, 422 | refused |
 //! | 410 | the receiver is gone: the subscription pauses |
 //! | any other status, no whole answer in time | failed |
+//! | acknowledged by a consumer | accepted |
+//! | given back by a consumer, or its lease ended | failed |
 //!
 //! `retry.on` moves statuses between the kinds.
 
@@ -87,8 +89,9 @@ impl Tally {
 /// Tells what a reply means.
 pub(super) fn meaning(reply: &Reply, policy: &Retry) -> Meaning {
     let status = match reply {
+        Reply::Acked => return Meaning::Accepted,
         Reply::Answered(answer) => answer.status,
-        Reply::Unanswered(_) => return Meaning::Failed,
+        Reply::Nacked(_) | Reply::Unanswered(_) => return Meaning::Failed,
         Reply::Unreachable(_) => return Meaning::Unavailable,
     };
     match status {
@@ -107,9 +110,12 @@ pub(super) fn meaning(reply: &Reply, policy: &Retry) -> Meaning {
 pub(super) fn step(meaning: Meaning, reply: &Reply, tally: Tally, policy: &Retry, roll: f64) -> Step {
     let asked = match reply {
         Reply::Answered(answer) => answer.retry_after,
-        Reply::Unanswered(_) | Reply::Unreachable(_) => None,
+        Reply::Acked | Reply::Nacked(_) | Reply::Unanswered(_) | Reply::Unreachable(_) => None,
     };
     let after = |count, cap| {
+        if let Reply::Nacked(Some(delay)) = reply {
+            return *delay;
+        }
         let jittered = backoff(policy.base, cap, count, roll);
         // Those who were told the same time don't come back at the same time.
         asked.map_or(jittered, |asked| jittered.max(asked.min(policy.cap) + policy.base.mul_f64(roll)))

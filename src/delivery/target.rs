@@ -1,8 +1,10 @@
 //! Where messages go: a target is posted one message and gives one reply.
 
+mod shelf;
 mod webhook;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,18 +12,27 @@ use bytes::Bytes;
 
 use super::letter::Letter;
 
+pub use shelf::{Amount, Consumer, Draining, Lease, Shelf};
 pub(in crate::delivery) use webhook::{Webhook, WebhookError};
 
 /// Somewhere to deliver to. An attempt ends within a time of the target's own.
 #[async_trait]
 pub(super) trait Target: Send + Sync {
     /// Makes one attempt. `attempt` counts from 1; an endpoint that was unavailable does not count.
-    async fn post(&self, letter: &Letter, attempt: u32) -> Reply;
+    /// `None`: nobody had seen the message when its `stop` was cancelled, or the target was told to end.
+    async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply>;
+
+    /// Ends the attempts of a target that has no short time of its own for them.
+    fn end(&self) {}
 }
 
 /// What came of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
+    /// A consumer has handled the message.
+    Acked,
+    /// A consumer gave the message back, and may have said for how long.
+    Nacked(Option<Duration>),
     /// The target answered, and all of its answer was read.
     Answered(Answer),
     /// The message was sent, and no whole answer came: it may have been handled.
@@ -44,6 +55,8 @@ pub(super) struct Answer {
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Acked => f.write_str("acknowledged"),
+            Self::Nacked(_) => f.write_str("given back by its consumer"),
             Self::Answered(answer) => write!(f, "answered {}", answer.status),
             Self::Unanswered(reason) => write!(f, "no answer: {reason}"),
             Self::Unreachable(reason) => write!(f, "cannot be reached: {reason}"),

@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::batch::Tally;
+use super::pull::Verdicts;
 use crate::error::{Class, Error};
 use crate::publish::new_id;
 
@@ -24,7 +25,15 @@ pub(super) struct Problem {
     detail: String,
     retryable: bool,
     outcome: Outcome,
-    batch: Option<Tally>,
+    parts: Option<Parts>,
+}
+
+/// What became of the parts of a request that failed in some.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Parts {
+    Batch(Tally),
+    Verdicts(Verdicts),
 }
 
 /// What became of the messages of a request that failed.
@@ -50,7 +59,13 @@ impl Problem {
     /// A batch that is not wholly stored, told by its worst message.
     pub(super) fn of_batch(class: Class, detail: String, tally: Tally) -> Self {
         let (outcome, retryable) = (tally.outcome(), tally.retryable());
-        Self { class, detail, retryable, outcome, batch: Some(tally) }
+        Self { class, detail, retryable, outcome, parts: Some(Parts::Batch(tally)) }
+    }
+
+    /// Verdicts that were not all taken, told by the worst.
+    pub(super) fn of_verdicts(class: Class, detail: String, verdicts: Verdicts) -> Self {
+        let (retryable, outcome) = (class.retryable, Outcome::of(&class));
+        Self { class, detail, retryable, outcome, parts: Some(Parts::Verdicts(verdicts)) }
     }
 }
 
@@ -62,7 +77,7 @@ impl From<&Error> for Problem {
             detail: error.to_string(),
             retryable: class.retryable,
             outcome: Outcome::of(&class),
-            batch: None,
+            parts: None,
         }
     }
 }
@@ -89,7 +104,7 @@ impl IntoResponse for Error {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (response, instance) = render(&self);
-        tracing::debug!(%instance, code = self.class.code(), detail = %self.detail, "batch not wholly stored");
+        tracing::debug!(%instance, code = self.class.code(), detail = %self.detail, "not done for every message");
         response
     }
 }
@@ -106,7 +121,7 @@ fn render(problem: &Problem) -> (Response, String) {
         retryable: bool,
         outcome: Outcome,
         #[serde(flatten)]
-        batch: Option<&'a Tally>,
+        parts: Option<&'a Parts>,
     }
     let class = &problem.class;
     let instance = format!("urn:uuid:{}", new_id());
@@ -119,7 +134,7 @@ fn render(problem: &Problem) -> (Response, String) {
         code: class.code(),
         retryable: problem.retryable,
         outcome: problem.outcome,
-        batch: problem.batch.as_ref(),
+        parts: problem.parts.as_ref(),
     };
     let mut response = (class.status, super::json(&body)).into_response();
     response.headers_mut().insert(CONTENT_TYPE, MEDIA_TYPE);

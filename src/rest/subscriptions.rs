@@ -12,6 +12,7 @@ use sidespan_bridge::Order;
 use super::page::Paging;
 use super::path::name;
 use super::{Door, acceptable, json};
+use crate::config::Target;
 use crate::delivery::{Running, Status};
 use crate::error::Error;
 
@@ -50,11 +51,19 @@ struct Described<'a> {
     bridge: &'a str,
     group: &'a str,
     order: &'static str,
-    push: String,
+    #[serde(flatten)]
+    target: TargetBody,
     #[serde(skip_serializing_if = "Option::is_none")]
     dead_letters_go_to: Option<&'a str>,
     #[serde(flatten)]
     status: Status,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum TargetBody {
+    Pull { lease: String },
+    Push(String),
 }
 
 impl<'a> Described<'a> {
@@ -70,7 +79,12 @@ impl<'a> Described<'a> {
                 Order::Key => "key",
                 Order::Topic => "topic",
             },
-            push: subscription.push.shown().to_string(),
+            target: match &subscription.target {
+                Target::Pull(pull) => {
+                    TargetBody::Pull { lease: humantime::format_duration(pull.lease).to_string() }
+                }
+                Target::Push(push) => TargetBody::Push(push.shown().to_string()),
+            },
             dead_letters_go_to: subscription.dead_letter.as_ref().map(|place| place.address.as_str()),
             status: running.status(),
         }

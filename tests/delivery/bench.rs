@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sidespan::config::{CloudEventsMode, Name, Push, PushProtocol, Retry, Subscription};
+use sidespan::config::{CloudEventsMode, Name, Push, PushProtocol, Retry, Subscription, Target};
 use sidespan::delivery::{self, DeadLetterPlace, Running, Status};
 use sidespan_bridge::{
     Bridge, Driver, Event, Guarantee, Message, Order, Pattern, Settings, Start, Subscribe, Topic, Window,
@@ -82,6 +82,14 @@ fn open(dir: &TempDir, mut settings: serde_json::Value) -> Arc<dyn Bridge> {
 }
 
 /// A subscription that tries again soon, and that one message more or less does not bother.
+/// Returns the webhook of a wish, to be changed.
+pub(crate) fn push(wish: &mut Subscription) -> &mut Push {
+    match &mut wish.target {
+        Target::Push(push) => push,
+        Target::Pull(_) => panic!("a webhook"),
+    }
+}
+
 pub(crate) fn subscription(url: &str) -> Subscription {
     Subscription {
         name: Name::parse("billing").unwrap(),
@@ -94,14 +102,14 @@ pub(crate) fn subscription(url: &str) -> Subscription {
         guarantee: Guarantee::AtLeastOnce,
         max_in_flight: 16,
         max_held: Window::default(),
-        push: Push {
+        target: Target::Push(Push {
             url: url.parse().unwrap(),
             timeout: Duration::from_secs(10),
             secrets: Vec::new(),
             headers: Vec::new(),
             protocol: PushProtocol::Http1,
             cloudevents: CloudEventsMode::Binary,
-        },
+        }),
         retry: Retry {
             max_attempts: 3,
             base: Duration::from_millis(5),

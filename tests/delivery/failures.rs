@@ -8,7 +8,7 @@ use sidespan_test_support::{Answer, Webhook, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::{Bench, accepted, message, soon, subscription, until};
+use crate::bench::{Bench, accepted, message, push, soon, subscription, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_message_is_tried_again_and_attempts_are_counted() {
@@ -144,7 +144,7 @@ async fn no_whole_answer_in_time_is_a_failed_attempt() {
     })
     .await;
     let mut wish = subscription(&webhook.url("/"));
-    wish.push.timeout = Duration::from_millis(200);
+    push(&mut wish).timeout = Duration::from_millis(200);
     wish.retry.max_attempts = 10;
     bench.publish([message("x")]).await;
     let running = bench.start(&wish);
@@ -307,7 +307,7 @@ async fn a_secret_that_cannot_be_read_is_said_and_waited_for() {
     let webhook = Webhook::start(|_| Answer::ok()).await;
     let mut wish = subscription(&webhook.url("/"));
     let missing = serde_json::json!({"file": "/nonexistent/secret"});
-    wish.push.secrets = vec![serde_json::from_value(missing).unwrap()];
+    push(&mut wish).secrets = vec![serde_json::from_value(missing).unwrap()];
     let running = bench.start(&wish);
     until(&running, "it says why it does not run", |status| match &status.state {
         State::Retrying(trouble) => trouble.error.contains("/nonexistent/secret"),

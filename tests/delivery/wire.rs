@@ -6,7 +6,7 @@ use sidespan::config::{CloudEventsMode, PushProtocol};
 use sidespan_bridge::{Header, Message, Pattern, Secret};
 use sidespan_test_support::{Answer, Received, Webhook};
 
-use crate::bench::{Bench, message, soon, subscription};
+use crate::bench::{Bench, message, push, soon, subscription};
 
 async fn received(bench: &Bench, webhook: &Webhook, count: usize) -> Vec<Received> {
     let _ = bench;
@@ -18,7 +18,7 @@ async fn a_message_arrives_as_it_was_published() {
     let bench = Bench::open();
     let webhook = Webhook::start(|_| Answer::ok()).await;
     let mut wish = subscription(&webhook.url("/events?from=sidespan"));
-    wish.push.headers = vec![HeaderName::from_static("x-tenant")];
+    push(&mut wish).headers = vec![HeaderName::from_static("x-tenant")];
     let header = |name: &str, value: &'static [u8]| Header::new(name, value);
     bench
         .publish([Message {
@@ -115,7 +115,7 @@ async fn each_secret_signs_the_id_the_time_of_the_attempt_and_the_body() {
     let secrets: Vec<Secret> =
         texts.iter().map(|text| serde_json::from_value(serde_json::json!(text)).unwrap()).collect();
     let mut wish = subscription(&webhook.url("/"));
-    wish.push.secrets = secrets.clone();
+    push(&mut wish).secrets = secrets.clone();
     bench.publish([message("signed")]).await;
     let running = bench.start(&wish);
     let got = &received(&bench, &webhook, 1).await[0];
@@ -164,7 +164,7 @@ async fn an_event_goes_out_in_structured_form_where_that_is_asked_for() {
     let webhook = Webhook::start(|_| Answer::ok()).await;
     bench.publish([event()]).await;
     let mut wish = subscription(&webhook.url("/"));
-    wish.push.cloudevents = CloudEventsMode::Structured;
+    push(&mut wish).cloudevents = CloudEventsMode::Structured;
     let running = bench.start(&wish);
     let got = &received(&bench, &webhook, 1).await[0];
     assert_eq!(got.header("content-type"), "application/cloudevents+json");
@@ -193,7 +193,7 @@ async fn http_2_is_spoken_without_an_upgrade_where_that_is_asked_for() {
     let webhook = Webhook::start(|_| Answer::ok()).await;
     bench.publish((0..50).map(message)).await;
     let mut wish = subscription(&webhook.url("/"));
-    wish.push.protocol = PushProtocol::H2;
+    push(&mut wish).protocol = PushProtocol::H2;
     let running = bench.start(&wish);
     let got = received(&bench, &webhook, 50).await;
     assert!(got.iter().all(|request| request.version == Version::HTTP_2));

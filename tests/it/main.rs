@@ -7,6 +7,7 @@ mod document;
 mod limits;
 mod openapi;
 mod publish;
+mod pull;
 mod rest;
 mod server;
 mod stream;

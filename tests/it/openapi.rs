@@ -124,9 +124,11 @@ fn classes() -> Vec<Class> {
         | Error::Internal
         | Error::Invalid(_)
         | Error::Forbidden(_)
+        | Error::LeaseEnded
         | Error::MethodNotAllowed
         | Error::NotAcceptable(_)
         | Error::NotFound
+        | Error::NotPulled(_)
         | Error::Limited { .. }
         | Error::Saturated { .. }
         | Error::TooLarge { .. }
@@ -143,9 +145,11 @@ fn classes() -> Vec<Class> {
         Error::Internal,
         Error::Invalid(text()),
         Error::Forbidden(text()),
+        Error::LeaseEnded,
         Error::MethodNotAllowed,
         Error::NotAcceptable(text()),
         Error::NotFound,
+        Error::NotPulled(text()),
         Error::Limited { limit: "", reason: text() },
         Error::Saturated { limit: "" },
         Error::TooLarge { limit: "", most: 0 },

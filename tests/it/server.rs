@@ -73,6 +73,13 @@ impl Server {
         (&mut self.serving).await.unwrap()
     }
 
+    /// Tells the server to stop; what is returned waits until it has. It answers meanwhile.
+    pub(crate) fn begin_to_stop(&mut self) -> impl Future<Output = Ended> + use<> {
+        self.stop.cancel();
+        let serving = std::mem::replace(&mut self.serving, tokio::spawn(async { Ended::default() }));
+        async { serving.await.unwrap() }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Call {
         self.call(Method::GET, path, Bytes::new())
     }

@@ -1,5 +1,6 @@
 //! Subscriptions: what each reads, how, where it goes, and where what nobody accepts goes.
 
+mod target;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use super::brokers::{Brokers, address};
 use super::server::size;
 use crate::config::explain::suggestion;
 use crate::config::file::{DeadLetterFile, GuaranteeFile, HeldFile, OrderFile, StartFile, SubscriptionFile};
-use crate::config::{BridgeConfig, Name, Subscription, TopicConfig, TopicName};
+use crate::config::{BridgeConfig, Name, Subscription, Target, TopicConfig, TopicName};
 
 /// Reads the subscriptions.
 pub(super) fn resolve(
@@ -50,8 +51,13 @@ impl Scope<'_> {
         let parsed = errors.keep(&key, Name::parse(name));
         let source = self.source(&key, &file, errors);
         let start = errors.keep(format!("{key}.start"), file.start.as_ref().map_or(Ok(Start::End), start));
-        let max_in_flight = file.max_in_flight.unwrap_or(64);
-        let max_held = held(&format!("{key}.max_held"), &file.max_held, max_in_flight, errors);
+        let attempts = file.max_in_flight.unwrap_or(if file.pull.is_some() { 1 } else { 64 });
+        let max_held = held(&format!("{key}.max_held"), &file.max_held, attempts, errors);
+        // Consumers that fetch have their own say about how much they take.
+        let max_in_flight = match (file.max_in_flight, &file.pull) {
+            (None, Some(_)) => max_held.messages,
+            (Some(_) | None, _) => attempts,
+        };
         if max_in_flight == 0 {
             errors.add(format!("{key}.max_in_flight"), "must be at least 1");
         }
@@ -59,11 +65,17 @@ impl Scope<'_> {
             Some(group) => errors.keep(format!("{key}.group"), group_name(group)),
             None => Some(format!("{}.{name}", self.service)),
         };
-        let push = webhook::push(&format!("{key}.push"), file.push, errors);
+        let target = target::target(&key, file.push, file.pull, errors);
         let retry = webhook::retry(&format!("{key}.retry"), &file.retry, errors);
         let (bridge, pattern) = source?;
         let dead_letter = self.dead_letter(name, &bridge, &pattern, file.dead_letter.as_ref());
         let dead_letter = errors.keep(format!("{key}.dead_letter"), dead_letter);
+        let at_most_once = matches!(file.guarantee, GuaranteeFile::AtMostOnce);
+        if at_most_once && matches!(target, Some(Target::Pull(_))) {
+            let reason =
+                "messages that are fetched are settled by their consumer: leave this out, or use `push`";
+            errors.add(format!("{key}.guarantee"), reason);
+        }
         let mut subscription = Subscription {
             name: parsed?,
             bridge,
@@ -82,7 +94,7 @@ impl Scope<'_> {
             },
             max_in_flight,
             max_held,
-            push: push?,
+            target: target?,
             retry,
             dead_letter: dead_letter?,
         };

@@ -194,7 +194,7 @@ fn a_message_sets_no_header_of_the_request_itself() {
     {
         refused_with(push(name), &["subscriptions.b.push.headers: ", name]);
     }
-    assert_eq!(push("X-Tenant").unwrap().subscriptions[0].push.headers, ["x-tenant"]);
+    assert_eq!(push("X-Tenant").unwrap().subscriptions[0].target.push().unwrap().headers, ["x-tenant"]);
 }
 
 #[test]

@@ -153,7 +153,7 @@ struct Play {
     settled: mpsc::UnboundedReceiver<(String, Verdict)>,
     settlement: Settlement,
     task: JoinHandle<Result<(), Broken>>,
-    parts: Option<(config::Subscription, Orders, Script, Box<dyn Target>)>,
+    parts: Option<(config::Subscription, Orders, Script, Arc<dyn Target>)>,
     _close: watch::Sender<Option<Instant>>,
 }
 
@@ -165,7 +165,7 @@ impl Play {
         let (close, closed) = watch::channel(None);
         let wish = subscription(order, max_in_flight, guarantee);
         let orders = Orders { drain: CancellationToken::new(), close: closed };
-        let parts = Some((wish, orders, Script(script), Box::new(Posts(post)) as Box<dyn Target>));
+        let parts = Some((wish, orders, Script(script), Arc::new(Posts(post)) as Arc<dyn Target>));
         let task = tokio::spawn(async { Ok(()) });
         let settlement = Settlement::Confirmed;
         Self { events: Some(events), attempts, settle, settled, settlement, task, parts, _close: close }
@@ -330,12 +330,12 @@ impl Attempt {
 
 #[async_trait]
 impl Target for Posts {
-    async fn post(&self, letter: &Letter, _: u32) -> Reply {
+    async fn post(&self, letter: &Arc<Letter>, _: u32) -> Option<Reply> {
         let (reply, replied) = oneshot::channel();
         let body = String::from_utf8(letter.message.payload.clone().unwrap().to_vec()).unwrap();
         self.0.send(Attempt { body, reply }).unwrap();
         match replied.await {
-            Ok(reply) => reply.expect("a panic that the test asked for"),
+            Ok(reply) => Some(reply.expect("a panic that the test asked for")),
             Err(_) => std::future::pending().await,
         }
     }
@@ -354,14 +354,14 @@ fn subscription(order: Order, max_in_flight: usize, guarantee: Guarantee) -> con
         guarantee,
         max_in_flight,
         max_held: Window::default(),
-        push: Push {
+        target: config::Target::Push(Push {
             url: "http://127.0.0.1/".parse().unwrap(),
             timeout: hour,
             secrets: Vec::new(),
             headers: Vec::new(),
             protocol: PushProtocol::Http1,
             cloudevents: CloudEventsMode::Binary,
-        },
+        }),
         retry: Retry {
             max_attempts: 20,
             base: hour,

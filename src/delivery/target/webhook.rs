@@ -10,6 +10,7 @@ mod request;
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +25,7 @@ use sidespan_bridge::Guarantee;
 use tokio::time::timeout;
 
 use super::{Answer, Reply, Target};
-use crate::config::Subscription;
+use crate::config::{Push, Subscription};
 use crate::delivery::letter::Letter;
 use crate::security::signature::SigningError;
 use connection::{Connector, Used};
@@ -62,11 +63,11 @@ impl Webhook {
     /// # Errors
     ///
     /// Secrets, address or certificates that cannot be used.
-    pub(in crate::delivery) fn new(subscription: &Subscription) -> Result<Self, WebhookError> {
+    pub(in crate::delivery) fn new(subscription: &Subscription, push: &Push) -> Result<Self, WebhookError> {
         Ok(Self {
-            client: connection::client(&subscription.push, subscription.max_in_flight)?,
-            writer: Writer::new(subscription)?,
-            timeout: subscription.push.timeout,
+            client: connection::client(push, subscription.max_in_flight)?,
+            writer: Writer::new(subscription, push)?,
+            timeout: push.timeout,
             may_repeat: subscription.guarantee == Guarantee::AtLeastOnce,
         })
     }
@@ -91,11 +92,11 @@ impl Webhook {
 
 #[async_trait]
 impl Target for Webhook {
-    async fn post(&self, letter: &Letter, attempt: u32) -> Reply {
+    async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply> {
         let write = || self.writer.write(letter, attempt, Timestamp::now());
         let mut request = write();
         let connection = capture_connection(&mut request);
-        match timeout(self.timeout, self.exchange(request, write)).await {
+        Some(match timeout(self.timeout, self.exchange(request, write)).await {
             Ok(Ok(answer)) => Reply::Answered(answer),
             Ok(Err(Exchange::Send(error))) if error.is_connect() => Reply::Unreachable(root(&error)),
             // A wrong port, or a proxy's: nothing that would say something about the message.
@@ -108,7 +109,7 @@ impl Target for Webhook {
                 Reply::Unreachable(format!("no connection within {:?}", self.timeout))
             }
             Err(_) => Reply::Unanswered(format!("no answer within {:?}", self.timeout)),
-        }
+        })
     }
 }
 

@@ -22,6 +22,8 @@ pub(in crate::rest) struct Received<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ack_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(flatten)]
     key: Option<Key<'a>>,
@@ -48,6 +50,7 @@ impl<'a> Received<'a> {
             position: position.map(|position| position.to_string()),
             time: message.time.and_then(rfc3339),
             attempt,
+            ack_id: None,
             id: message.id.as_deref(),
             key: message.key.as_ref().map(Key::of),
             partition: message.partition,
@@ -55,6 +58,11 @@ impl<'a> Received<'a> {
             headers: message.headers.iter().map(Pair).collect(),
             payload: Payload::of(message),
         }
+    }
+
+    /// Adds what settles it. A message that has no id of its own goes by `id`, the same in every attempt.
+    pub(in crate::rest) fn leased(self, id: &'a str, ack_id: &'a str) -> Self {
+        Self { id: self.id.or(Some(id)), ack_id: Some(ack_id), ..self }
     }
 
     /// Writes it as one line of JSON.

@@ -28,7 +28,7 @@ use sidespan_bridge::{CE_PREFIX, Header, Message};
 
 use super::WebhookError;
 use crate::cloudevents;
-use crate::config::{CloudEventsMode, Subscription};
+use crate::config::{CloudEventsMode, Push, Subscription};
 use crate::delivery::letter::Letter;
 use crate::security::signature::Signer;
 
@@ -44,8 +44,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(subscription: &Subscription) -> Result<Self, WebhookError> {
-        let push = &subscription.push;
+    pub(super) fn new(subscription: &Subscription, push: &Push) -> Result<Self, WebhookError> {
         let topic = (!subscription.pattern.is_wildcard()).then(|| encoded(subscription.topic.as_bytes()));
         Ok(Self {
             uri: push.url.as_str().parse().map_err(WebhookError::Url)?,

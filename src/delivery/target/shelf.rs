@@ -1,0 +1,349 @@
+//! Keeps messages for consumers that fetch them.
+//!
+//! A courier puts its letter on the shelf and waits for what a consumer says. Whoever fetches gets a
+//! lease: until it ends nobody else has the message. A lease that ends, or is given back, is a failed
+//! attempt, and what follows is the courier's to decide, as with any target.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sidespan_bridge::Settled;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Reply, Target};
+use crate::delivery::letter::Letter;
+
+#[cfg(test)]
+mod tests;
+
+/// What waits to be fetched of one subscription, and what is leased.
+pub struct Shelf {
+    state: Mutex<State>,
+    /// Tells one consumer that something waits.
+    arrived: Notify,
+    /// Tells the sweep that a lease ends before those it knows.
+    sooner: Notify,
+    lease: Duration,
+    /// Cancelled when nothing more is handed out.
+    drain: CancellationToken,
+}
+
+/// How much a consumer takes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes of them; a larger message comes alone.
+    pub bytes: usize,
+}
+
+/// A message that is its consumer's until `ends`.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Names the lease on its shelf.
+    pub number: u64,
+    /// The message.
+    pub letter: Arc<Letter>,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// When the message goes to somebody else.
+    pub ends: Instant,
+}
+
+/// This server takes nothing new on, so nothing is handed out any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draining;
+
+/// One who fetches and stays. Dropped, its leases end.
+pub struct Consumer {
+    shelf: Arc<Shelf>,
+    number: u64,
+}
+
+impl Shelf {
+    /// Makes an empty shelf whose leases last for `lease`.
+    pub(in crate::delivery) fn new(lease: Duration, drain: CancellationToken) -> Self {
+        let (arrived, sooner) = (Notify::new(), Notify::new());
+        Self { state: Mutex::default(), arrived, sooner, lease, drain }
+    }
+
+    /// Waits until `until` for a message, then takes what is there, the oldest first. A future that is
+    /// dropped has taken nothing.
+    ///
+    /// # Errors
+    ///
+    /// The server is stopping; messages that wait stay with their broker.
+    pub async fn fetch(&self, most: Amount, until: Instant) -> Result<Vec<Lease>, Draining> {
+        self.fetch_for(None, most, until).await
+    }
+
+    /// Returns a consumer whose leases end with it.
+    pub fn consumer(self: &Arc<Self>) -> Consumer {
+        let number = self.lock().number();
+        Consumer { shelf: self.clone(), number }
+    }
+
+    /// Ends a lease, as its message is handled. What is returned knows when the broker has that.
+    /// `None`: there is no such lease any more.
+    pub fn ack(&self, number: u64) -> Option<oneshot::Receiver<Settled>> {
+        let Leased { letter, outcome, .. } = self.lock().end(number)?;
+        let told = letter.witness.ask();
+        drop(letter);
+        outcome.send(Reply::Acked).ok().map(|()| told)
+    }
+
+    /// Gives a message back, to come again after `delay`, or when the retry policy says. Tells whether
+    /// there was such a lease.
+    pub fn nack(&self, number: u64, delay: Option<Duration>) -> bool {
+        let ended = self.lock().end(number);
+        ended.is_some_and(|leased| leased.outcome.send(Reply::Nacked(delay)).is_ok())
+    }
+
+    /// Lets a lease end `by` from now, whenever it was to end before. Tells whether there is such a
+    /// lease.
+    pub fn extend(&self, number: u64, by: Duration) -> bool {
+        let mut state = self.lock();
+        let is_leased = state.extend(number, Instant::now() + by);
+        drop(state);
+        self.sooner.notify_one();
+        is_leased
+    }
+
+    /// Counts the leases there are.
+    pub fn leases(&self) -> usize {
+        self.lock().leased.len()
+    }
+
+    /// Returns how long a lease lasts that nobody extends.
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Ends leases when their time is over, for ever.
+    pub(in crate::delivery) async fn sweep(&self) {
+        loop {
+            let next = self.lock().ends.first().map(|(at, _)| *at);
+            let over = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => self.lock().expire(Instant::now()),
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    async fn fetch_for(
+        &self,
+        consumer: Option<u64>,
+        most: Amount,
+        until: Instant,
+    ) -> Result<Vec<Lease>, Draining> {
+        loop {
+            if self.drain.is_cancelled() {
+                return Err(Draining);
+            }
+            let taken = self.take(consumer, most);
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+            tokio::select! {
+                () = self.arrived.notified() => {}
+                () = self.drain.cancelled() => return Err(Draining),
+                () = sleep_until(until) => return Ok(Vec::new()),
+            }
+        }
+    }
+
+    fn take(&self, consumer: Option<u64>, most: Amount) -> Vec<Lease> {
+        let ends = Instant::now() + self.lease;
+        let mut state = self.lock();
+        let was_first = state.ends.first().copied();
+        let leases = state.take(consumer, most, ends);
+        let (more, is_sooner) = (!state.waiting.is_empty(), state.ends.first().copied() != was_first);
+        drop(state);
+        if more {
+            // Whoever was told took only a part.
+            self.arrived.notify_one();
+        }
+        if is_sooner {
+            self.sooner.notify_one();
+        }
+        leases
+    }
+
+    fn put(&self, letter: Arc<Letter>, attempt: u32, outcome: oneshot::Sender<Reply>) -> Place<'_> {
+        let mut state = self.lock();
+        let number = state.number();
+        state.waiting.insert(number, Waiting { letter, attempt, outcome });
+        drop(state);
+        self.arrived.notify_one();
+        Place { shelf: self, number }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Target for Shelf {
+    async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply> {
+        let (outcome, mut told) = oneshot::channel();
+        let place = self.put(letter.clone(), attempt, outcome);
+        tokio::select! {
+            biased;
+            reply = &mut told => return reply.ok(),
+            () = letter.stop.cancelled() => {}
+        }
+        if self.lock().waiting.remove(&place.number).is_some() {
+            return None;
+        }
+        told.await.ok()
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        let next = state.next;
+        *state = State { next, ..State::default() };
+    }
+}
+
+impl Consumer {
+    /// Fetches as [`Shelf::fetch`] does.
+    ///
+    /// # Errors
+    ///
+    /// The server is stopping.
+    pub async fn fetch(&self, most: Amount, until: Instant) -> Result<Vec<Lease>, Draining> {
+        self.shelf.fetch_for(Some(self.number), most, until).await
+    }
+
+    /// Returns the shelf.
+    pub fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.shelf.lock().leave(self.number);
+    }
+}
+
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// A letter's place, waiting or leased: given up when its courier is.
+struct Place<'a> {
+    shelf: &'a Shelf,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shelf.lock();
+        if state.waiting.remove(&self.number).is_none() {
+            state.end(self.number);
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    /// In the order in which they came.
+    waiting: BTreeMap<u64, Waiting>,
+    leased: HashMap<u64, Leased>,
+    /// When each lease ends.
+    ends: BTreeSet<(Instant, u64)>,
+}
+
+struct Waiting {
+    letter: Arc<Letter>,
+    attempt: u32,
+    outcome: oneshot::Sender<Reply>,
+}
+
+struct Leased {
+    letter: Arc<Letter>,
+    ends: Instant,
+    consumer: Option<u64>,
+    outcome: oneshot::Sender<Reply>,
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn take(&mut self, consumer: Option<u64>, most: Amount, ends: Instant) -> Vec<Lease> {
+        let mut leases = Vec::new();
+        let mut room = most.bytes;
+        while leases.len() < most.messages {
+            let Some(first) = self.waiting.first_entry() else { break };
+            let weight = first.get().letter.message.weight();
+            if weight > room && !leases.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(weight);
+            let (number, Waiting { letter, attempt, outcome }) = first.remove_entry();
+            if outcome.is_closed() {
+                continue;
+            }
+            self.ends.insert((ends, number));
+            self.leased.insert(number, Leased { letter: letter.clone(), ends, consumer, outcome });
+            leases.push(Lease { number, letter, attempt, ends });
+        }
+        leases
+    }
+
+    fn end(&mut self, number: u64) -> Option<Leased> {
+        let leased = self.leased.remove(&number)?;
+        self.ends.remove(&(leased.ends, number));
+        Some(leased)
+    }
+
+    fn extend(&mut self, number: u64, ends: Instant) -> bool {
+        let Some(leased) = self.leased.get_mut(&number) else { return false };
+        self.ends.remove(&(leased.ends, number));
+        leased.ends = ends;
+        self.ends.insert((ends, number));
+        true
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((ends, number)) = self.ends.first().copied().filter(|(ends, _)| *ends <= now) {
+            self.ends.remove(&(ends, number));
+            if let Some(leased) = self.leased.remove(&number) {
+                let _ = leased.outcome.send(Reply::Unanswered("the lease ended".into()));
+            }
+        }
+    }
+
+    fn leave(&mut self, consumer: u64) {
+        let gone = self.leased.extract_if(|_, leased| leased.consumer == Some(consumer));
+        for (number, leased) in gone {
+            self.ends.remove(&(leased.ends, number));
+            let _ = leased.outcome.send(Reply::Unanswered("the consumer went away".into()));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+use sidespan_bridge::{AckToken, Delivery, Epoch, Message, Settle, Settlement, Shard, Topic, Verdict};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::delivery::letter::Parcel;
+
+struct Nobody;
+
+impl Settle for Nobody {
+    fn settle(self: Box<Self>, _: Verdict) -> Settled {
+        Settled::ready(Settlement::Confirmed)
+    }
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+const ALL: Amount = Amount { messages: 100, bytes: 1 << 20 };
+
+struct Play {
+    shelf: Arc<Shelf>,
+    drain: CancellationToken,
+    _sweep: JoinHandle<()>,
+}
+
+impl Play {
+    fn new() -> Self {
+        Self::with(LEASE)
+    }
+
+    fn with(lease: Duration) -> Self {
+        let drain = CancellationToken::new();
+        let shelf = Arc::new(Shelf::new(lease, drain.clone()));
+        let sweeping = shelf.clone();
+        Self { shelf, drain, _sweep: tokio::spawn(async move { sweeping.sweep().await }) }
+    }
+
+    /// Puts a message on the shelf, as a courier does.
+    async fn put(&self, payload: &'static str) -> JoinHandle<Option<Reply>> {
+        let (shelf, letter) = (self.shelf.clone(), letter(payload, &self.drain));
+        let before = self.shelf.lock().next;
+        let courier = tokio::spawn(async move { shelf.post(&letter, 1).await });
+        while self.shelf.lock().next == before {
+            tokio::task::yield_now().await;
+        }
+        courier
+    }
+
+    async fn fetch(&self, most: Amount) -> Vec<Lease> {
+        self.shelf.fetch(most, Instant::now()).await.unwrap()
+    }
+}
+
+fn letter(payload: &'static str, stop: &CancellationToken) -> Arc<Letter> {
+    let delivery = Delivery {
+        message: Message { payload: Some(payload.into()), ..Message::default() },
+        topic: Topic::new("orders"),
+        shard: Shard::new("0"),
+        epoch: Epoch(1),
+        position: None,
+        redelivered: None,
+        lost: CancellationToken::new(),
+        ack: AckToken::new(Nobody),
+    };
+    Parcel::new("main", delivery, stop.clone()).letter
+}
+
+fn payloads(leases: &[Lease]) -> Vec<&[u8]> {
+    leases.iter().map(|lease| &lease.letter.message.payload.as_ref().unwrap()[..]).collect()
+}
+
+#[tokio::test]
+async fn the_oldest_are_handed_out_first_and_no_more_than_asked_for() {
+    let play = Play::new();
+    let mut couriers = Vec::new();
+    for payload in ["a", "b", "cccc", "d"] {
+        couriers.push(play.put(payload).await);
+    }
+    assert_eq!(payloads(&play.fetch(Amount { messages: 1, bytes: 100 }).await), [b"a"]);
+    assert_eq!(payloads(&play.fetch(Amount { messages: 9, bytes: 4 }).await), [b"b"]);
+    assert_eq!(
+        payloads(&play.fetch(Amount { messages: 9, bytes: 1 }).await),
+        [b"cccc"],
+        "a large one comes alone"
+    );
+    assert_eq!(payloads(&play.fetch(ALL).await), [b"d"]);
+    assert!(play.fetch(ALL).await.is_empty());
+    assert_eq!(play.shelf.leases(), 4);
+}
+
+#[tokio::test]
+async fn an_acknowledged_message_is_accepted_once() {
+    let play = Play::new();
+    let courier = play.put("a").await;
+    let number = play.fetch(ALL).await[0].number;
+    assert!(play.shelf.ack(number).is_some());
+    assert_eq!(courier.await.unwrap(), Some(Reply::Acked));
+    assert!(play.shelf.ack(number).is_none());
+    assert!(!play.shelf.nack(number, None) && !play.shelf.extend(number, LEASE));
+}
+
+#[tokio::test]
+async fn a_lease_ends_when_nobody_extends_it() {
+    let play = Play::with(Duration::from_millis(100));
+    let (first, second) = (play.put("a").await, play.put("b").await);
+    let leases = play.fetch(ALL).await;
+    assert!(play.shelf.extend(leases[1].number, LEASE));
+    assert!(matches!(first.await.unwrap(), Some(Reply::Unanswered(_))));
+    assert!(play.shelf.ack(leases[0].number).is_none());
+    assert!(play.shelf.ack(leases[1].number).is_some());
+    assert_eq!(second.await.unwrap(), Some(Reply::Acked));
+}
+
+#[tokio::test]
+async fn an_extension_can_shorten_a_lease() {
+    let play = Play::new();
+    let courier = play.put("a").await;
+    let number = play.fetch(ALL).await[0].number;
+    let began = Instant::now();
+    assert!(play.shelf.extend(number, Duration::from_millis(1)));
+    assert!(matches!(courier.await.unwrap(), Some(Reply::Unanswered(_))));
+    assert!(began.elapsed() < LEASE);
+}
+
+#[tokio::test]
+async fn every_consumer_that_waits_gets_something_as_long_as_there_is_something() {
+    let play = Play::new();
+    let one = Amount { messages: 1, bytes: 100 };
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let shelf = play.shelf.clone();
+            tokio::spawn(async move { shelf.fetch(one, Instant::now() + LEASE).await.unwrap() })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let _couriers = [play.put("a").await, play.put("b").await, play.put("c").await];
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_leases_of_a_consumer_end_with_it_and_no_others() {
+    let play = Play::new();
+    let (first, second) = (play.put("a").await, play.put("b").await);
+    let (gone, stays) = (play.shelf.consumer(), play.shelf.consumer());
+    let one = Amount { messages: 1, bytes: 100 };
+    gone.fetch(one, Instant::now()).await.unwrap();
+    let kept = stays.fetch(one, Instant::now()).await.unwrap();
+    drop(gone);
+    assert!(matches!(first.await.unwrap(), Some(Reply::Unanswered(_))));
+    assert!(play.shelf.ack(kept[0].number).is_some());
+    assert_eq!(second.await.unwrap(), Some(Reply::Acked));
+}
+
+#[tokio::test]
+async fn what_a_courier_gives_up_is_neither_handed_out_nor_acknowledged() {
+    let play = Play::new();
+    let (leased, waiting) = (play.put("a").await, play.put("b").await);
+    let leases = play.fetch(Amount { messages: 1, bytes: 100 }).await;
+    leased.abort();
+    waiting.abort();
+    assert!(leased.await.is_err() && waiting.await.is_err());
+    assert!(play.shelf.ack(leases[0].number).is_none());
+    assert!(play.fetch(ALL).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_drain_hands_out_nothing_and_lets_leases_finish() {
+    let play = Play::new();
+    let (leased, waiting) = (play.put("a").await, play.put("b").await);
+    let leases = play.fetch(Amount { messages: 1, bytes: 100 }).await;
+    play.drain.cancel();
+    assert_eq!(waiting.await.unwrap(), None, "nobody has seen it");
+    assert_eq!(play.shelf.fetch(ALL, Instant::now() + LEASE).await.unwrap_err(), Draining);
+    assert!(play.shelf.ack(leases[0].number).is_some());
+    assert_eq!(leased.await.unwrap(), Some(Reply::Acked));
+}
+
+#[tokio::test]
+async fn an_end_takes_all_leases_back() {
+    let play = Play::new();
+    let courier = play.put("a").await;
+    let leases = play.fetch(ALL).await;
+    play.shelf.end();
+    assert_eq!(courier.await.unwrap(), None);
+    assert!(play.shelf.ack(leases[0].number).is_none());
+}

@@ -91,7 +91,7 @@ async fn both(ground: Ground) {
 }
 
 impl Run {
-    fn kill_sidecar(&mut self) {
+    pub(crate) fn kill_sidecar(&mut self) {
         self.sidecar.kill();
         self.load.killed();
         self.fault();

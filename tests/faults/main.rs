@@ -42,6 +42,7 @@ mod freezes;
 mod ground;
 mod kills;
 mod network;
+mod pulls;
 mod run;
 mod scale;
 mod stopping;

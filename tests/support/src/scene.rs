@@ -21,6 +21,7 @@ pub struct Scene {
     active_of_two: usize,
     order: &'static str,
     timeout: Duration,
+    fetched: bool,
 }
 
 impl Scene {
@@ -70,6 +71,11 @@ impl Scene {
         Self { timeout, ..self }
     }
 
+    /// Lets consumers fetch the orders, instead of posting them to the webhook.
+    pub fn fetched(self) -> Self {
+        Self { fetched: true, ..self }
+    }
+
     /// Reaches the broker by another port of this machine: that of a proxy.
     pub fn by_port(self, broker: u16, port: u16) -> Self {
         Self { bridge: self.bridge.replace(&format!(":{broker}"), &format!(":{port}")), ..self }
@@ -80,7 +86,12 @@ impl Scene {
     /// `dead`. Retries are quick, so that runs are short. Nobody reads the topic `ballast`.
     pub fn config(&self, webhook: &str, dead: &str, attempts: u32) -> String {
         let Self { service, bridge, orders, dead: letters, ballast, order, timeout, .. } = self;
-        let timeout = timeout.as_millis();
+        let target = if self.fetched {
+            format!("pull: {{ lease: {}s }}", LEASE.as_secs())
+        } else {
+            let timeout = timeout.as_millis();
+            format!("max_in_flight: {IN_FLIGHT}\n    push: {{ url: '{webhook}', timeout: {timeout}ms }}")
+        };
         format!(
             "
 version: 1
@@ -94,10 +105,9 @@ subscriptions:
   billing:
     topic: orders
     order: {order}
-    max_in_flight: {IN_FLIGHT}
     max_held: {{ messages: {HELD} }}
     dead_letter: dead-orders
-    push: {{ url: '{webhook}', timeout: {timeout}ms }}
+    {target}
     retry: {{ max_attempts: {attempts}, backoff: {{ base: 5ms, cap: 100ms }} }}
   undertaker:
     topic: dead-orders
@@ -128,10 +138,13 @@ subscriptions:
             active_of_two: 1,
             order: "key",
             timeout: Duration::from_millis(500),
+            fetched: false,
         }
     }
 }
 
+/// How long a message is its consumer's.
+const LEASE: Duration = Duration::from_secs(1);
 /// How many messages a sidecar attempts at a time.
 const IN_FLIGHT: usize = 128;
 /// How many messages a sidecar holds.

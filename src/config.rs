@@ -23,6 +23,7 @@ use std::time::Duration;
 use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Span, Start, Subscribe, Topic, Window};
 use url::Url;
 
+pub use development::Subscriptions;
 pub use file::File;
 pub use names::{Name, NameError, TopicName};
 pub use schema::schema;

@@ -164,6 +164,11 @@ pub(super) fn topic_path(topic: &str, resource: &str) -> String {
     format!("/v1/topics/{}/{resource}", utf8_percent_encode(topic, SEGMENT))
 }
 
+/// Makes the path of what is done with a subscription.
+pub(super) fn subscription_path(subscription: &str, verb: &str) -> String {
+    format!("/v1/subscriptions/{}/{verb}", utf8_percent_encode(subscription, SEGMENT))
+}
+
 /// Words the failure that a server answered.
 pub(super) fn problem(status: StatusCode, body: &[u8]) -> Failure {
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();

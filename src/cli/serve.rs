@@ -9,7 +9,7 @@ use super::failure::{Failure, Outcome};
 use super::{load, no_runtime, output};
 use crate::app::{self, Bound};
 use crate::bridges::{DRIVERS, QUIET};
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, Subscriptions, Target};
 use crate::telemetry;
 
 /// Development mode.
@@ -19,6 +19,9 @@ pub(super) struct Development {
     /// Push a topic's messages to a webhook, from the first one stored; repeatable.
     #[arg(long, value_name = "TOPIC=URL", value_parser = push)]
     push: Vec<(String, String)>,
+    /// Keep a topic's messages for consumers that fetch them, from the first one stored; repeatable.
+    #[arg(long, value_name = "TOPIC")]
+    pull: Vec<String>,
     /// Where messages are kept [default: ./sidespan-data]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -33,8 +36,15 @@ pub(super) struct Development {
 impl Development {
     /// Serves until it is told to stop.
     pub(super) fn run(self) -> Outcome {
-        let Self { push, dir, listen, admin } = self;
-        serve(Config::development(dir.as_deref(), listen.as_deref(), admin.as_deref(), &push, DRIVERS)?)
+        let Self { push, pull, dir, listen, admin } = self;
+        let subscriptions = Subscriptions { push: &push, pull: &pull };
+        serve(Config::development(
+            dir.as_deref(),
+            listen.as_deref(),
+            admin.as_deref(),
+            subscriptions,
+            DRIVERS,
+        )?)
     }
 }
 
@@ -107,8 +117,10 @@ fn welcome(config: &Config, bound: &Bound) -> String {
         format!("  operators  {}", bound.admin),
     ];
     lines.extend(dirs.map(|dir| format!("  data       {dir}, on this machine only")));
-    let pushes = config.subscriptions.iter().filter_map(|to| Some((&to.topic, to.target.push()?)));
-    lines.extend(pushes.map(|(topic, push)| format!("  webhook    {topic} -> {}", push.shown())));
+    lines.extend(config.subscriptions.iter().map(|to| match &to.target {
+        Target::Pull(_) => format!("  to fetch   {} -> sidespan sub --pull {}", to.topic, to.name),
+        Target::Push(push) => format!("  webhook    {} -> {}", to.topic, push.shown()),
+    }));
     let (curl, server) = match &bound.services {
         Address::Tcp(address) if address.port() == 7400 => (format!("http://{address}"), String::new()),
         Address::Tcp(address) => (format!("http://{address}"), format!(" --server http://{address}")),

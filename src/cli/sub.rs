@@ -1,43 +1,47 @@
-//! `sidespan sub`: the messages of a topic as they come, over the stream of server-sent events.
+//! `sidespan sub`: the messages of a topic, or of a subscription, as they come.
 
 mod events;
+mod pull;
 mod show;
+mod tail;
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
-use http::Request;
-use http::header::ACCEPT;
-use http_body_util::Full;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
 use tokio::signal::ctrl_c;
-use tokio::time::{sleep, timeout};
 
-use self::events::Events;
-use super::client::{Answer, Server, topic_path};
-use super::failure::{Failure, Outcome};
+use super::client::Server;
+use super::failure::Outcome;
 use super::output::{self, Format, Output};
 
-/// Print the messages of a topic as they come.
+/// Print the messages of a topic as they come, or take those of a subscription.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It has a cursor of its own and settles nothing: no subscription gets less. It goes on where it was
-after the server was away, and ends with Ctrl-C.
+With --tail it has a cursor of its own and settles nothing: no subscription gets less. With --pull
+it is one of the consumers of a subscription that is configured with `pull`: what it has printed
+is acknowledged, and nobody else gets it. Either way it goes on after the server was away, and
+ends with Ctrl-C.
 
 Examples:
   sidespan sub orders
   sidespan sub orders --start begin -n 10
-  sidespan sub 'orders.*' -o json | jq .data")]
+  sidespan sub 'orders.*' -o json | jq .data
+  sidespan sub --pull jobs -o json | while read -r job; do handle \"$job\"; done")]
 pub(super) struct Sub {
-    /// The topic.
-    topic: String,
+    /// The topic; with --pull the subscription.
+    #[arg(value_name = "TOPIC|SUBSCRIPTION")]
+    name: String,
+    /// Follow a topic. This is the default.
+    #[arg(long, conflicts_with = "pull")]
+    tail: bool,
+    /// Take the messages of a subscription, and acknowledge what was printed.
+    #[arg(long)]
+    pull: bool,
     /// Stop after so many messages.
     #[arg(short = 'n', long = "number", value_name = "N")]
     number: Option<u64>,
     /// Where to begin: begin, end, or a position that a receipt or a message gave.
-    #[arg(long, default_value = "end")]
+    #[arg(long, default_value = "end", conflicts_with = "pull")]
     start: String,
     /// Where Sidespan listens: a URL, or unix:/path.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
@@ -47,153 +51,29 @@ pub(super) struct Sub {
 }
 
 impl Sub {
-    /// Follows until enough is seen, or somebody interrupts.
+    /// Goes on until enough is seen, or somebody interrupts.
     pub(super) async fn run(self) -> Outcome {
+        if self.number == Some(0) {
+            return Ok(());
+        }
+        let work = async { if self.pull { self.take().await } else { self.follow().await } };
         tokio::select! {
             biased;
             _ = ctrl_c() => Ok(()),
             () = output::reader_gone() => Ok(()),
-            outcome = self.follow() => outcome,
+            outcome = work => outcome,
         }
     }
 
-    async fn follow(&self) -> Outcome {
-        if self.number == Some(0) {
-            return Ok(());
-        }
-        let mut progress = Progress { last_id: None, seen: 0 };
-        let mut wait = FIRST_WAIT;
-        let mut first = true;
-        loop {
-            let start = progress.start(&self.start);
-            let lost = match self.connect(start, progress.last_id.as_deref()).await {
-                Ok(answer) => {
-                    if first {
-                        self.introduce(&answer);
-                    } else if progress.last_id.is_some() || start != "end" {
-                        output::talk("connected again");
-                    } else {
-                        output::talk("connected again; what was published in between is not shown");
-                    }
-                    first = false;
-                    let before = progress.seen;
-                    match self.read(answer, &mut progress).await? {
-                        Ended::Enough => return Ok(()),
-                        Ended::Lost(reason) => {
-                            // A server that hangs up at once, again and again, gets its pauses.
-                            if progress.seen > before {
-                                wait = FIRST_WAIT;
-                            }
-                            reason
-                        }
-                    }
-                }
-                Err(Failure::Later(text)) if !first => text,
-                Err(failure) => return Err(failure),
-            };
-            output::talk(&format!("{lost}; trying again in {wait:?}"));
-            sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-    }
-
-    async fn connect(&self, start: &str, last_id: Option<&str>) -> Result<Answer, Failure> {
-        let start = utf8_percent_encode(start, NON_ALPHANUMERIC);
-        let path = format!("{}?start={start}", topic_path(&self.topic, "stream"));
-        let mut request = Request::get(path).header(ACCEPT, "text/event-stream");
-        if let Some(id) = last_id {
-            request = request.header("last-event-id", id);
-        }
-        let request = request
-            .body(Full::new(Bytes::new()))
-            .map_err(|error| Failure::Usage(format!("error: this cannot be asked: {error}")))?;
-        let answer = self.server.send(request, ANSWER).await?;
-        if answer.head().status().is_success() {
-            return Ok(answer);
-        }
-        // A body with such a status is a problem, and its words are the failure.
-        match answer.body().await {
-            Ok(_) => Err(Failure::Failed("the server did not answer with a stream".into())),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn introduce(&self, answer: &Answer) {
-        let topic = output::visible(&self.topic);
-        let earlier = answer.head().headers().get("sidespan-stored-earlier");
-        let earlier = earlier.and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
-        let hint = match earlier {
-            Some(0) | None => String::new(),
-            Some(1) => "; 1 message is stored earlier (--start begin shows it)".to_owned(),
-            Some(count) => format!("; {count} messages are stored earlier (--start begin shows them)"),
-        };
-        output::talk(&format!("following {topic} from {}{hint}", output::visible(&self.start)));
-    }
-
-    async fn read(&self, mut answer: Answer, progress: &mut Progress) -> Result<Ended, Failure> {
-        let mut events = Events::default();
-        loop {
-            // Comments keep an idle stream alive; without any, the connection is dead.
-            let piece = match timeout(SILENCE, answer.piece()).await {
-                Ok(Some(Ok(piece))) => piece,
-                Ok(Some(Err(_))) => return Ok(Ended::Lost("the connection was lost".into())),
-                Ok(None) => return Ok(Ended::Lost("the server ended the stream".into())),
-                Err(_) => return Ok(Ended::Lost(format!("nothing was heard for {SILENCE:?}"))),
-            };
-            events.push(&piece).map_err(|error| Failure::Failed(error.to_string()))?;
-            while let Some(event) = events.next() {
-                progress.last_id = event.id;
-                let Some(data) = event.data else { continue };
-                if event.name == "error" {
-                    return failed(&data);
-                }
-                match self.output.format {
-                    Format::Json => output::print(&data)?,
-                    Format::Text => output::print(&show::message(&data))?,
-                }
-                progress.seen += 1;
-                if self.number.is_some_and(|number| progress.seen >= number) {
-                    return Ok(Ended::Enough);
-                }
-            }
+    /// Prints a message object.
+    fn show(&self, message: &str) -> Outcome {
+        match self.output.format {
+            Format::Json => output::print(message),
+            Format::Text => output::print(&show::message(message)),
         }
     }
 }
 
-struct Progress {
-    last_id: Option<String>,
-    seen: u64,
-}
-
-impl Progress {
-    /// Without an id, where the broker has no positions, there is no going on: what was shown is not
-    /// shown again, at the price of a gap.
-    fn start<'a>(&self, asked: &'a str) -> &'a str {
-        if self.seen > 0 && self.last_id.is_none() { "end" } else { asked }
-    }
-}
-
-/// Reads why the server ended a stream.
-fn failed(data: &str) -> Result<Ended, Failure> {
-    let told: StreamError = serde_json::from_str(data).unwrap_or_default();
-    let detail = output::visible(told.detail.as_deref().unwrap_or("the server ended the stream"));
-    if told.retryable { Ok(Ended::Lost(detail)) } else { Err(Failure::Failed(detail)) }
-}
-
-/// What is read of an `error` event.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct StreamError {
-    detail: Option<String>,
-    retryable: bool,
-}
-
-enum Ended {
-    Enough,
-    Lost(String),
-}
-
+/// The first and the longest wait before a server that went away is asked again.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-const ANSWER: Duration = Duration::from_secs(15);
-const SILENCE: Duration = Duration::from_secs(60);

@@ -11,10 +11,19 @@ use sidespan_bridge::{Driver, Pattern};
 use super::load::finish;
 use super::{Config, ConfigErrors};
 
+/// The subscriptions of development mode.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subscriptions<'a> {
+    /// Topics, and the webhooks that their messages are posted to.
+    pub push: &'a [(String, String)],
+    /// Topics whose messages are fetched.
+    pub pull: &'a [String],
+}
+
 impl Config {
     /// Makes the configuration of development mode: the embedded log in `dir`, open to any topic,
-    /// and a webhook subscription for each `(topic, url)`. The environment goes over it, and what
-    /// is given here goes over the environment.
+    /// and these subscriptions. The environment goes over it, and what is given here goes over the
+    /// environment.
     ///
     /// A subscription's name comes from its topic, and it begins at the beginning, so that what was
     /// published before the webhook was added arrives as well.
@@ -26,10 +35,10 @@ impl Config {
         dir: Option<&Path>,
         listen: Option<&str>,
         admin: Option<&str>,
-        pushes: &[(String, String)],
+        subscriptions: Subscriptions<'_>,
         drivers: &[&'static dyn Driver],
     ) -> Result<Self, ConfigErrors> {
-        Self::develop(dir, listen, admin, pushes, std::env::vars_os(), drivers)
+        Self::develop(dir, listen, admin, subscriptions, std::env::vars_os(), drivers)
     }
 
     /// As [`Config::development`], with variables that are given.
@@ -37,7 +46,7 @@ impl Config {
         dir: Option<&Path>,
         listen: Option<&str>,
         admin: Option<&str>,
-        pushes: &[(String, String)],
+        asked: Subscriptions<'_>,
         variables: impl Iterator<Item = (OsString, OsString)>,
         drivers: &[&'static dyn Driver],
     ) -> Result<Self, ConfigErrors> {
@@ -55,10 +64,12 @@ impl Config {
         }
         let mut subscriptions = Map::new();
         let mut origins = Vec::new();
-        for (topic, url) in pushes {
+        let pushes = asked.push.iter().map(|(topic, url)| ("push", topic, json!({"url": url})));
+        let pulls = asked.pull.iter().map(|topic| ("pull", topic, json!({})));
+        for (way, topic, target) in pushes.chain(pulls) {
             let name = free_name(topic, &subscriptions);
-            origins.push((format!("subscriptions.{name}"), format!("--push {topic}")));
-            subscriptions.insert(name, subscription(topic, url));
+            origins.push((format!("subscriptions.{name}"), format!("--{way} {topic}")));
+            subscriptions.insert(name, subscription(topic, way, target));
         }
         options.insert("subscriptions".into(), subscriptions.into());
         let resolved = finish(
@@ -71,8 +82,8 @@ impl Config {
         resolved.map(|config| Self { development: true, ..config }).map_err(|mut errors| {
             for error in errors.0.iter_mut().filter(|error| error.origin.is_empty()) {
                 let key = std::mem::take(&mut error.key);
-                let push = origins.iter().find(|(prefix, _)| key.starts_with(prefix.as_str()));
-                error.origin = match push {
+                let asked = origins.iter().find(|(prefix, _)| key.starts_with(prefix.as_str()));
+                error.origin = match asked {
                     Some((_, option)) => option.clone(),
                     None if key.starts_with(&format!("bridges.{BRIDGE}")) => "--dir".into(),
                     None => format!("--{key}"),
@@ -83,8 +94,8 @@ impl Config {
     }
 }
 
-fn subscription(topic: &str, url: &str) -> Value {
-    let mut subscription = json!({"topic": topic, "start": "begin", "push": {"url": url}});
+fn subscription(topic: &str, way: &str, target: Value) -> Value {
+    let mut subscription = json!({"topic": topic, "start": "begin", way: target});
     // The place for dead letters is on the same bridge: a pattern may cover it, and then they
     // would come back.
     if Pattern::parse(topic).is_ok_and(|pattern| pattern.is_wildcard())

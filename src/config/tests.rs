@@ -343,7 +343,14 @@ fn develop(
 ) -> Result<Config, ConfigErrors> {
     let pushes: Vec<_> = pushes.iter().map(|(topic, url)| ((*topic).to_owned(), (*url).to_owned())).collect();
     let variables = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    Config::develop(Some(Path::new("d")), listen, None, &pushes, variables, DRIVERS)
+    Config::develop(
+        Some(Path::new("d")),
+        listen,
+        None,
+        Subscriptions { push: &pushes, pull: &[] },
+        variables,
+        DRIVERS,
+    )
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use sidespan_test_support::eventually;
+use sidespan_test_support::{Launch, eventually};
 
-use crate::{PATIENCE, development, ended, shell, sidespan};
+use crate::{PATIENCE, SIDESPAN, development, ended, shell, sidespan};
 
 #[tokio::test]
 async fn a_reader_that_goes_away_ends_it_quietly() {
@@ -82,4 +82,27 @@ async fn following_a_pattern_goes_on_without_a_gap() {
         .collect();
     assert_eq!(topics, ["t.a", "t.b", "t.a"]);
     assert!(seen.stderr.contains("connected again\n"), "{}", seen.stderr);
+}
+
+#[tokio::test]
+async fn what_is_taken_is_printed_once_and_acknowledged() {
+    let sidecar = Launch::new(SIDESPAN).arguments(&["--pull", "jobs"]).start().await;
+    sidecar.until_ready().await;
+    let url = sidecar.url("");
+    for text in ["one", "two", "three"] {
+        ended(&sidespan(&["publish", "jobs", text, "--server", &url]).await, 0);
+    }
+    let taken = sidespan(&["sub", "--pull", "jobs", "-n", "2", "-o", "json", "--server", &url]).await;
+    ended(&taken, 0);
+    assert_eq!(taken.stderr, "taking from jobs\n");
+    let texts = |text: &str| -> Vec<String> {
+        let message = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        text.lines().map(|line| message(line)["text"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(texts(&taken.stdout), ["one", "two"]);
+    let rest = sidespan(&["sub", "--pull", "jobs", "-n", "1", "-o", "json", "--server", &url]).await;
+    assert_eq!(texts(&rest.stdout), ["three"]);
+    let none = sidespan(&["sub", "--pull", "nobody", "--server", &url]).await;
+    ended(&none, 1);
+    assert!(none.stderr.contains("There is no such subscription (404)"), "{}", none.stderr);
 }

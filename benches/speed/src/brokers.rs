@@ -1,11 +1,12 @@
 //! The brokers: how each is started, named in a configuration, and used without Sidespan.
 
 use std::future::Future;
+use std::time::Instant;
 
 use clap::ValueEnum;
 
 use crate::Failed;
-use crate::load::{self, Publish, Target, age, percentiles};
+use crate::load::{self, Publish, Speed, Target, age, percentiles};
 use crate::part::{Orders, say};
 use crate::sink::{Accepted, Order};
 
@@ -34,6 +35,8 @@ pub(crate) trait Broker: Sized {
     const KIND: &'static str;
     /// Whether [`tail`] can consume from it.
     const TAILS: bool = true;
+    /// Where a new subscription begins: at the beginning, if the broker has one.
+    const START: &'static str = "begin";
     /// How many subscriptions are a fair lot of idle ones.
     const SUBSCRIPTIONS: u32 = 1000;
 
@@ -83,6 +86,36 @@ trait Consume {
     async fn next(&mut self) -> Result<Vec<u8>, Failed>;
 }
 
+/// Consumes by a client library, and acknowledges.
+trait Take {
+    /// Takes so many messages; returns once the last is acknowledged.
+    async fn take(&mut self, messages: usize) -> Result<(), Failed>;
+}
+
+/// Takes as many messages as it is told, and tells how fast that was.
+pub(crate) async fn take(kind: Kind, at: &str) -> Result<(), Failed> {
+    match kind {
+        Kind::Embedded => Err("the embedded log is read by Sidespan alone".into()),
+        Kind::Kafka => time(kafka::Taker::connect(at)?).await,
+        Kind::Nats => time(nats::Taker::connect(at).await?).await,
+        Kind::Amqp => time(amqp::Taker::connect(at).await?).await,
+    }
+}
+
+async fn time(mut taker: impl Take) -> Result<(), Failed> {
+    let mut orders = Orders::new();
+    say(&"ready")?;
+    while let Some(messages) = orders.next().await? {
+        let began = Instant::now();
+        taker.take(messages).await?;
+        say(&Speed { rate: messages as f64 / began.elapsed().as_secs_f64(), messages, ..Speed::default() })?;
+    }
+    Ok(())
+}
+
+/// How many messages a client has unacknowledged at most.
+const WINDOW: usize = 1000;
+
 async fn listen(mut tail: impl Consume) -> Result<(), Failed> {
     let (mut orders, mut ages) = (Orders::new(), Vec::new());
     say(&"ready")?;
@@ -104,6 +137,10 @@ async fn listen(mut tail: impl Consume) -> Result<(), Failed> {
 pub(crate) const TOPIC: &str = "speed";
 /// Where messages come from that are delivered.
 pub(crate) const DELIVERED: &str = "delivered";
+/// Where messages come from that consumers fetch.
+pub(crate) const FETCHED: &str = "fetched";
 /// Where messages come from that a client consumes.
 pub(crate) const TAILED: &str = "tailed";
-const TOPICS: [&str; 3] = [TOPIC, DELIVERED, TAILED];
+/// Where messages come from that a client consumes and acknowledges.
+pub(crate) const TAKEN: &str = "taken";
+const TOPICS: [&str; 5] = [TOPIC, DELIVERED, FETCHED, TAILED, TAKEN];

@@ -23,7 +23,7 @@ pub(crate) async fn measure<B: Broker>(broker: &B, plan: &Plan, report: &mut Rep
     let messages = batches * BATCH;
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
-        store(&sidecar, batches).await?;
+        store(&sidecar, DELIVERED, batches).await?;
         let before = usage.time()?;
         let accepted: Accepted = sink.ask(&Order::Accept(messages)).await?;
         let cpu = share(usage.time()? - before, messages);
@@ -35,9 +35,9 @@ pub(crate) async fn measure<B: Broker>(broker: &B, plan: &Plan, report: &mut Rep
     Ok(())
 }
 
-/// Has messages stored while the webhook's gate is closed.
-async fn store(sidecar: &Sidecar, batches: usize) -> Result<(), Failed> {
-    let (client, url) = (Client::new(), sidecar.url(&format!("/v1/topics/{DELIVERED}/batches")));
+/// Has messages stored, to be delivered or fetched later.
+pub(crate) async fn store(sidecar: &Sidecar, topic: &str, batches: usize) -> Result<(), Failed> {
+    let (client, url) = (Client::new(), sidecar.url(&format!("/v1/topics/{topic}/batches")));
     let text = "x".repeat(SIZE);
     let line = |key| format!("{{\"key\":\"key-{key}\",\"text\":\"{text}\"}}\n");
     let batch: String = (0..BATCH).map(line).collect();
@@ -52,6 +52,6 @@ async fn store(sidecar: &Sidecar, batches: usize) -> Result<(), Failed> {
 }
 
 /// As many messages, each with a key of its own, are stored by one request.
-const BATCH: usize = 500;
+pub(crate) const BATCH: usize = 500;
 /// So that a round of deliveries takes about as long as one of publishing.
-const BATCHES_A_SECOND: usize = 40;
+pub(crate) const BATCHES_A_SECOND: usize = 40;

@@ -28,6 +28,7 @@ use report::Report;
 mod brokers;
 mod delivering;
 mod echo;
+mod fetching;
 mod footprint;
 mod http;
 mod latency;
@@ -87,6 +88,8 @@ enum Measure {
     Batch,
     /// A backlog to a webhook
     Deliver,
+    /// A backlog to consumers that pull a hundred messages at a time
+    Fetch,
     /// From publisher to webhook, with nothing else to do
     Latency,
     /// Memory, processor time and start with nothing to do
@@ -175,6 +178,9 @@ async fn all_of<B: Broker>(plan: &Plan, report: &mut Report) -> Result<(), Faile
     }
     if wanted(Measure::Deliver) {
         delivering::measure(&broker, plan, report).await?;
+    }
+    if wanted(Measure::Fetch) {
+        fetching::measure(&broker, plan, report).await?;
     }
     if wanted(Measure::Latency) {
         latency::measure(&broker, plan, report).await?;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::brokers::{self, Kind};
-use crate::{Failed, echo, http, load, sink};
+use crate::{Failed, echo, fetching, http, load, sink};
 
 /// What a process does.
 #[derive(Clone, Debug, Subcommand)]
@@ -29,6 +29,19 @@ pub(crate) enum Role {
     /// Is a webhook
     #[command(hide = true)]
     Sink,
+    /// Fetches by HTTP, and acknowledges
+    #[command(hide = true)]
+    Fetch(fetching::Target),
+    /// Consumes by the client library, and acknowledges
+    #[command(hide = true)]
+    Take {
+        /// Which broker
+        #[arg(long, value_enum)]
+        kind: Kind,
+        /// Where
+        #[arg(long)]
+        at: String,
+    },
     /// Consumes by the client library
     #[command(hide = true)]
     Tail {
@@ -48,6 +61,8 @@ pub(crate) async fn play(role: Role) -> Result<(), Failed> {
         Role::Http(target) => http::publish(target).await,
         Role::Echo => echo::serve().await,
         Role::Sink => sink::serve().await,
+        Role::Fetch(target) => fetching::fetch(target).await,
+        Role::Take { kind, at } => brokers::take(kind, &at).await,
         Role::Tail { kind, at } => brokers::tail(kind, &at).await,
     }
 }

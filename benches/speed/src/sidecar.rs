@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use sidespan_test_support::{Launch, Sidecar};
 
 use crate::Plan;
-use crate::brokers::{Broker, DELIVERED, TOPIC};
+use crate::brokers::{Broker, DELIVERED, FETCHED, TAKEN, TOPIC};
 
 /// Starts it, and waits until it is ready. With a webhook, it delivers there what comes to [`DELIVERED`],
 /// by a subscription of this name: a new one waits for no member that has just been killed.
@@ -35,6 +35,7 @@ pub(crate) async fn start<B: Broker>(
 /// Returns a configuration without subscriptions.
 pub(crate) fn configuration<B: Broker>(broker: &B) -> String {
     let (bridge, published, delivered) = (broker.bridge(), B::address(TOPIC), B::address(DELIVERED));
+    let (fetched, taken) = (B::address(FETCHED), B::address(TAKEN));
     format!(
         "version: 1
 service: speed
@@ -43,6 +44,8 @@ bridges:
 topics:
   {TOPIC}: {{ address: {published} }}
   {DELIVERED}: {{ address: {delivered} }}
+  {FETCHED}: {{ address: {fetched} }}
+  {TAKEN}: {{ address: {taken} }}
 "
     )
 }

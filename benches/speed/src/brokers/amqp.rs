@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
 use sidespan_test_support::Rabbit;
 
-use super::{Broker, Consume, DELIVERED, TAILED, TOPICS};
+use super::{Broker, Consume, DELIVERED, TAILED, TAKEN, TOPICS, Take, WINDOW};
 use crate::Failed;
 use crate::load::{Message, Publish, Target};
 
@@ -16,6 +19,7 @@ pub(crate) struct Amqp(Rabbit);
 
 impl Broker for Amqp {
     const KIND: &'static str = "amqp";
+    const START: &'static str = "end";
 
     async fn start() -> Result<Self, Failed> {
         let rabbit = Rabbit::start().await?;
@@ -99,6 +103,35 @@ impl Tail {
 impl Consume for Tail {
     async fn next(&mut self) -> Result<Vec<u8>, Failed> {
         Ok(self.consumer.next().await.ok_or("rabbitmq has ended the consumer")??.data)
+    }
+}
+
+/// A consumer that acknowledges every message, not waiting for the broker's word.
+pub(super) struct Taker {
+    _connection: Connection,
+    channel: Channel,
+    consumer: Consumer,
+}
+
+impl Taker {
+    pub(super) async fn connect(at: &str) -> Result<Self, Failed> {
+        let connection = connect(at).await?;
+        let channel = connection.create_channel().await?;
+        channel.basic_qos(u16::try_from(WINDOW)?, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(TAKEN.into(), "".into(), options, FieldTable::default()).await?;
+        Ok(Self { _connection: connection, channel, consumer })
+    }
+}
+
+impl Take for Taker {
+    async fn take(&mut self, messages: usize) -> Result<(), Failed> {
+        for _ in 0..messages {
+            let delivery = self.consumer.next().await.ok_or("rabbitmq has ended the consumer")??;
+            delivery.ack(BasicAckOptions::default()).await?;
+        }
+        // A method with an answer goes behind the acks.
+        Ok(self.channel.basic_qos(u16::try_from(WINDOW)?, BasicQosOptions::default()).await?)
     }
 }
 

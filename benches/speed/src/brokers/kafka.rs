@@ -1,10 +1,10 @@
 //! Kafka: one idempotent producer with `acks=all` that all share, and no lingering.
 
-use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-use super::{Broker, Consume, TAILED, TOPICS};
+use super::{Broker, Consume, TAILED, TAKEN, TOPICS, Take};
 use crate::Failed;
 use crate::load::{Message, Publish, Target};
 
@@ -80,6 +80,35 @@ impl Tail {
 impl Consume for Tail {
     async fn next(&mut self) -> Result<Vec<u8>, Failed> {
         Ok(self.0.recv().await?.payload().unwrap_or_default().to_vec())
+    }
+}
+
+/// A member of a group that commits each hundred messages.
+pub(super) struct Taker(StreamConsumer);
+
+impl Taker {
+    pub(super) fn connect(at: &str) -> Result<Self, Failed> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", at).set("group.id", TAKEN).set("auto.offset.reset", "earliest");
+        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        let consumer: StreamConsumer = config.create()?;
+        consumer.subscribe(&[TAKEN])?;
+        Ok(Self(consumer))
+    }
+}
+
+impl Take for Taker {
+    async fn take(&mut self, messages: usize) -> Result<(), Failed> {
+        for number in 1..=messages {
+            let message = self.0.recv().await?;
+            self.0.store_offset_from_message(&message)?;
+            if number % 100 == 0 {
+                self.0.commit_consumer_state(CommitMode::Async)?;
+            }
+        }
+        // What is committed already needs no commit.
+        let _ = self.0.commit_consumer_state(CommitMode::Sync);
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde_json::json;
 use sidespan_test_support::Nats as Server;
 
-use super::{Broker, Consume, TAILED, TOPICS};
+use super::{Broker, Consume, TAILED, TAKEN, TOPICS, Take, WINDOW};
 use crate::Failed;
 use crate::load::{Message, Publish, Target};
 
@@ -78,6 +78,45 @@ impl Tail {
 impl Consume for Tail {
     async fn next(&mut self) -> Result<Vec<u8>, Failed> {
         Ok(self.0.next().await.ok_or("nats has ended the subscription")?.payload.to_vec())
+    }
+}
+
+/// A durable consumer whose every message is acknowledged, not waiting for the server's word.
+pub(super) struct Taker {
+    client: Client,
+    inbox: String,
+    subscriber: Subscriber,
+    /// Messages that were asked for and have not come.
+    asked: usize,
+}
+
+impl Taker {
+    pub(super) async fn connect(at: &str) -> Result<Self, Failed> {
+        let client = async_nats::connect(at).await?;
+        let inbox = client.new_inbox();
+        let subscriber = client.subscribe(inbox.clone()).await?;
+        let config = json!({ "durable_name": TAKEN, "ack_policy": "explicit", "max_ack_pending": WINDOW });
+        let consumer = json!({ "stream_name": TAKEN, "config": config });
+        ask(&client, format!("$JS.API.CONSUMER.DURABLE.CREATE.{TAKEN}.{TAKEN}"), &consumer).await?;
+        Ok(Self { client, inbox, subscriber, asked: 0 })
+    }
+}
+
+impl Take for Taker {
+    async fn take(&mut self, messages: usize) -> Result<(), Failed> {
+        for _ in 0..messages {
+            if self.asked <= WINDOW / 2 {
+                let more = json!({ "batch": WINDOW / 2 }).to_string();
+                let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{TAKEN}.{TAKEN}");
+                self.client.publish_with_reply(subject, self.inbox.clone(), more.into()).await?;
+                self.asked += WINDOW / 2;
+            }
+            let message = self.subscriber.next().await.ok_or("nats has ended the subscription")?;
+            self.asked -= 1;
+            let reply = message.reply.ok_or("this is no message of a stream")?;
+            self.client.publish(reply, Bytes::from_static(b"+ACK")).await?;
+        }
+        Ok(self.client.flush().await?)
     }
 }
 

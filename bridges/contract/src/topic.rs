@@ -84,8 +84,21 @@ impl Pattern {
 
     /// Tells whether `topic` is one of those that the pattern stands for.
     pub fn matches(&self, topic: &Topic) -> bool {
+        self.fits(topic.as_str())
+    }
+
+    /// Tells whether all that `text` stands for is within this pattern: an address, or itself a pattern.
+    ///
+    /// What somebody may read is a pattern, and so may be what they ask for: `orders.*` has
+    /// `orders.eu` and `orders.*` in it, but not `orders.>`.
+    pub fn covers(&self, text: &str) -> bool {
+        let open = |text: &str| text.rsplit(['.', '/']).next() == Some(">");
+        self.fits(text) && (open(&self.0) || !open(text))
+    }
+
+    fn fits(&self, text: &str) -> bool {
         let (head, tail) = Self::parts(&self.0);
-        let Some(rest) = topic.as_str().strip_prefix(head) else { return false };
+        let Some(rest) = text.strip_prefix(head) else { return false };
         let mut tokens = rest.split('.');
         for wanted in tail.split('.') {
             match (wanted, tokens.next()) {
@@ -149,6 +162,38 @@ mod tests {
         for (pattern, topic, expected) in cases {
             let pattern = Pattern::parse(pattern).unwrap();
             assert_eq!(pattern.matches(&Topic::new(topic)), expected, "{pattern} {topic}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_stands_for_no_more() {
+        let cases = [
+            ("orders", "orders", true),
+            ("orders.*", "orders.eu", true),
+            ("orders.*", "orders.*", true),
+            ("orders.*", "orders.>", false),
+            ("orders.*", ">", false),
+            ("orders.eu", "orders.*", false),
+            ("orders.>", "orders.>", true),
+            ("orders.>", "orders.*", true),
+            ("orders.>", "orders.*.paid", true),
+            ("orders.>", "orders.eu.>", true),
+            ("orders.eu.>", "orders.>", false),
+            ("orders.*.>", "orders.>", false),
+            ("*", "*", true),
+            ("*", ">", false),
+            ("*", "shop/>", false),
+            ("*.paid", "*.paid", true),
+            ("*.*", "orders.>", false),
+            (">", ">", true),
+            (">", "*.paid", true),
+            (">", "a b..c", true),
+            ("shop/*", "shop/>", false),
+            ("shop/>", "shop/*", true),
+            ("shop/>", "store/*", false),
+        ];
+        for (pattern, text, expected) in cases {
+            assert_eq!(Pattern::parse(pattern).unwrap().covers(text), expected, "{pattern} {text}");
         }
     }
 

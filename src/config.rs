@@ -41,6 +41,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// The door for the kubelet and Prometheus.
     pub health: Option<SocketAddr>,
+    /// Who may call; without it nobody is asked.
+    pub auth: Option<Auth>,
     /// `Host` values that are served besides the listener's own.
     pub allowed_hosts: Vec<String>,
     /// `Origin` values that are served; none by default.
@@ -77,6 +79,28 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Who may call.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// At least one; no two have the same name.
+    pub tokens: Vec<Token>,
+}
+
+/// A caller that shows a secret, and what it may do.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The caller's name.
+    pub name: Name,
+    /// What it shows.
+    pub secret: Secret,
+    /// Topics that it may publish to.
+    pub publish: Vec<Pattern>,
+    /// Topics and subscriptions that it may read.
+    pub subscribe: Vec<Pattern>,
+    /// Whether it may change the server itself.
+    pub manage: bool,
 }
 
 /// How the log is written.

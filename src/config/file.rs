@@ -22,7 +22,9 @@ pub struct File {
     pub admin: Option<String>,
     /// Where the kubelet and Prometheus look, without payloads. Off by default.
     pub health: Option<String>,
-    /// Allows a listener off loopback without authentication.
+    /// Who may call. Without it nobody is asked, and whoever reaches a listener may use it.
+    pub auth: Option<AuthFile>,
+    /// Allows a listener off loopback without `auth`.
     #[serde(default)]
     pub insecure: bool,
     /// `Host` values that are served besides the listener's own.
@@ -51,6 +53,33 @@ pub struct File {
     /// Subscriptions by name.
     #[serde(default)]
     pub subscriptions: BTreeMap<String, SubscriptionFile>,
+}
+
+/// Who may call.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthFile {
+    /// One for each caller.
+    pub tokens: Vec<TokenFile>,
+}
+
+/// A caller: it sends `Authorization: Bearer <secret>`, and may do what its patterns say.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenFile {
+    /// The caller's name.
+    pub name: String,
+    /// At least 24 letters, digits and signs of ASCII. A file is read again when it changes.
+    pub secret: Secret,
+    /// Topics that it may publish to: names or patterns (`orders.*`, `orders.>`, `>`).
+    #[serde(default)]
+    pub publish: Vec<String>,
+    /// Topics and subscriptions that it may read: names or patterns.
+    #[serde(default)]
+    pub subscribe: Vec<String>,
+    /// Whether it may change the server itself: drain it, say.
+    #[serde(default)]
+    pub manage: bool,
 }
 
 /// The log.

@@ -1,5 +1,6 @@
 //! From what was typed to what it means.
 
+mod auth;
 mod brokers;
 mod server;
 mod subscriptions;
@@ -25,6 +26,7 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
         }
     };
     let listeners = server::listeners(&file, &mut errors);
+    let auth = file.auth.as_ref().map(|auth| auth::resolve(auth, &mut errors));
     let log = server::log(&file.log, &mut errors);
     let limits = server::limits(&file.limits, &mut errors);
     let drain = server::drain(&file.drain, &mut errors);
@@ -41,6 +43,7 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
         listen: listeners.listen,
         admin: listeners.admin,
         health: listeners.health,
+        auth,
         allowed_hosts: file.allowed_hosts,
         allowed_origins: file.allowed_origins,
         log,

@@ -35,12 +35,14 @@ pub(super) fn listeners(file: &File, errors: &mut Errors) -> Option<Listeners> {
         Some(Address::Unix(_)) | None => None,
     };
     for (key, address) in [("listen", tcp), ("admin", admin)] {
-        let Some(address) = address.filter(|address| !file.insecure && !address.ip().is_loopback()) else {
+        let guarded = file.insecure || file.auth.is_some();
+        let Some(address) = address.filter(|address| !guarded && !address.ip().is_loopback()) else {
             continue;
         };
         let reason = format!(
-            "{address} is reachable from other machines and nobody is asked who they are: listen on \
-             loopback, or set `insecure: true` if the network is guarded otherwise"
+            "{address} is reachable from other machines and nobody is asked who they are: list the callers \
+             under `auth.tokens`, listen on loopback, or set `insecure: true` if the network is guarded \
+             otherwise"
         );
         errors.add(key, reason);
     }

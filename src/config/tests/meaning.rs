@@ -15,10 +15,37 @@ fn a_listener_off_loopback_must_be_wanted() {
         )
         .is_ok()
     );
+    assert!(yaml(&format!("listen: 0.0.0.0:7400\nadmin: 0.0.0.0:7401\n{AUTH}")).is_ok());
     let config = yaml("health: 0.0.0.0:7402").expect("the kubelet's door shows no payload");
     assert_eq!(config.health.unwrap().port(), 7402);
     assert_eq!(yaml("listen: localhost:7500").unwrap().listen.to_string(), "http://127.0.0.1:7500");
     assert_eq!(yaml("listen: unix:/run/s.sock").unwrap().listen, Address::Unix("/run/s.sock".into()));
+}
+
+const AUTH: &str = "auth: {tokens: [{name: till, secret: {env: TILL}, publish: ['orders.*']}]}";
+
+#[test]
+fn callers_have_names_of_their_own_and_patterns() {
+    let auth = yaml(AUTH).unwrap().auth.unwrap();
+    assert_eq!(auth.tokens[0].name.as_str(), "till");
+    assert!(auth.tokens[0].publish[0].is_wildcard());
+    assert!(!auth.tokens[0].manage);
+    assert!(yaml("").unwrap().auth.is_none());
+    let refused = |tokens: &str, parts: &[&str]| {
+        refused_with(yaml(&format!("auth: {{tokens: [{tokens}]}}")), parts);
+    };
+    refused("", &["auth.tokens: nobody could call", "leave out `auth`"]);
+    let two = "{name: a, secret: x, manage: true}, {name: a, secret: y, manage: true}";
+    refused(two, &["auth.tokens.1.name: auth.tokens.0 has the same name"]);
+    refused("{name: 'a b', secret: x, manage: true}", &["auth.tokens.0.name: \"a b\" is no name"]);
+    refused("{name: a, secret: x}", &["auth.tokens.0: it may do nothing", "`publish`"]);
+    refused(
+        "{name: a, secret: x, publish: [b, 'orders*']}",
+        &["auth.tokens.0.publish.1: a wildcard stands for a whole token"],
+    );
+    refused("{name: a, secret: x, subscribe: ['']}", &["auth.tokens.0.subscribe.0: "]);
+    refused("{name: a, secret: hunter2, publsh: []}", &["publsh: unknown key; did you mean `publish`?"]);
+    refused("{name: a, manage: true}", &["the key `secret` is missing"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::drain::Drain;
 use crate::health::Health;
+use crate::security::caller::Caller;
 
 /// What these doors can see and do.
 #[derive(Clone)]
@@ -21,7 +22,11 @@ pub struct Admin {
     pub drain: Arc<Drain>,
 }
 
-/// Returns the operators' door: health, and what changes the server.
+/// The paths of the kubelet, which has no token.
+pub const HEALTH: &[&str] = &["/livez", "/readyz", "/startupz"];
+
+/// Returns the operators' door: health, and what changes the server. Where callers are configured, that
+/// takes the right to manage it; otherwise whoever reaches this listener is an operator.
 pub fn router(admin: Admin) -> Router {
     health_routes().route("/drain", post(drain)).with_state(admin)
 }
@@ -46,7 +51,12 @@ async fn ready(State(admin): State<Admin>) -> Response {
     (status, Json(report)).into_response()
 }
 
-async fn drain(State(admin): State<Admin>) -> Response {
+async fn drain(State(admin): State<Admin>, request: Request) -> Response {
+    if let Some(caller) = request.extensions().get::<Caller>()
+        && let Err(error) = caller.require_manage()
+    {
+        return error.into_response();
+    }
     // A caller that hangs up does not call it off.
     let drained = tokio::spawn(async move { admin.drain.deliveries().await });
     match drained.await {

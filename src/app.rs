@@ -23,6 +23,7 @@ use crate::prepare;
 use crate::publish::{Budget, Outlet, Publishing, Routes};
 use crate::pull::{AckIds, Pulling};
 use crate::rest::{Door, Guard, Rest};
+use crate::security::caller::Callers;
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -203,6 +204,7 @@ impl App {
             drain.started(),
         ));
         let closing = CancellationToken::new();
+        let callers = config.auth.as_ref().map(|auth| Arc::new(Callers::new(auth)));
 
         let guard = |listener: &Listener| {
             let own = match listener.address() {
@@ -223,9 +225,11 @@ impl App {
         // The other half is for what the brokers have yet to be told.
         let (grace, stop_serving) = (drain.shutdown() / 2, || closing.clone());
         let mut doors = JoinSet::new();
-        let services = guard(&listeners.services).protect(Rest::new(door.clone()));
+        let services = guard(&listeners.services).ask(callers.clone(), &[]);
+        let services = services.protect(Rest::new(door.clone()));
         doors.spawn(listen::serve(listeners.services, services, bounds, stop_serving(), grace));
-        let admin = guard(&listeners.admin).protect(admin::router(operators.clone()));
+        let admin = guard(&listeners.admin).ask(callers, admin::HEALTH);
+        let admin = admin.protect(admin::router(operators.clone()));
         doors.spawn(listen::serve(listeners.admin, admin, bounds, stop_serving(), grace));
         if let Some(listener) = listeners.health {
             let health = admin::health_router(operators);

@@ -27,6 +27,7 @@ use sidespan_bridge::Span;
 use self::failure::{Failure, Outcome};
 use crate::bridges::DRIVERS;
 use crate::config::{self, ConfigError, ConfigErrors, bounded};
+use crate::security::caller::{self, TokenError};
 use crate::security::signature;
 
 /// Reads the arguments and does what they say.
@@ -121,11 +122,23 @@ fn on_one_thread(command: impl Future<Output = Outcome>) -> Outcome {
     outcome
 }
 
-/// Reads a configuration. A signing secret that is there and cannot sign is an error of it: webhooks
-/// would wait for it for ever. One that is not there may still come.
+/// Reads a configuration. A secret that is there and cannot be used is an error of it: webhooks would
+/// wait for it for ever, and callers be refused. One that is not there may still come.
 fn load(path: &Path) -> Result<config::Config, ConfigErrors> {
     let config = config::Config::load(path, DRIVERS)?;
     let mut errors = Vec::new();
+    for (index, checked) in config.auth.iter().flat_map(caller::check).enumerate() {
+        let Err(error @ (TokenError::Letters | TokenError::Shared { .. } | TokenError::Short { .. })) =
+            checked
+        else {
+            continue;
+        };
+        errors.push(ConfigError {
+            origin: path.display().to_string(),
+            key: format!("auth.tokens.{index}.secret"),
+            reason: error.to_string(),
+        });
+    }
     for subscription in &config.subscriptions {
         let secrets = subscription.target.push().map(|push| &push.secrets[..]).unwrap_or_default();
         let revealed = secrets.iter().filter_map(|secret| secret.reveal().ok());

@@ -11,6 +11,9 @@ pub enum Error {
     /// The broker failed; its own error is the source.
     #[error(transparent)]
     Broker(#[from] sidespan_bridge::Error),
+    /// The caller is known, and lacks the right.
+    #[error("{0}")]
+    Denied(String),
     /// The server is stopping.
     #[error("this server is stopping; try again in a moment")]
     Draining,
@@ -73,6 +76,9 @@ pub enum Error {
     /// The body did not come in time.
     #[error("the request did not arrive in time")]
     RequestTimeout,
+    /// The caller does not say who it is, or it is nobody that we know.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
     /// No subscription has this name.
     #[error("there is no subscription named {0:?}; /v1/subscriptions lists those that there are")]
     UnknownSubscription(String),
@@ -111,6 +117,9 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Broker(error) => Class::of(error.fault),
+            Self::Denied(_) => {
+                Class::new("permission-denied", "The caller may not do this", StatusCode::FORBIDDEN)
+            }
             Self::Draining => {
                 Class::later("draining", "The server is stopping", StatusCode::SERVICE_UNAVAILABLE)
             }
@@ -147,6 +156,9 @@ impl Error {
             }
             Self::TooLarge { .. } | Self::TooMany { .. } => {
                 Class::new("too-large", "The message is too large", StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Self::Unauthenticated(_) => {
+                Class::new("unauthenticated", "The caller is not known", StatusCode::UNAUTHORIZED)
             }
             Self::UnknownSubscription(_) => {
                 Class::new("unknown-subscription", "There is no such subscription", StatusCode::NOT_FOUND)

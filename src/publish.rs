@@ -1,4 +1,4 @@
-//! Publishes: find the route, admit, send.
+//! Publishes: find the route, authorise, admit, send.
 //!
 //! A publish has two steps, so that a door can refuse before it reads a body: [`Publishing::admit`]
 //! reserves room at the broker, [`Publishing::publish`] uses it. The reservation lives until the
@@ -19,6 +19,7 @@ pub use budget::{Admission, Budget};
 pub use routes::{Outlet, Route, Routes};
 
 use crate::error::Error;
+use crate::security::caller::Caller;
 use crate::security::fingerprint::fingerprint;
 
 /// The publish use case, shared by every door.
@@ -38,12 +39,13 @@ impl Publishing {
         &self.routes
     }
 
-    /// Finds where messages of a topic go.
+    /// Finds where a caller's messages of a topic go.
     ///
     /// # Errors
     ///
-    /// `UnknownTopic`, or `Invalid` where this cannot be a topic's name.
-    pub fn route(&self, topic: &str) -> Result<Route, Error> {
+    /// `Denied`, `UnknownTopic`, or `Invalid` where this cannot be a topic's name.
+    pub fn route(&self, caller: &Caller, topic: &str) -> Result<Route, Error> {
+        caller.require_publish(topic)?;
         self.routes.find(topic)
     }
 
@@ -60,9 +62,11 @@ impl Publishing {
     /// in order. Dropping the future cancels nothing.
     ///
     /// A message's `deduplication` holds the caller's own idempotency key here; the broker sees a
-    /// hash of it with the topic, since some brokers deduplicate across topics.
+    /// hash of it with the caller and the topic, since some brokers deduplicate across topics, and nobody
+    /// can have another one's messages dropped.
     pub fn publish(
         &self,
+        caller: &Caller,
         route: &Route,
         admission: Admission,
         mut batch: Vec<Message>,
@@ -71,7 +75,7 @@ impl Publishing {
         let mut asked = Vec::with_capacity(batch.len());
         for message in &mut batch {
             if let Some(key) = message.deduplication.take() {
-                let hash = scoped(route.name(), &key);
+                let hash = scoped(caller.name(), route.name(), &key);
                 message.id.get_or_insert_with(|| hash.clone());
                 message.deduplication = Some(hash);
             }
@@ -115,9 +119,8 @@ fn stored(
     }
 }
 
-/// Hashes (caller, topic, key); the caller is nobody until callers have names.
-fn scoped(topic: &str, key: &str) -> Box<str> {
-    fingerprint([b"", topic.as_bytes(), key.as_bytes()])
+fn scoped(caller: &str, topic: &str, key: &str) -> Box<str> {
+    fingerprint([caller.as_bytes(), topic.as_bytes(), key.as_bytes()])
 }
 
 #[cfg(test)]
@@ -125,8 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_key_on_two_topics_is_two_ids() {
-        assert_eq!(scoped("a", "k"), scoped("a", "k"));
-        assert_ne!(scoped("a", "k"), scoped("b", "k"));
+    fn the_same_key_on_two_topics_or_of_two_callers_is_two_ids() {
+        assert_eq!(scoped("c", "a", "k"), scoped("c", "a", "k"));
+        assert_ne!(scoped("c", "a", "k"), scoped("c", "b", "k"));
+        assert_ne!(scoped("c", "a", "k"), scoped("d", "a", "k"));
+    }
+
+    /// A restart with another release must not store again what a broker has by this id.
+    #[test]
+    fn the_id_of_a_key_stays_what_it_was() {
+        let anyone = Caller::anyone();
+        assert_eq!(&*scoped(anyone.name(), "orders", "order-4711"), "dca5f9f1fe5fbcc65530a875b12ab234");
     }
 }

@@ -1,4 +1,5 @@
-//! How we sign, and how we name things so that nobody can guess or mix them up.
+//! Who calls, how we sign, and how we name things so that nobody can guess or mix them up.
 
+pub mod caller;
 pub mod fingerprint;
 pub mod signature;

@@ -18,8 +18,8 @@ use super::failure::{Failure, Outcome};
 use super::output::{self, Format, Output};
 use super::patience;
 use crate::bridges::DRIVERS;
-use crate::config::{Config, Name, Push, Subscription, TopicConfig, TopicName};
-use crate::security::signature;
+use crate::config::{Auth, Config, Name, Push, Subscription, TopicConfig, TopicName};
+use crate::security::{caller, signature};
 
 /// Check a configuration file, and connect to everything that it names.
 #[derive(Debug, Args)]
@@ -46,6 +46,9 @@ impl Check {
     pub(super) async fn run(self) -> Outcome {
         let config = Config::load(&self.file, DRIVERS)?;
         let mut report = Report { timeout: self.timeout, format: self.output.format, wrong: 0 };
+        if let Some(auth) = &config.auth {
+            report.callers(auth)?;
+        }
         let bridges = report.bridges(&config).await?;
         for (name, topic) in &config.topics {
             report.topic(name, topic, &bridges).await?;
@@ -82,6 +85,14 @@ impl Report {
             Format::Json => output::print(&json!({"what": what, "ok": ok, "detail": detail}).to_string()),
             Format::Text => output::print(&format!("{word}  {what}: {detail}")),
         }
+    }
+
+    fn callers(&mut self, auth: &Auth) -> Outcome {
+        for (token, found) in auth.tokens.iter().zip(caller::check(auth)) {
+            let found = found.map(|()| "can call".to_owned()).map_err(|error| error.to_string());
+            self.say(&format!("caller {}", token.name), found)?;
+        }
+        Ok(())
     }
 
     /// Opens and asks every bridge; those that cannot be opened are not among what is returned.

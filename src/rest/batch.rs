@@ -25,6 +25,7 @@ use super::upload::Upload;
 use super::{Door, acceptable, json};
 use crate::cloudevents;
 use crate::error::Error;
+use crate::security::caller::Caller;
 
 pub(super) use tally::Tally;
 
@@ -33,13 +34,14 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let (parts, body) = request.into_parts();
     let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;
-    let route = door.publishing.route(&name(&parts.uri)?)?;
+    let caller = Caller::of(&parts.extensions);
+    let route = door.publishing.route(&caller, &name(&parts.uri)?)?;
     let terms = Terms::read(&parts.headers, &door.limits)?;
     let context = head::of_batch(&parts.headers)?;
     let kind = Kind::of(&parts.headers)?;
     let limit = Limit { name: "limits.max_batch", most: door.limits.max_batch };
     let body = Incoming::new(&parts.headers, body, limit, door.limits.read_timeout, terms.deadline)?;
-    let mut run = Run::new(&door, route, terms.deadline, kind, context)?;
+    let mut run = Run::new(&door, caller, route, terms.deadline, kind, context)?;
     run.read(body).await;
     let tally = run.finish().await;
     Ok(answer(tally, terms.lenient))

@@ -1,5 +1,5 @@
-//! What every request passes: is the caller meant to reach this door, and does every failure leave
-//! in one form.
+//! What every request passes: is the caller meant to reach this door, who is it, and does every failure
+//! leave in one form.
 //!
 //! A page in a browser can reach loopback. Its requests carry the page's `Origin`, and a name that
 //! was rebound to loopback is in `Host`; both are refused unless listed.
@@ -21,8 +21,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 
 use crate::error::Error;
 use crate::listen::Service;
+use crate::security::caller::Callers;
 
-/// Who may call: by the names under which the door is addressed, and the pages that may.
+/// Who may call: by the names under which the door is addressed, the pages that may, and the callers.
 #[derive(Clone, Debug)]
 pub struct Guard {
     own: Option<SocketAddr>,
@@ -30,6 +31,10 @@ pub struct Guard {
     usual: Option<String>,
     hosts: Vec<String>,
     origins: Vec<String>,
+    /// Without any nobody is asked.
+    callers: Option<Arc<Callers>>,
+    /// Paths where nobody is asked.
+    open: &'static [&'static str],
 }
 
 /// A door with its guard.
@@ -43,7 +48,13 @@ impl Guard {
     /// Guards a listener: its bound TCP address (`None` for a Unix socket, which no page can
     /// reach), other names it goes by, with or without a port, and the pages that may call.
     pub fn new(own: Option<SocketAddr>, hosts: Vec<String>, origins: Vec<String>) -> Self {
-        Self { own, usual: own.map(|own| own.to_string()), hosts, origins }
+        let usual = own.map(|own| own.to_string());
+        Self { own, usual, hosts, origins, callers: None, open: &[] }
+    }
+
+    /// Asks everybody who they are, but for requests of the `open` paths. Without callers nobody is asked.
+    pub fn ask(self, callers: Option<Arc<Callers>>, open: &'static [&'static str]) -> Self {
+        Self { callers, open, ..self }
     }
 
     /// Puts the guard before a door.
@@ -67,6 +78,17 @@ impl Guard {
             return Ok(Some(origin.clone()));
         }
         stranger()
+    }
+
+    /// Finds out who calls, and leaves that with the request.
+    fn identify(&self, request: &mut Request<Body>) -> Result<(), Error> {
+        if let Some(callers) = &self.callers
+            && !self.open.contains(&request.uri().path())
+        {
+            let caller = callers.authenticate(request.headers())?;
+            request.extensions_mut().insert(caller);
+        }
+        Ok(())
     }
 
     fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
@@ -109,7 +131,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 impl<S: Service> Service for Guarded<S> {
     /// Refuses strangers, turns bare errors into problems, and answers listed pages.
-    async fn answer(self, request: Request<Body>) -> Response {
+    async fn answer(self, mut request: Request<Body>) -> Response {
         let origin = match self.guard.admit(request.uri(), request.headers()) {
             Ok(origin) => origin,
             Err(error) => return error.into_response(),
@@ -118,7 +140,10 @@ impl<S: Service> Service for Guarded<S> {
             && request.method() == Method::OPTIONS
             && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let mut response = if preflight {
+            // The browser does not say yet who calls.
             permission(request.headers())
+        } else if let Err(error) = self.guard.identify(&mut request) {
+            error.into_response()
         } else {
             // A panic is in the log already.
             let answered = AssertUnwindSafe(self.door.answer(request)).catch_unwind().await;

@@ -4,7 +4,7 @@
 //! log too.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -88,6 +88,10 @@ impl IntoResponse for Error {
         if matches!(self, Self::UnsupportedEncoding) {
             // RFC 9110, section 15.5.16.
             response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
+        }
+        if matches!(self, Self::Unauthenticated(_)) {
+            // RFC 6750, section 3.
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         let class = self.class();
         let source = std::error::Error::source(&self).map(tracing::field::display);

@@ -19,6 +19,7 @@ use super::{Door, acceptable, json};
 use crate::cloudevents;
 use crate::error::Error;
 use crate::publish::{Admission, new_id};
+use crate::security::caller::Caller;
 
 /// Publishes one message: refused before the body is read where there is no room, and the answer is
 /// the broker's.
@@ -26,7 +27,8 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let (parts, body) = request.into_parts();
     let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;
-    let route = door.publishing.route(&name(&parts.uri)?)?;
+    let caller = Caller::of(&parts.extensions);
+    let route = door.publishing.route(&caller, &name(&parts.uri)?)?;
     let terms = Terms::read(&parts.headers, &door.limits)?;
     let head = Head::read(&parts.headers)?;
     let limit = Limit { name: "limits.max_message", most: door.limits.max_message };
@@ -39,7 +41,7 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let mut message = complete(head, payload)?;
     if terms.respond_async {
         let id = message.id.get_or_insert_with(new_id).clone();
-        let outcome = door.publishing.publish(&route, admission, vec![message], terms.deadline);
+        let outcome = door.publishing.publish(&caller, &route, admission, vec![message], terms.deadline);
         let topic = route.name().to_owned();
         door.tasks.spawn(async move {
             if let Some(Err(error)) = outcome.await.pop() {
@@ -48,7 +50,7 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
         });
         return Ok(admitted(&id, route.name()));
     }
-    let outcome = door.publishing.publish(&route, admission, vec![message], terms.deadline);
+    let outcome = door.publishing.publish(&caller, &route, admission, vec![message], terms.deadline);
     let stored = outcome.await.pop().unwrap_or(Err(Error::Internal))?;
     Ok(json(&Receipt { topic: route.name(), stored: stored.into() }))
 }

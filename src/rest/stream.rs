@@ -26,11 +26,14 @@ use super::path::name;
 use super::{Door, acceptable};
 use crate::error::Error;
 use crate::publish::{Outlet, Route};
+use crate::security::caller::Caller;
 
 /// Opens a stream.
 pub(super) async fn stream(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     acceptable(request.headers(), "text/event-stream")?;
-    let route = door.publishing.route(&name(request.uri())?)?;
+    let topic = name(request.uri())?;
+    Caller::of(request.extensions()).require_subscribe(&topic)?;
+    let route = door.publishing.routes().find(&topic)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
     let pattern = pattern(&route)?;
     let start = start::read(request.uri().query().unwrap_or(""), request.headers(), &pattern)?;

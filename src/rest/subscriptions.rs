@@ -1,5 +1,5 @@
 //! `GET /v1/subscriptions`, `GET /v1/subscriptions/{subscription}`: what is subscribed to, and how it
-//! is doing here.
+//! is doing here. A caller sees those that it may read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,13 +15,15 @@ use super::{Door, acceptable, json};
 use crate::config::Target;
 use crate::delivery::{Running, Status};
 use crate::error::Error;
+use crate::security::caller::Caller;
 
 /// Lists subscriptions by name, a page at a time.
 pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     acceptable(request.headers(), "application/json")?;
     let paging = Paging::read(request.uri(), &[], |_, _| Ok(()))?;
-    let all: BTreeMap<String, &Running> =
-        door.subscriptions.iter().map(|running| (running.subscription().name.to_string(), running)).collect();
+    let caller = Caller::of(request.extensions());
+    let named = door.subscriptions.iter().map(|running| (running.subscription().name.to_string(), running));
+    let all: BTreeMap<String, &Running> = named.filter(|(name, _)| caller.may_subscribe(name)).collect();
     let (page, next_page_token) = paging.cut(all);
     let subscriptions = page.into_iter().map(Described::of).collect();
     Ok(json(&Page { subscriptions, next_page_token }))
@@ -31,6 +33,7 @@ pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Res
 pub(super) async fn one(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     acceptable(request.headers(), "application/json")?;
     let name = name(request.uri())?;
+    Caller::of(request.extensions()).require_subscribe(&name)?;
     let found = door.subscriptions.iter().find(|running| running.subscription().name.as_str() == name);
     let running = found.ok_or_else(|| Error::UnknownSubscription(name.chars().take(80).collect()))?;
     Ok(json(&Described::of(running)))

@@ -1,5 +1,5 @@
 //! `GET /v1/topics`, `GET /v1/topics/{topic}`: what the brokers have and what the configuration
-//! names.
+//! names. A caller sees those that it may publish to or read.
 
 mod catalogue;
 
@@ -16,13 +16,16 @@ use super::page::Paging;
 use super::path::name;
 use super::{Door, acceptable, json};
 use crate::error::Error;
+use crate::security::caller::Caller;
 
 /// Lists topics by name, a page at a time.
 pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     acceptable(request.headers(), "application/json")?;
     let (paging, pattern) = query(&request)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
+    let caller = Caller::of(request.extensions());
     let (mut topics, silent) = gather(door.publishing.routes(), terms.deadline).await;
+    topics.retain(|name, _| caller.may_publish(name) || caller.may_subscribe(name));
     if let Some(pattern) = &pattern {
         topics.retain(|name, _| pattern.matches(&Topic::new(name.as_str())));
     }
@@ -33,7 +36,12 @@ pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Res
 /// Describes one topic.
 pub(super) async fn one(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     acceptable(request.headers(), "application/json")?;
-    let route = door.publishing.route(&name(request.uri())?)?;
+    let topic = name(request.uri())?;
+    let caller = Caller::of(request.extensions());
+    if !caller.may_publish(&topic) {
+        caller.require_subscribe(&topic)?;
+    }
+    let route = door.publishing.routes().find(&topic)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
     Ok(json(&describe(door.publishing.routes(), &route, terms.deadline).await?))
 }

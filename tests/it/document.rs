@@ -50,9 +50,10 @@ impl Document {
         if status == 204 {
             return None;
         }
+        assert_eq!(status == 401, headers.get("www-authenticate").is_some_and(|way| way == "Bearer"));
         let Some(operation) = self.operation(method, path) else {
             assert!(
-                [400, 403, 404, 405].contains(&status),
+                [400, 401, 403, 404, 405].contains(&status),
                 "{method} {path} is not described and answers {status}"
             );
             assert_eq!(media_type, "application/problem+json", "{method} {path}");

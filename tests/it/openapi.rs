@@ -120,6 +120,7 @@ fn the_list_of_problems_is_that_of_the_server() {
 fn classes() -> Vec<Class> {
     let listed = |error: &Error| match error {
         Error::Broker(_)
+        | Error::Denied(_)
         | Error::Draining
         | Error::Internal
         | Error::Invalid(_)
@@ -134,6 +135,7 @@ fn classes() -> Vec<Class> {
         | Error::TooLarge { .. }
         | Error::TooMany { .. }
         | Error::RequestTimeout
+        | Error::Unauthenticated(_)
         | Error::UnknownSubscription(_)
         | Error::UnknownTopic(_)
         | Error::UnsupportedEncoding
@@ -141,6 +143,7 @@ fn classes() -> Vec<Class> {
     };
     let text = String::new;
     let errors = [
+        Error::Denied(text()),
         Error::Draining,
         Error::Internal,
         Error::Invalid(text()),
@@ -155,6 +158,7 @@ fn classes() -> Vec<Class> {
         Error::TooLarge { limit: "", most: 0 },
         Error::TooMany { limit: "", most: 0 },
         Error::RequestTimeout,
+        Error::Unauthenticated(""),
         Error::UnknownSubscription(text()),
         Error::UnknownTopic(text()),
         Error::UnsupportedEncoding,

@@ -24,6 +24,7 @@ use crate::trouble::{Trouble, hangs};
 /// A running server. It stops when dropped.
 pub(crate) struct Server {
     address: SocketAddr,
+    admin: SocketAddr,
     client: Client,
     stop: CancellationToken,
     serving: JoinHandle<Ended>,
@@ -55,16 +56,23 @@ impl Server {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let admin = Listener::Tcp(TcpListener::bind("127.0.0.1:0").await.unwrap());
-        let listeners = Listeners { services: Listener::Tcp(listener), admin, health: None };
+        let operators = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = operators.local_addr().unwrap();
+        let listeners =
+            Listeners { services: Listener::Tcp(listener), admin: Listener::Tcp(operators), health: None };
         let app = App::with(config, listeners).unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(app.run(stop.clone().cancelled_owned()));
-        Self { address, client: Client::new(), stop, serving, _directory: directory }
+        Self { address, admin, client: Client::new(), stop, serving, _directory: directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns where operators speak to it.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// Tells the server to stop and waits until it has; returns how it ended.

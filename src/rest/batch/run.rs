@@ -16,10 +16,12 @@ use crate::error::Error;
 use crate::publish::{Admission, Route, Stored};
 use crate::rest::body::Incoming;
 use crate::rest::{Door, message};
+use crate::security::caller::Caller;
 
 /// Reads items, submits them in chunks, and notes what became of each.
 pub(super) struct Run<'a> {
     door: &'a Door,
+    caller: Caller,
     route: Route,
     deadline: Instant,
     kind: Kind,
@@ -54,6 +56,7 @@ impl<'a> Run<'a> {
     /// `Saturated`: not even one message has room now.
     pub(super) fn new(
         door: &'a Door,
+        caller: Caller,
         route: Route,
         deadline: Instant,
         kind: Kind,
@@ -62,7 +65,7 @@ impl<'a> Run<'a> {
         drop(door.publishing.admit(&route, 1, 0)?);
         let tally = Tally::new(route.name());
         let (chunk, unanswered) = (Chunk::default(), VecDeque::new());
-        Ok(Self { door, route, deadline, kind, context, tally, chunk, unanswered, part: None })
+        Ok(Self { door, caller, route, deadline, kind, context, tally, chunk, unanswered, part: None })
     }
 
     /// Publishes what the body holds, until its end or until it cannot be read any further.
@@ -201,7 +204,8 @@ impl<'a> Run<'a> {
     fn submit(&mut self) {
         let Chunk { messages, places, admission, .. } = std::mem::take(&mut self.chunk);
         if let Some(admission) = admission {
-            let outcomes = self.door.publishing.publish(&self.route, admission, messages, self.deadline);
+            let outcomes =
+                self.door.publishing.publish(&self.caller, &self.route, admission, messages, self.deadline);
             self.unanswered.push_back((places, outcomes.boxed()));
         }
     }

@@ -4,20 +4,20 @@
 //! A page in a browser can reach loopback. Its requests carry the page's `Origin`, and a name that
 //! was rebound to loopback is in `Host`; both are refused unless listed.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
-    CONTENT_TYPE, HOST, ORIGIN, VARY,
-};
+use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::error::Error;
 use crate::listen::Service;
@@ -35,6 +35,15 @@ pub struct Guard {
     callers: Option<Arc<Callers>>,
     /// Paths where nobody is asked.
     open: &'static [&'static str],
+}
+
+/// Who sent a request that may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    /// A page of a listed origin, in a browser.
+    Page,
+    /// Any other program.
+    Program,
 }
 
 /// A door with its guard.
@@ -62,8 +71,8 @@ impl Guard {
         Guarded { guard: Arc::new(self), door }
     }
 
-    /// Lets a request pass; returns the origin if the request is a listed page's.
-    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, Error> {
+    /// Lets a request pass that is meant for this door; says whether a page sent it.
+    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Sender, Error> {
         self.host(uri, headers)?;
         let stranger = || {
             Err(Error::Forbidden("pages of this origin may not call: list it under `allowed_origins`".into()))
@@ -71,11 +80,11 @@ impl Guard {
         let Some(origin) = headers.get(ORIGIN) else {
             // An image or a link of a page has no `Origin`, and browsers say whose page it is.
             let cross = headers.get(FETCH_SITE).is_some_and(|site| site == "cross-site");
-            return if cross { stranger() } else { Ok(None) };
+            return if cross { stranger() } else { Ok(Sender::Program) };
         };
         let listed = |known: &String| known.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
         if headers.get_all(ORIGIN).iter().count() == 1 && self.origins.iter().any(listed) {
-            return Ok(Some(origin.clone()));
+            return Ok(Sender::Page);
         }
         stranger()
     }
@@ -128,35 +137,58 @@ impl Guard {
 
 /// Fetch Metadata, 2.4.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// How long a browser need not ask again whether a page may call.
+const REMEMBERED: Duration = Duration::from_secs(600);
 
 impl<S: Service> Service for Guarded<S> {
-    /// Refuses strangers, turns bare errors into problems, and answers listed pages.
-    async fn answer(self, mut request: Request<Body>) -> Response {
-        let origin = match self.guard.admit(request.uri(), request.headers()) {
-            Ok(origin) => origin,
-            Err(error) => return error.into_response(),
-        };
-        let preflight = origin.is_some()
-            && request.method() == Method::OPTIONS
-            && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        let mut response = if preflight {
-            // The browser does not say yet who calls.
-            permission(request.headers())
-        } else if let Err(error) = self.guard.identify(&mut request) {
-            error.into_response()
-        } else {
-            // A panic is in the log already.
-            let answered = AssertUnwindSafe(self.door.answer(request)).catch_unwind().await;
-            answered.map_or_else(|_| Error::Internal.into_response(), in_one_form)
-        };
-        if let Some(origin) = origin {
-            let headers = response.headers_mut();
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
-            headers.append(VARY, HeaderValue::from_static("origin"));
+    /// Refuses strangers, and answers listed pages so that their browser lets them read it.
+    async fn answer(self, request: Request<Body>) -> Response {
+        match self.guard.admit(request.uri(), request.headers()) {
+            Ok(Sender::Program) => self.pass(request).await,
+            // In a box, as room for it would be needed in every request otherwise.
+            Ok(Sender::Page) => Box::pin(self.answer_page(request)).await,
+            Err(error) => error.into_response(),
+        }
+    }
+}
+
+impl<S: Service> Guarded<S> {
+    /// Answers whoever may call, and turns bare errors into problems.
+    async fn pass(self, mut request: Request<Body>) -> Response {
+        if let Err(error) = self.guard.identify(&mut request) {
+            return error.into_response();
+        }
+        // A panic is in the log already.
+        let answered = AssertUnwindSafe(self.door.answer(request)).catch_unwind().await;
+        answered.map_or_else(|_| Error::Internal.into_response(), in_one_form)
+    }
+
+    /// As the Fetch standard says. What a browser asks before it lets a page call is answered here: it
+    /// does not say yet who the caller is.
+    async fn answer_page(self, request: Request<Body>) -> Response {
+        let preflight = request.method() == Method::OPTIONS;
+        let pass = service_fn(|request| {
+            let passing = self.clone().pass(request);
+            async { Ok::<_, Infallible>(passing.await) }
+        });
+        let answered = pages().layer(pass).oneshot(request).await;
+        let mut response = answered.unwrap_or_else(|never| match never {});
+        if preflight {
+            *response.status_mut() = StatusCode::NO_CONTENT;
         }
         response
     }
+}
+
+/// What a page may send and read; its origin is listed.
+fn pages() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::mirror_request())
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_private_network(true)
+        .expose_headers(Any)
+        .max_age(REMEMBERED)
 }
 
 /// The router answers with bare statuses where it finds no handler.
@@ -173,17 +205,6 @@ fn in_one_form(response: Response) -> Response {
         problem.headers_mut().insert(ALLOW, allow.clone());
     }
     problem
-}
-
-/// Answers the question that a browser asks before it lets a page call.
-fn permission(asked: &HeaderMap) -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-    if let Some(names) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
-    }
-    response
 }
 
 /// An address or `localhost` cannot be rebound, so it is ours where it can lead to the listener.

@@ -17,6 +17,7 @@ pub use ack_id::AckIds;
 use crate::config::Pull;
 use crate::delivery::{self, Amount, Draining, Lease, Letter, Running, Shelf};
 use crate::error::Error;
+use crate::security::caller::Caller;
 
 /// The fetch use case, shared by every door.
 #[derive(Debug)]
@@ -31,12 +32,13 @@ impl Pulling {
         Self { subscriptions, ids: Arc::new(ids) }
     }
 
-    /// Finds a subscription to fetch from.
+    /// Finds a subscription for a caller to fetch from.
     ///
     /// # Errors
     ///
-    /// `UnknownSubscription`, or `NotPulled`.
-    pub fn find(&self, name: &str) -> Result<Fetching, Error> {
+    /// `Denied`, `UnknownSubscription`, or `NotPulled`.
+    pub fn find(&self, caller: &Caller, name: &str) -> Result<Fetching, Error> {
+        caller.require_subscribe(name)?;
         let found = self.subscriptions.iter().find(|running| running.subscription().name.as_str() == name);
         let running = found.ok_or_else(|| Error::UnknownSubscription(name.chars().take(80).collect()))?;
         let shelf = running.shelf().ok_or_else(|| Error::NotPulled(name.to_owned()))?.clone();

@@ -21,6 +21,7 @@ use super::{Door, acceptable, json};
 use crate::delivery::Amount;
 use crate::error::Error;
 use crate::pull::{Fetching, Handed, Settle};
+use crate::security::caller::Caller;
 
 pub(super) use verdicts::Verdicts;
 
@@ -143,7 +144,7 @@ async fn asked<T: for<'de> Deserialize<'de>>(door: &Door, request: Request) -> R
     let (parts, body) = request.into_parts();
     let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;
-    let fetching = door.pulling.find(&name(&parts.uri)?)?;
+    let fetching = door.pulling.find(&Caller::of(&parts.extensions), &name(&parts.uri)?)?;
     let deadline = Instant::now() + door.limits.timeout;
     let limit = Limit { name: "limits.max_message", most: door.limits.max_message };
     let mut body = Incoming::new(&parts.headers, body, limit, door.limits.read_timeout, deadline)?;

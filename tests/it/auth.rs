@@ -181,6 +181,23 @@ async fn a_caller_sees_what_it_may_use() {
 }
 
 #[tokio::test]
+async fn a_caller_fetches_from_its_own_subscriptions_only() {
+    let subscription = |name: &str| format!("  {name}: {{ topic: orders.eu, start: begin, pull: {{}} }}\n");
+    let sections = format!("{}subscriptions:\n{}{}", auth(), subscription("billing"), subscription("stock"));
+    let server = Server::with(&sections).await;
+    server.post("/v1/topics/orders.eu/messages", "x").by(TILL).expect(200).await;
+    let post = |name: &str, verb: &str, body: String| {
+        server.post(&format!("/v1/subscriptions/{name}/{verb}"), body).by(READER)
+    };
+    let pulled = post("billing", "pull", "{}".into()).expect(200).await;
+    let ack = format!("{{\"ack_ids\": [{}]}}", pulled["messages"][0]["ack_id"]);
+    for verb in ["pull", "ack", "nack", "extend"] {
+        post("stock", verb, ack.clone()).problem(403, "PERMISSION_DENIED").await;
+    }
+    post("billing", "ack", ack).expect(200).await;
+}
+
+#[tokio::test]
 async fn an_idempotency_key_is_its_callers_own() {
     let server = Server::with(&auth()).await;
     let publish = async |token: &str| -> Value {

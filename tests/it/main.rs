@@ -7,6 +7,7 @@ mod batch;
 mod document;
 mod limits;
 mod openapi;
+mod pages;
 mod publish;
 mod pull;
 mod rest;

@@ -11,6 +11,7 @@ mod output;
 mod publish;
 mod serve;
 mod sub;
+mod token;
 mod validate;
 
 use std::ffi::OsString;

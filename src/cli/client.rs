@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::Failure;
+use super::token::Token;
 
 /// Where a server listens, as `--server` and `--admin` name it.
 #[derive(Clone, Debug)]
@@ -72,6 +73,7 @@ impl Server {
     pub(super) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
+        token: &Token,
         patience: Duration,
     ) -> Result<Answer, Failure> {
         let host = match self {
@@ -79,6 +81,9 @@ impl Server {
             Self::Unix(_) => HeaderValue::from_static("localhost"),
         };
         request.headers_mut().insert(HOST, host);
+        if let Some(bearer) = token.header()? {
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
         let connected = async {
             match self {
                 Self::Tcp(host, port, _) => {
@@ -179,6 +184,7 @@ pub(super) fn problem(status: StatusCode, body: &[u8]) -> Failure {
         text.push_str(detail);
     }
     let advice = match problem.outcome.as_deref() {
+        _ if status == StatusCode::UNAUTHORIZED => Some("name a file that holds the token with --token-file"),
         Some("unknown") => Some(
             "it may have been stored: look with `sidespan sub` before you send it again, or send it with an \
              --idempotency-key where the broker deduplicates",

@@ -12,6 +12,7 @@ use super::client::Server;
 use super::failure::{Failure, Outcome};
 use super::output::{self, Format, Output};
 use super::patience;
+use super::token::Token;
 
 /// Finish deliveries and start no new ones, before the server is stopped.
 #[derive(Debug, Args)]
@@ -29,6 +30,8 @@ pub(super) struct Drain {
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = patience)]
     timeout: Duration,
     #[command(flatten)]
+    token: Token,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -37,7 +40,7 @@ impl Drain {
     pub(super) async fn run(self) -> Outcome {
         let request = Request::post("/drain").body(Full::new(Bytes::new()));
         let request = request.map_err(|error| Failure::Failed(format!("this cannot be asked: {error}")))?;
-        let body = self.admin.send(request, self.timeout).await?.body().await?;
+        let body = self.admin.send(request, &self.token, self.timeout).await?.body().await?;
         let left: Value = serde_json::from_slice(&body).unwrap_or_default();
         match (self.output.format, left.get("attempts").and_then(Value::as_u64)) {
             (Format::Json, _) => output::print(&left.to_string()),

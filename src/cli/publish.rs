@@ -21,6 +21,7 @@ use super::client::{Server, topic_path};
 use super::failure::{Failure, Outcome};
 use super::output::{self, Format, Output};
 use super::patience;
+use super::token::Token;
 
 /// Publish a message, or one a line.
 #[derive(Debug, Args)]
@@ -62,6 +63,8 @@ pub(super) struct Publish {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
     server: Server,
     #[command(flatten)]
+    token: Token,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -90,7 +93,7 @@ impl Publish {
         }
         let payload = self.payload.read().await?;
         let request = self.request(payload)?;
-        let answer = self.server.send(request, self.timeout + GRACE).await?;
+        let answer = self.server.send(request, &self.token, self.timeout + GRACE).await?;
         let body = answer.body().await?;
         match self.output.format {
             Format::Json => output::print(String::from_utf8_lossy(&body).trim_end()),

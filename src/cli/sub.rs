@@ -13,6 +13,7 @@ use tokio::signal::ctrl_c;
 use super::client::Server;
 use super::failure::Outcome;
 use super::output::{self, Format, Output};
+use super::token::Token;
 
 /// Print the messages of a topic as they come, or take those of a subscription.
 #[derive(Debug, Args)]
@@ -46,6 +47,8 @@ pub(super) struct Sub {
     /// Where Sidespan listens: a URL, or unix:/path.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
     server: Server,
+    #[command(flatten)]
+    token: Token,
     #[command(flatten)]
     output: Output,
 }

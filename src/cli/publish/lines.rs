@@ -34,7 +34,7 @@ pub(super) async fn publish(publish: &Publish) -> Outcome {
         let request = publish.timeout(request).body(Full::new(Bytes::from(batch)));
         let request =
             request.map_err(|error| Failure::Usage(format!("error: this cannot be sent: {error}")))?;
-        let answer = publish.server.send(request, publish.timeout + GRACE).await;
+        let answer = publish.server.send(request, &publish.token, publish.timeout + GRACE).await;
         let told = match answer {
             Ok(answer) => answer.read().await,
             Err(failure) => Err(failure),

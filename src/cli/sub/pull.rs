@@ -77,7 +77,7 @@ impl Sub {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Failure::Usage(format!("error: this cannot be asked: {error}")))?;
-        self.server.send(request, WAIT + ANSWER).await?.body().await
+        self.server.send(request, &self.token, WAIT + ANSWER).await?.body().await
     }
 }
 

@@ -64,7 +64,7 @@ impl Sub {
         let request = request
             .body(Full::new(Bytes::new()))
             .map_err(|error| Failure::Usage(format!("error: this cannot be asked: {error}")))?;
-        let answer = self.server.send(request, ANSWER).await?;
+        let answer = self.server.send(request, &self.token, ANSWER).await?;
         if answer.head().status().is_success() {
             return Ok(answer);
         }

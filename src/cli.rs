@@ -29,7 +29,7 @@ use self::failure::{Failure, Outcome};
 use crate::bridges::DRIVERS;
 use crate::config::{self, ConfigError, ConfigErrors, bounded};
 use crate::security::caller::{self, TokenError};
-use crate::security::signature;
+use crate::security::{destination, signature};
 
 /// Reads the arguments and does what they say.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -123,7 +123,7 @@ fn on_one_thread(command: impl Future<Output = Outcome>) -> Outcome {
     outcome
 }
 
-/// Reads a configuration. A secret that is there and cannot be used is an error of it: webhooks would
+/// Reads a configuration, and refuses what would never work. A secret that is there and cannot be used is an error of it: webhooks would
 /// wait for it for ever, and callers be refused. One that is not there may still come.
 fn load(path: &Path) -> Result<config::Config, ConfigErrors> {
     let config = config::Config::load(path, DRIVERS)?;
@@ -141,11 +141,17 @@ fn load(path: &Path) -> Result<config::Config, ConfigErrors> {
         });
     }
     for subscription in &config.subscriptions {
-        let secrets = subscription.target.push().map(|push| &push.secrets[..]).unwrap_or_default();
-        let revealed = secrets.iter().filter_map(|secret| secret.reveal().ok());
+        let Some(push) = subscription.target.push() else { continue };
+        let key = |key: &str| format!("subscriptions.{}.push.{key}", subscription.name);
+        let revealed = push.secrets.iter().filter_map(|secret| secret.reveal().ok());
         errors.extend(revealed.filter_map(|text| signature::check(&text).err()).map(|error| ConfigError {
             origin: path.display().to_string(),
-            key: format!("subscriptions.{}.push.secrets", subscription.name),
+            key: key("secrets"),
+            reason: error.to_string(),
+        }));
+        errors.extend(destination::check_literal(&push.url).err().map(|error| ConfigError {
+            origin: path.display().to_string(),
+            key: key("url"),
             reason: error.to_string(),
         }));
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use sidespan_bridge::{Bridge, Fault, Pattern, Topic};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::{Failure, Outcome};
@@ -19,7 +19,7 @@ use super::output::{self, Format, Output};
 use super::patience;
 use crate::bridges::DRIVERS;
 use crate::config::{Auth, Config, Name, Push, Subscription, TopicConfig, TopicName};
-use crate::security::{caller, signature};
+use crate::security::{caller, destination, signature};
 
 /// Check a configuration file, and connect to everything that it names.
 #[derive(Debug, Args)]
@@ -236,7 +236,11 @@ async fn reachable(push: &Push, deadline: Instant) -> Result<String, String> {
     let host = push.url.host_str().unwrap_or_default();
     let port = push.url.port_or_known_default().unwrap_or(80);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match timeout_at(deadline, TcpStream::connect((bare, port))).await {
+    let connect = async {
+        let permitted = destination::permitted(lookup_host((bare, port)).await?)?;
+        TcpStream::connect(&*permitted).await
+    };
+    match timeout_at(deadline, connect).await {
         Ok(Ok(_)) => Ok("can be reached".to_owned()),
         Ok(Err(error)) => Err(format!("{error}: is the consumer running there? Messages wait until it is")),
         Err(_) => Err(format!("{LATE}: is there a firewall between?")),

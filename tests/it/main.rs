@@ -4,6 +4,7 @@
 
 mod auth;
 mod batch;
+mod destinations;
 mod document;
 mod limits;
 mod openapi;

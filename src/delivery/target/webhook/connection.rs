@@ -1,7 +1,8 @@
-//! Connections to an endpoint, pooled.
+//! Connections to an endpoint, pooled. Each goes to an address that may be called.
 
 use std::future::Future;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +15,16 @@ use http_body_util::Full;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::WebhookError;
 use crate::config::{Push, PushProtocol};
+use crate::security::destination::{self, permitted};
 
 /// Connects by TCP, and TLS where the address says so.
 pub(super) type Connector = HttpsConnector<Marked>;
@@ -31,7 +34,7 @@ pub(super) fn client(
     push: &Push,
     max_in_flight: usize,
 ) -> Result<Client<Connector, Full<Bytes>>, WebhookError> {
-    let mut tcp = HttpConnector::new();
+    let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(push.timeout));
@@ -83,20 +86,42 @@ impl Used {
 
 /// Makes TCP connections that carry a [`Used`] mark.
 #[derive(Clone, Debug)]
-pub(super) struct Marked(HttpConnector);
+pub(super) struct Marked(HttpConnector<Resolver>);
 
 impl Service<Uri> for Marked {
     type Response = MarkedStream;
-    type Error = <HttpConnector as Service<Uri>>::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<MarkedStream, Self::Error>> + Send>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<MarkedStream, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(BoxError::from)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
-        Box::pin(async move { Ok(MarkedStream { stream: connecting.await?, used: Used::default() }) })
+        // The resolver is not asked about an address.
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let literal = host.parse::<IpAddr>().map_or(Ok(()), destination::check);
+        let connecting = literal.map(|()| self.0.call(uri));
+        Box::pin(async move { Ok(MarkedStream { stream: connecting?.await?, used: Used::default() }) })
+    }
+}
+
+/// Finds a name's addresses, anew for each connection, and leaves out those that are never called.
+#[derive(Clone, Debug)]
+pub(super) struct Resolver(GaiResolver);
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolving = self.0.call(name);
+        Box::pin(async move { permitted(resolving.await?).map(Vec::into_iter) })
     }
 }
 
@@ -155,3 +180,44 @@ impl Write for MarkedStream {
 
 /// Shorter than what common servers keep (Node: 5 s), so that we close before they do.
 const IDLE: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn connect(uri: &str) -> Result<MarkedStream, String> {
+        let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+        tcp.set_connect_timeout(Some(Duration::from_secs(5)));
+        Marked(tcp).call(uri.parse().unwrap()).await.map_err(|error| {
+            let mut cause: &(dyn Error + 'static) = &*error;
+            while let Some(source) = cause.source() {
+                cause = source;
+            }
+            cause.to_string()
+        })
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_never_called_is_known_in_every_form() {
+        // The last ones are names to HTTP, and the resolver knows where they lead.
+        for host in
+            ["169.254.169.254", "[::ffff:169.254.169.254]", "[fe80::1]", "169.254.43518", "0xa9.254.0251.254"]
+        {
+            let error = connect(&format!("http://{host}:80/")).await.unwrap_err();
+            assert!(error.contains("is never called"), "{host}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_leads_to_its_other_addresses() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "localhost", "127.1"] {
+            connect(&format!("http://{host}:{port}/")).await.unwrap();
+        }
+    }
+}

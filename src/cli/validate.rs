@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use sidespan_bridge::{Guarantee, Order, Start};
+use sidespan_bridge::{Guarantee, Order, Pattern, Start};
 
 use super::failure::Outcome;
 use super::load;
 use super::output::{self, Format, Output};
-use crate::config::{Address, Config, Subscription, Target, TopicConfig};
+use crate::config::{Address, Config, Subscription, Target, Token, TopicConfig};
 
 /// Check a configuration file, without connecting to anything, and say what it means.
 #[derive(Debug, Args)]
@@ -43,6 +43,8 @@ fn as_text(config: &Config) -> String {
     if let Some(health) = config.health {
         lines.push(format!("              http://{health} for the kubelet"));
     }
+    let tokens = config.auth.iter().flat_map(|auth| &auth.tokens);
+    lines.extend(tokens.map(|token| format!("caller        {}: {}", token.name, rights(token))));
     for (name, bridge) in &config.bridges {
         let default = if config.default_bridge.as_ref() == Some(name) { ", default" } else { "" };
         let open = if bridge.open { ", open to any topic" } else { "" };
@@ -70,6 +72,16 @@ fn destination(target: &Target) -> String {
         }
         Target::Push(push) => push.shown().to_string(),
     }
+}
+
+fn rights(token: &Token) -> String {
+    let listed = |verb: &str, patterns: &[Pattern]| {
+        let patterns: Vec<&str> = patterns.iter().map(Pattern::as_str).collect();
+        (!patterns.is_empty()).then(|| format!("{verb} {}", patterns.join(", ")))
+    };
+    let manages = token.manage.then(|| "manages the server".to_owned());
+    let rights = [listed("publishes to", &token.publish), listed("reads", &token.subscribe), manages];
+    rights.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn place(topic: &TopicConfig) -> String {
@@ -128,11 +140,24 @@ fn as_json(config: &Config) -> Value {
             "dead_letter": subscription.dead_letter.as_ref().map(place),
         })
     });
+    let callers = config.auth.as_ref().map(|auth| {
+        let described = auth.tokens.iter().map(|token| {
+            let texts = |patterns: &[Pattern]| patterns.iter().map(Pattern::to_string).collect::<Vec<_>>();
+            json!({
+                "name": token.name.as_str(),
+                "publish": texts(&token.publish),
+                "subscribe": texts(&token.subscribe),
+                "manage": token.manage,
+            })
+        });
+        described.collect::<Vec<_>>()
+    });
     json!({
         "service": config.service.as_str(),
         "listen": listen,
         "admin": config.admin.to_string(),
         "health": config.health.map(|health| health.to_string()),
+        "callers": callers,
         "bridges": bridges.collect::<Vec<_>>(),
         "topics": topics.collect::<Vec<_>>(),
         "subscriptions": subscriptions.collect::<Vec<_>>(),

@@ -52,6 +52,29 @@ async fn check_connects_and_says_what_is_wrong() {
         wrong.stdout
     );
 
+    let auth = "auth: {tokens: [{name: till, secret: till-till-till-till-till-till, publish: ['orders.*', o], manage: true},\
+                {name: late, secret: {file: absent}, subscribe: ['>']}]}\n";
+    let with_auth = format!("{}{auth}", yaml(&webhook.url("/"), ""));
+    let wrong = check(&with_auth).await;
+    ended(&wrong, 1);
+    assert!(wrong.stdout.contains("ok     caller till: can call"), "{}", wrong.stdout);
+    assert!(
+        wrong.stdout.contains("WRONG  caller late: cannot read the secret in absent"),
+        "{}",
+        wrong.stdout
+    );
+    let valid = Launch::new(SIDESPAN).config(&with_auth).arguments(&["validate", "sidespan.yaml"]);
+    let valid = valid.run_to_end().await;
+    ended(&valid, 0);
+    for line in
+        ["caller        till: publishes to orders.*, o; manages the server", "caller        late: reads >"]
+    {
+        assert!(valid.stdout.contains(line), "{}", valid.stdout);
+    }
+    let metadata = check(&yaml("http://169.254.169.254/latest", "")).await;
+    ended(&metadata, 1);
+    assert!(metadata.stdout.contains("is never called"), "{}", metadata.stdout);
+
     #[cfg(feature = "kafka")]
     {
         let down = "  main: {kind: kafka, brokers: ['127.0.0.1:1']}\n";

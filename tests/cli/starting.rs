@@ -52,6 +52,49 @@ async fn a_secret_that_cannot_sign_ends_it_before_anything_is_touched() {
 }
 
 #[tokio::test]
+async fn a_token_that_cannot_be_used_ends_it_before_anything_is_touched() {
+    let good = "good-good-good-good-good-good";
+    let yaml = |first: &str, second: &str| {
+        format!(
+            "version: 1\nservice: s\nbridges: {{b: {{kind: embedded, dir: d, open: true}}}}\n\
+             auth: {{tokens: [{{name: a, secret: {first}, manage: true}}, {{name: b, secret: {second}, manage: true}}]}}\n"
+        )
+    };
+    for (secret, reason) in [
+        ("hunter2", "a token has at least 24 bytes, this one 7"),
+        ("{env: BAD}", "a token is one word"),
+        (good, "a has the same token"),
+    ] {
+        for command in [&["serve", "--config", "sidespan.yaml"][..], &["validate", "sidespan.yaml"]] {
+            let launch = Launch::new(SIDESPAN).config(&yaml(good, secret));
+            let launch = launch.env("BAD", "hunter2 hunter2 hunter2 hunter2");
+            let refused = launch.arguments(command).run_to_end().await;
+            ended(&refused, 78);
+            let said = &refused.stderr;
+            assert!(said.starts_with(&format!("sidespan.yaml: auth.tokens.1.secret: {reason}")), "{said}");
+            assert!(!said.contains("hunter2") && !said.contains("good-good"), "{said}");
+        }
+    }
+    let launch = Launch::new(SIDESPAN).config(&yaml(good, "{file: absent}"));
+    ended(&launch.arguments(&["validate", "sidespan.yaml"]).run_to_end().await, 0);
+}
+
+#[tokio::test]
+async fn a_webhook_where_nothing_is_ever_called_ends_it_before_anything_is_touched() {
+    for host in ["169.254.169.254", "2852039166", "[::ffff:169.254.169.254]", "[fe80::1]"] {
+        let yaml = format!(
+            "version: 1\nservice: s\nbridges: {{b: {{kind: embedded, dir: d, open: true}}}}\n\
+             subscriptions: {{s: {{topic: t, push: {{url: 'http://{host}/latest'}}}}}}\n"
+        );
+        let refused = Launch::new(SIDESPAN).config(&yaml).run_to_end().await;
+        ended(&refused, 78);
+        let said = &refused.stderr;
+        assert!(said.starts_with("sidespan.yaml: subscriptions.s.push.url: "), "{said}");
+        assert!(said.contains("is never called"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn it_starts_beside_a_kubernetes_service_of_its_name() {
     let launch =
         Launch::new(SIDESPAN).config("version: 1\nservice: s\nbridges: {b: {kind: embedded, dir: d}}\n");

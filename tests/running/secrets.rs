@@ -71,6 +71,37 @@ async fn an_error_in_the_configuration_repeats_no_secret() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_token_is_never_said() {
+    let (known, unknown) = ("known-token-known-token-known", "unknown-token-unknown-token");
+    let config = format!(
+        "version: 1\nservice: shop\nlog: {{level: trace}}\n\
+         bridges: {{local: {{kind: embedded, dir: data, open: true}}}}\n\
+         auth: {{tokens: [{{name: till, secret: {known}, publish: [orders]}}, \
+         {{name: late, secret: {{file: late}}, manage: true}}]}}\n"
+    );
+    let mut sidecar = Launch::new(SIDESPAN).config(&config).start().await;
+    // One that is there at the start and cannot be used is refused.
+    std::fs::write(sidecar.directory().join("late"), "too-short").unwrap();
+    let mut said = String::new();
+    for client in [Client::new(), Client::http2()] {
+        for (token, topic, status) in
+            [(known, "orders", 200), (known, "other", 403), (unknown, "orders", 401)]
+        {
+            let publish = client.post(&sidecar.url(&format!("/v1/topics/{topic}/messages")), "x");
+            let publish = publish.header("authorization", format!("Bearer {token}"));
+            let answer = publish.send().await.unwrap();
+            assert_eq!(answer.status, status, "{}", answer.text());
+            said.push_str(answer.text());
+        }
+    }
+    let ended = sidecar.stop().await;
+    for secret in [known, unknown, "too-short"] {
+        is_not_said(secret, &said, &ended);
+    }
+    assert!(ended.stderr.contains("cannot read a token; its caller is refused"), "{}", ended.stderr);
+}
+
 #[cfg(feature = "kafka")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_for_kafka_is_never_said() {

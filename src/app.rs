@@ -205,17 +205,20 @@ impl App {
         ));
         let closing = CancellationToken::new();
         let callers = config.auth.as_ref().map(|auth| Arc::new(Callers::new(auth)));
-
-        let guard = |listener: &Listener| {
+        let pulling = Pulling::new(subscriptions.clone(), ack_ids);
+        let door =
+            Arc::new(Door::new(publishing, subscriptions, pulling, config.limits.clone(), closing.clone()));
+        let guard = |listener: &Listener, open| {
             let own = match listener.address() {
                 Ok(Address::Tcp(address)) => Some(address),
                 Ok(Address::Unix(_)) | Err(_) => None,
             };
-            Guard::new(own, config.allowed_hosts.clone(), config.allowed_origins.clone())
+            let guard = Guard::new(own, config.allowed_hosts.clone(), config.allowed_origins.clone());
+            match &callers {
+                Some(callers) => guard.ask(callers.clone(), open, door.tasks().clone()),
+                None => guard,
+            }
         };
-        let pulling = Pulling::new(subscriptions.clone(), ack_ids);
-        let door =
-            Arc::new(Door::new(publishing, subscriptions, pulling, config.limits.clone(), closing.clone()));
         let operators = Admin { health: health.clone(), drain: drain.clone() };
         let bounds = Bounds {
             connections: config.limits.max_connections,
@@ -225,11 +228,9 @@ impl App {
         // The other half is for what the brokers have yet to be told.
         let (grace, stop_serving) = (drain.shutdown() / 2, || closing.clone());
         let mut doors = JoinSet::new();
-        let services = guard(&listeners.services).ask(callers.clone(), &[]);
-        let services = services.protect(Rest::new(door.clone()));
+        let services = guard(&listeners.services, &[]).protect(Rest::new(door.clone()));
         doors.spawn(listen::serve(listeners.services, services, bounds, stop_serving(), grace));
-        let admin = guard(&listeners.admin).ask(callers, admin::HEALTH);
-        let admin = admin.protect(admin::router(operators.clone()));
+        let admin = guard(&listeners.admin, admin::HEALTH).protect(admin::router(operators.clone()));
         doors.spawn(listen::serve(listeners.admin, admin, bounds, stop_serving(), grace));
         if let Some(listener) = listeners.health {
             let health = admin::health_router(operators);

@@ -16,9 +16,11 @@ use futures_util::FutureExt;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use tokio_util::task::TaskTracker;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
+use super::upload::Upload;
 use crate::error::Error;
 use crate::listen::Service;
 use crate::security::caller::Callers;
@@ -31,10 +33,18 @@ pub struct Guard {
     usual: Option<String>,
     hosts: Vec<String>,
     origins: Vec<String>,
-    /// Without any nobody is asked.
-    callers: Option<Arc<Callers>>,
+    /// Without it nobody is asked.
+    asking: Option<Asking>,
+}
+
+/// How everybody is asked who they are.
+#[derive(Clone, Debug)]
+struct Asking {
+    callers: Arc<Callers>,
     /// Paths where nobody is asked.
     open: &'static [&'static str],
+    /// Has the bodies of those who are refused.
+    tasks: TaskTracker,
 }
 
 /// Who sent a request that may pass.
@@ -58,12 +68,13 @@ impl Guard {
     /// reach), other names it goes by, with or without a port, and the pages that may call.
     pub fn new(own: Option<SocketAddr>, hosts: Vec<String>, origins: Vec<String>) -> Self {
         let usual = own.map(|own| own.to_string());
-        Self { own, usual, hosts, origins, callers: None, open: &[] }
+        Self { own, usual, hosts, origins, asking: None }
     }
 
-    /// Asks everybody who they are, but for requests of the `open` paths. Without callers nobody is asked.
-    pub fn ask(self, callers: Option<Arc<Callers>>, open: &'static [&'static str]) -> Self {
-        Self { callers, open, ..self }
+    /// Asks everybody who they are, but for requests of the `open` paths. What is left of the bodies of
+    /// those who are refused is read by `tasks`.
+    pub fn ask(self, callers: Arc<Callers>, open: &'static [&'static str], tasks: TaskTracker) -> Self {
+        Self { asking: Some(Asking { callers, open, tasks }), ..self }
     }
 
     /// Puts the guard before a door.
@@ -91,12 +102,19 @@ impl Guard {
 
     /// Finds out who calls, and leaves that with the request.
     fn identify(&self, request: &mut Request<Body>) -> Result<(), Error> {
-        if let Some(callers) = &self.callers
-            && !self.open.contains(&request.uri().path())
-        {
-            let caller = callers.authenticate(request.headers())?;
-            request.extensions_mut().insert(caller);
+        let Some(Asking { callers, open, tasks }) = &self.asking else { return Ok(()) };
+        if open.contains(&request.uri().path()) {
+            return Ok(());
         }
+        let caller = match callers.authenticate(request.headers()) {
+            Ok(caller) => caller,
+            Err(error) => {
+                let body = std::mem::take(request.body_mut());
+                drop(Upload::new(request.headers(), body, tasks));
+                return Err(error);
+            }
+        };
+        request.extensions_mut().insert(caller);
         Ok(())
     }
 

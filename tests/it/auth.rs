@@ -85,6 +85,21 @@ async fn a_stranger_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
+async fn a_stranger_that_writes_all_before_it_reads_is_told() {
+    let server = Server::with(&auth()).await;
+    let body = vec![b'x'; 8 << 20];
+    let head = format!(
+        "POST /v1/topics/orders.eu/messages HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+        server.address(),
+        body.len()
+    );
+    let mut stream = server.raw(head.as_bytes()).await;
+    stream.write_all(&body).await.unwrap();
+    let head = crate::server::head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+}
+
+#[tokio::test]
 async fn a_token_may_come_slowly_and_counts_once_it_is_whole() {
     let server = Server::with(&auth()).await;
     let ask = |token: &str| {

@@ -11,6 +11,7 @@
 mod flight;
 mod largest;
 mod producer;
+mod reports;
 mod sender;
 
 use std::sync::Arc;

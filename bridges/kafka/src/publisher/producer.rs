@@ -1,23 +1,20 @@
 //! The client that sends, and the watch over it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::{Client, ClientContext, OAuthToken};
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
-use sidespan_bridge::{Budget, Error, Fault, Guarantee, Position, Receipt, Topic};
+use rdkafka::client::Client;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::producer::Producer as _;
+use sidespan_bridge::{Budget, Error, Fault, Topic};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use super::flight::Flight;
+use super::reports::{Reports, Sending, make};
 use crate::blocking;
 use crate::catalogue::{self, Found};
-use crate::clients::{Clients, Line};
+use crate::clients::Clients;
 use crate::fault;
 use crate::link::Link;
 
@@ -33,17 +30,6 @@ pub(crate) struct Producer {
     changing: AtomicBool,
     /// The cluster lets us write nowhere, as far as was last known.
     denied: Mutex<Option<Instant>>,
-}
-
-pub(super) type Sending = BaseProducer<Reports>;
-
-/// Takes what the client tells.
-pub(crate) struct Reports {
-    line: Line,
-    /// The client has told that all brokers are down, and has not been seen to reach one since.
-    alone: AtomicBool,
-    /// Another client has taken over: what this one still says of the cluster is old.
-    abandoned: AtomicBool,
 }
 
 impl Producer {
@@ -237,60 +223,6 @@ impl Producer {
     }
 }
 
-impl ClientContext for Reports {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.line.link.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(Code::AllBrokersDown) => self.alone.store(true, Ordering::Release),
-            // It is about this client, and not about the way to the cluster.
-            Some(Code::Fatal) => return self.line.link.doubt.notify_one(),
-            _ => {}
-        }
-        if !self.abandoned.load(Ordering::Acquire) {
-            self.line.link.hear(&error, reason);
-        }
-    }
-
-    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.line.generate_oauth_token(config)
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Flight>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, flight: Box<Flight>) {
-        let outcome = match result {
-            Ok(record) => {
-                self.line.link.is_back();
-                Ok(Receipt {
-                    position: position(record.partition(), record.offset()),
-                    guarantee: Guarantee::AtLeastOnce,
-                    duplicate: false,
-                    deduplicated: false,
-                    local: false,
-                })
-            }
-            // It may have been sent long ago, and only its answer is missing.
-            Err((error, _)) if self.abandoned.load(Ordering::Acquire) => {
-                Err(Error::new(Fault::Timeout).because(error.clone()))
-            }
-            Err((error, _)) => {
-                if error.rdkafka_error_code() == Some(Code::Fatal) {
-                    self.line.link.doubt.notify_one();
-                }
-                Err(fault::of_delivery(error.clone()))
-            }
-        };
-        flight.conclude(outcome);
-    }
-}
-
 /// Finds out that the cluster is away though nobody said so, and that it is back.
 pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
     let mut before = budget.progress();
@@ -327,35 +259,6 @@ pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
     }
 }
 
-/// Makes a client, and the thread that hears what becomes of its messages.
-///
-/// The client library's own thread asks ten times a second, and each time goes round idly for the
-/// last millisecond of its wait: a hundredth of a processor with nothing to do.
-fn make(clients: &Clients) -> Result<Arc<Sending>, Error> {
-    let (config, line) = clients.producer()?;
-    let reports = Reports { line, alone: AtomicBool::new(false), abandoned: AtomicBool::new(false) };
-    let client: Arc<Sending> = Arc::new(config.create_with_context(reports).map_err(fault::of_making)?);
-    let heard = Arc::downgrade(&client);
-    let started = thread::Builder::new().name("kafka-produce".to_owned()).spawn(move || listen(&heard));
-    match started {
-        Ok(_) => Ok(client),
-        Err(error) => Err(Error::new(Fault::Unavailable).because(error)),
-    }
-}
-
-/// Hears what becomes of messages. Ends with the client, and may be the one to let go of it.
-fn listen(client: &Weak<Sending>) {
-    while let Some(client) = client.upgrade() {
-        client.poll(TICK);
-    }
-}
-
-fn position(partition: i32, offset: i64) -> Option<Position> {
-    Some(Position { partition: partition.try_into().ok()?, sequence: offset.try_into().ok()? })
-}
-
-/// How soon the thread that listens notices that the client is not needed any more.
-const TICK: Duration = Duration::from_secs(1);
 const WATCH: Duration = Duration::from_secs(1);
 /// How long a cluster may take to answer before it is called away.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -24,7 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::flight::{Flight, Heard, Tell};
-use super::producer::{Producer, Sending};
+use super::producer::Producer;
+use super::reports::Sending;
 use crate::catalogue::Found;
 use crate::{fault, message};
 

@@ -28,8 +28,19 @@ pub(crate) struct Producer {
     next: Mutex<Option<Arc<Sending>>>,
     /// There is a next one.
     changing: AtomicBool,
-    /// The cluster lets us write nowhere, as far as was last known.
-    denied: Mutex<Option<Instant>>,
+    leave: Mutex<Leave>,
+}
+
+/// Whether the cluster lets us write.
+#[derive(Clone, Copy, Debug, Default)]
+enum Leave {
+    /// As far as is known.
+    #[default]
+    Given,
+    /// Nowhere, as was heard then.
+    Denied(Instant),
+    /// It was denied, and another client asks since then.
+    Asked(Instant),
 }
 
 impl Producer {
@@ -41,7 +52,7 @@ impl Producer {
     fn with(clients: Arc<Clients>, client: Arc<Sending>) -> Self {
         let link = Arc::clone(&clients.link);
         let (client, next) = (Mutex::new(Some(client)), Mutex::default());
-        Self { clients, link, client, next, changing: AtomicBool::new(false), denied: Mutex::default() }
+        Self { clients, link, client, next, changing: AtomicBool::new(false), leave: Mutex::default() }
     }
 
     /// Returns the client; an error once the bridge is closed.
@@ -86,28 +97,39 @@ impl Producer {
 
     /// Tells whether the cluster lets us write nowhere.
     pub(super) fn is_denied(&self) -> bool {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        matches!(*self.leave.lock().unwrap_or_else(PoisonError::into_inner), Leave::Denied(_))
     }
 
     /// Puts a new client in the place of one that has ended for good. One that may write nowhere is
     /// kept for a while: to those who only read it is no trouble.
     pub(super) fn replace_if_dead(&self) {
         let mut current = self.held();
-        let Some((code, reason)) = current.as_ref().and_then(|client| client.client().fatal_error()) else {
+        let fatal = current.as_ref().and_then(|client| client.client().fatal_error());
+        let mut leave = self.leave.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((code, reason)) = fatal else {
+            *leave = match *leave {
+                // One with other credentials has taken over.
+                Leave::Denied(_) => Leave::Asked(Instant::now()),
+                Leave::Asked(since) if since.elapsed() > ASKED => Leave::Given,
+                same @ (Leave::Given | Leave::Asked(_)) => same,
+            };
             return;
         };
-        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-        match *denied {
-            Some(since) if since.elapsed() < DENIED => return,
-            Some(_) => {}
-            None if code == Code::ClusterAuthorizationFailed => {
-                warn!(reason, "kafka lets us publish to no topic: each publish is denied");
-                *denied = Some(Instant::now());
+        match *leave {
+            Leave::Denied(since) if since.elapsed() < DENIED => return,
+            Leave::Given | Leave::Asked(_) if code == Code::ClusterAuthorizationFailed => {
+                if matches!(*leave, Leave::Given) {
+                    warn!(reason, "kafka lets us publish to no topic: each publish is denied");
+                }
+                *leave = Leave::Denied(Instant::now());
                 return;
             }
-            None => error!(%code, reason, "the kafka producer cannot go on and is made anew"),
+            Leave::Denied(_) => *leave = Leave::Asked(Instant::now()),
+            Leave::Given | Leave::Asked(_) => {
+                error!(%code, reason, "the kafka producer cannot go on and is made anew");
+                *leave = Leave::Given;
+            }
         }
-        *denied = None;
         match make(&self.clients) {
             Ok(client) => {
                 if let Some(dead) = current.replace(client) {
@@ -270,6 +292,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const CHANGE: Duration = Duration::from_secs(1);
 /// How long it is believed that the cluster lets us write nowhere.
 const DENIED: Duration = Duration::from_secs(30);
+/// How long a client that is let in after all may take to be told otherwise.
+const ASKED: Duration = Duration::from_secs(10);
 const CHANGE_PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

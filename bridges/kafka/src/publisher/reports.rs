@@ -1,7 +1,7 @@
 //! A client that sends, and what it tells.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use sidespan_bridge::{Error, Fault, Guarantee, Position, Receipt};
 
 use super::flight::Flight;
@@ -26,6 +26,9 @@ pub(crate) struct Reports {
     pub(super) alone: AtomicBool,
     /// Another client has taken over: what this one still says of the cluster is old.
     pub(super) abandoned: AtomicBool,
+    /// What became of a message was told, so it has had leave to send.
+    sent: AtomicBool,
+    client: OnceLock<Weak<Sending>>,
 }
 
 /// Makes a client, and the thread that hears what becomes of its messages.
@@ -34,9 +37,16 @@ pub(crate) struct Reports {
 /// last millisecond of its wait: a hundredth of a processor with nothing to do.
 pub(super) fn make(clients: &Clients) -> Result<Arc<Sending>, Error> {
     let (config, line) = clients.producer()?;
-    let reports = Reports { line, alone: AtomicBool::new(false), abandoned: AtomicBool::new(false) };
+    let reports = Reports {
+        line,
+        alone: AtomicBool::new(false),
+        abandoned: AtomicBool::new(false),
+        sent: AtomicBool::new(false),
+        client: OnceLock::new(),
+    };
     let client: Arc<Sending> = Arc::new(config.create_with_context(reports).map_err(fault::of_making)?);
     let heard = Arc::downgrade(&client);
+    let _ = client.context().client.set(Weak::clone(&heard));
     let started = thread::Builder::new().name("kafka-produce".to_owned()).spawn(move || listen(&heard));
     match started {
         Ok(_) => Ok(client),
@@ -44,10 +54,28 @@ pub(super) fn make(clients: &Clients) -> Result<Arc<Sending>, Error> {
     }
 }
 
+/// Tells whether the client has ended because the cluster lets us write nowhere: it asks for an id
+/// before it sends the first message, and was given none.
+pub(super) fn is_shut_out(client: &Sending) -> bool {
+    client.client().fatal_error().is_some_and(|(code, _)| code == Code::ClusterAuthorizationFailed)
+}
+
 /// Hears what becomes of messages. Ends with the client, and may be the one to let go of it.
 fn listen(client: &Weak<Sending>) {
     while let Some(client) = client.upgrade() {
         client.poll(TICK);
+    }
+}
+
+impl Reports {
+    /// Tells whether a message came back because the client was shut out before it sent anything.
+    ///
+    /// It asks for another id later only where a message was refused or is given up, and tells of
+    /// either.
+    fn was_kept_from_sending(&self, error: &KafkaError) -> bool {
+        matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::Fatal))
+            && !self.sent.load(Ordering::Acquire)
+            && self.client.get().and_then(Weak::upgrade).is_some_and(|client| is_shut_out(&client))
     }
 }
 
@@ -94,6 +122,10 @@ impl ProducerContext for Reports {
             Err((error, _)) if self.abandoned.load(Ordering::Acquire) => {
                 Err(Error::new(Fault::Timeout).because(error.clone()))
             }
+            Err((error, _)) if self.was_kept_from_sending(error) => {
+                flight.conclude(Err(Error::new(Fault::Denied).because(error.clone())));
+                return;
+            }
             Err((error, _)) => {
                 if error.rdkafka_error_code() == Some(Code::Fatal) {
                     self.line.link.doubt.notify_one();
@@ -101,6 +133,7 @@ impl ProducerContext for Reports {
                 Err(fault::of_delivery(error.clone()))
             }
         };
+        self.sent.store(true, Ordering::Release);
         flight.conclude(outcome);
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::flight::{Flight, Heard, Tell};
 use super::producer::Producer;
-use super::reports::Sending;
+use super::reports::{Sending, is_shut_out};
 use crate::catalogue::Found;
 use crate::{fault, message};
 
@@ -167,7 +167,11 @@ impl Sender {
             }
             Err(error) => {
                 // Whatever the reason: nothing was handed over.
-                let fault = if error.fault == Fault::Timeout { Fault::Unavailable } else { error.fault };
+                let fault = match error.fault {
+                    Fault::Timeout | Fault::Unavailable if self.producer.is_denied() => Fault::Denied,
+                    Fault::Timeout => Fault::Unavailable,
+                    fault => fault,
+                };
                 if fault == Fault::Unavailable {
                     self.producer.link.doubt.notify_one();
                 }
@@ -215,7 +219,11 @@ fn hand_over(client: &Sending, topic: &Topic, message: &Message, ticket: Flight)
                 KafkaError::MessageProduction(code) => Some(*code),
                 _ => None,
             };
-            record.delivery_opaque.conclude(Err(fault::of_handover(error)));
+            let refused = match code {
+                Some(Code::Fatal) if is_shut_out(client) => Error::new(Fault::Denied).because(error),
+                _ => fault::of_handover(error),
+            };
+            record.delivery_opaque.conclude(Err(refused));
             code
         }
     }

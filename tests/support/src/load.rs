@@ -25,7 +25,7 @@ pub struct Load {
     /// `None` while it is down.
     webhook: Option<Webhook>,
     port: u16,
-    publishers: JoinSet<()>,
+    publishers: Mutex<JoinSet<()>>,
     enough: CancellationToken,
     began: Instant,
 }
@@ -62,7 +62,7 @@ impl Load {
             receiver,
             port: webhook.address().port(),
             webhook: Some(webhook),
-            publishers: JoinSet::new(),
+            publishers: Mutex::default(),
             enough: CancellationToken::new(),
             began: Instant::now(),
         }
@@ -98,7 +98,7 @@ impl Load {
         for key in 0..KEYS {
             let numbers = messages / KEYS + usize::from(key < messages % KEYS);
             let publisher = publisher::Publisher::new(key, doors, &self.history, &self.enough);
-            self.publishers.spawn(publisher.publish(numbers));
+            lock(&self.publishers).spawn(publisher.publish(numbers));
         }
     }
 
@@ -149,14 +149,7 @@ impl Load {
     /// Waits until all is published, and every message accepted or a dead letter; checks the history,
     /// prints the figures and returns them.
     pub async fn finish(&mut self, faults: usize) -> Figures {
-        let mut publishers = std::mem::take(&mut self.publishers);
-        self.until("all is published", |_| {
-            while let Some(ended) = publishers.try_join_next() {
-                ended.expect("a publisher that does not panic");
-            }
-            publishers.is_empty()
-        })
-        .await;
+        self.until("all is published", |_| lock(&self.publishers).is_empty()).await;
         let published = self.history().published();
         let last = Mutex::new((Instant::now(), 0));
         // What is lost never comes: that is for the checker to say, and not to wait for.
@@ -183,10 +176,12 @@ impl Load {
         lock(&self.history)
     }
 
-    /// Waits until a condition holds, for as long as something is published or attempted meanwhile.
+    /// Waits until a condition holds, for as long as something is published or attempted meanwhile,
+    /// and no publisher has given up.
     async fn until(&self, what: &str, mut condition: impl FnMut(&History) -> bool) {
         let (mut last, mut seen) = (Instant::now(), (0, 0));
         loop {
+            self.see_publishers();
             let now = {
                 let history = self.history();
                 if condition(&history) {
@@ -200,6 +195,16 @@ impl Load {
             assert!(last.elapsed() < PATIENCE, "{}: nothing moves for {PATIENCE:?}: {what}", self.name);
             sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Fails as a publisher did: what it has yet to publish would be waited for in vain.
+    fn see_publishers(&self) {
+        let mut ended = std::iter::from_fn(|| lock(&self.publishers).try_join_next());
+        let Some(error) = ended.find_map(Result::err) else { return };
+        let why = error.into_panic();
+        let text = why.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| why.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        panic!("{}: a publisher gave up: {text}", self.name);
     }
 }
 

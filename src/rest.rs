@@ -20,6 +20,7 @@ mod pull;
 mod receipt;
 mod stream;
 mod subscriptions;
+mod tally;
 mod topics;
 mod upload;
 

@@ -6,7 +6,6 @@
 
 mod run;
 mod split;
-mod tally;
 
 use std::sync::Arc;
 
@@ -21,13 +20,12 @@ use super::body::{Incoming, Limit};
 use super::head::{self, Terms};
 use super::path::name;
 use super::problem::Problem;
+use super::tally::Tally;
 use super::upload::Upload;
 use super::{Door, acceptable, json};
 use crate::cloudevents;
 use crate::error::Error;
 use crate::security::caller::Caller;
-
-pub(super) use tally::Tally;
 
 /// Publishes a batch and tells the outcome of each message.
 pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {

@@ -8,8 +8,8 @@ use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE}
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::batch::Tally;
 use super::pull::Verdicts;
+use super::tally::{Outcome, Tally};
 use crate::error::{Class, Error};
 use crate::publish::new_id;
 
@@ -34,25 +34,6 @@ pub(super) struct Problem {
 enum Parts {
     Batch(Tally),
     Verdicts(Verdicts),
-}
-
-/// What became of the messages of a request that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
-    /// None is stored, and none will be.
-    NotStored,
-    /// Some are stored.
-    Partial,
-    /// Some may be stored.
-    Unknown,
-}
-
-impl Outcome {
-    /// Returns what a failure means for one message.
-    pub(super) fn of(class: &Class) -> Self {
-        if class.unknown { Self::Unknown } else { Self::NotStored }
-    }
 }
 
 impl Problem {

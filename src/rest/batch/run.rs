@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::Kind;
 use super::split::{Piece, Splitter};
-use super::tally::Tally;
 use crate::cloudevents;
 use crate::error::Error;
 use crate::publish::{Admission, Route, Stored};
 use crate::rest::body::Incoming;
+use crate::rest::tally::Tally;
 use crate::rest::{Door, message};
 use crate::security::caller::Caller;
 

@@ -1,15 +1,33 @@
-//! What became of each message of a batch.
+//! What became of the messages of a request.
 
 use serde::Serialize;
 
+use super::receipt::StoredBody;
 use crate::error::{Class, Error};
 use crate::publish::Stored;
-use crate::rest::problem::Outcome;
-use crate::rest::receipt::StoredBody;
+
+/// What became of the messages of a request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    /// None is stored, and none will be.
+    NotStored,
+    /// Some are stored.
+    Partial,
+    /// Some may be stored.
+    Unknown,
+}
+
+impl Outcome {
+    /// Returns what a failure means for one message.
+    pub(super) fn of(class: &Class) -> Self {
+        if class.unknown { Self::Unknown } else { Self::NotStored }
+    }
+}
 
 /// The outcomes of a batch, in the order of its messages.
 #[derive(Debug, Serialize)]
-pub(in crate::rest) struct Tally {
+pub(super) struct Tally {
     topic: String,
     stored: usize,
     failed: usize,
@@ -76,7 +94,7 @@ impl Tally {
     }
 
     /// Returns what became of all of them together.
-    pub(in crate::rest) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         match self.failures().any(|(_, failure)| failure.class.unknown) {
             _ if self.stored > 0 => Outcome::Partial,
             true => Outcome::Unknown,
@@ -85,7 +103,7 @@ impl Tally {
     }
 
     /// Tells whether all that failed may succeed later.
-    pub(in crate::rest) fn retryable(&self) -> bool {
+    pub(super) fn retryable(&self) -> bool {
         self.failures().all(|(_, failure)| failure.class.retryable)
     }
 

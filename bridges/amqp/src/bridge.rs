@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{Address, Source};
+use crate::fault;
 use crate::link::{Link, Told};
 use crate::publisher::AmqpPublisher;
 use crate::settings::{AmqpSettings, Create, QueueType};
@@ -67,7 +68,7 @@ impl AmqpBridge {
                     let arguments = topology::arguments(self.settings.queue_type, false);
                     topology::make_queue(wire, &address.key, arguments).await
                 }
-                false => Err(topology::no_queue(&address.key)),
+                false => Err(fault::no_queue(&address.key)),
             };
         }
         match topology::has_exchange(wire, &address.exchange).await? {
@@ -75,7 +76,7 @@ impl AmqpBridge {
             false if self.settings.may_create(Create::Exchanges) => {
                 topology::make_exchange(wire, &address.exchange).await
             }
-            false => Err(topology::no_exchange(&address.exchange)),
+            false => Err(fault::no_exchange(&address.exchange)),
         }
     }
 

@@ -6,8 +6,6 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error as ClientError, ErrorKind};
 use sidespan_bridge::{Error, Fault};
 
-use crate::topology;
-
 /// Says what an error of a call that stores nothing means.
 pub(crate) fn of_call(error: ClientError) -> Error {
     let fault = of_kind(error.kind());
@@ -43,9 +41,23 @@ pub(crate) fn text(error: &ClientError) -> Option<&str> {
 /// Says what it means that the broker closed a channel over the exchange of one message.
 pub(crate) fn of_exchange(exchange: &str, error: ClientError) -> Error {
     if is_not_found(&error) {
-        return topology::no_exchange(exchange).because(error);
+        return no_exchange(exchange).because(error);
     }
     of_call(error)
+}
+
+/// Says that an exchange does not exist, and what to do.
+pub(crate) fn no_exchange(exchange: &str) -> Error {
+    Error::new(Fault::UnknownTopic).detail(format!(
+        "rabbitmq has no exchange {exchange:?}: make it, or list `exchanges` under `create` of the bridge"
+    ))
+}
+
+/// Says that a queue does not exist, and what to do.
+pub(crate) fn no_queue(queue: &str) -> Error {
+    Error::new(Fault::UnknownTopic).detail(format!(
+        "rabbitmq has no queue {queue:?}: make it, or list `queues` under `create` of the bridge"
+    ))
 }
 
 /// Tells whether the broker does not have what was named, or does not allow it.

@@ -46,20 +46,6 @@ pub(crate) async fn make_exchange(wire: &Wire, exchange: &str) -> Result<(), Err
     within(CALL, declared).await
 }
 
-/// Says that an exchange does not exist, and what to do.
-pub(crate) fn no_exchange(exchange: &str) -> Error {
-    Error::new(Fault::UnknownTopic).detail(format!(
-        "rabbitmq has no exchange {exchange:?}: make it, or list `exchanges` under `create` of the bridge"
-    ))
-}
-
-/// Says that a queue does not exist, and what to do.
-pub(crate) fn no_queue(queue: &str) -> Error {
-    Error::new(Fault::UnknownTopic).detail(format!(
-        "rabbitmq has no queue {queue:?}: make it, or list `queues` under `create` of the bridge"
-    ))
-}
-
 /// Looks at a queue; `None` if there is none.
 pub(crate) async fn depth(wire: &Wire, queue: &str) -> Result<Option<Depth>, Error> {
     let channel = wire.channel().await?;

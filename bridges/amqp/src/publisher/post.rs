@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use super::flights::Letter;
 use super::pipeline::Pipeline;
+use crate::fault;
 use crate::link::{self, Link, State};
 use crate::topology;
 use crate::wire::{CALL, Wire};
@@ -182,7 +183,7 @@ async fn try_out(wire: &Wire, exchange: &str, letter: Letter) -> Result<(), Erro
     let opened = async {
         match topology::has_exchange(wire, exchange).await? {
             true => Pipeline::open(wire).await,
-            false => Err(topology::no_exchange(exchange)),
+            false => Err(fault::no_exchange(exchange)),
         }
     };
     let mut pipeline = match opened.await {

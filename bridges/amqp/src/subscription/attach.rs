@@ -6,6 +6,7 @@ use lapin::{Channel, Consumer};
 use sidespan_bridge::{Error, Fault, Order, Role};
 
 use crate::address::{Address, Source};
+use crate::fault;
 use crate::settings::{Create, QueueType};
 use crate::topology;
 use crate::wire::{CALL, Wire, within};
@@ -78,7 +79,7 @@ impl Plan {
 
     /// Tells from the number of consumers, `ours` among them, what a member is that got nothing yet.
     pub(super) async fn look(&self, wire: &Wire, queue: &str, ours: u32) -> Result<Role, Error> {
-        let depth = topology::depth(wire, queue).await?.ok_or_else(|| topology::no_queue(queue))?;
+        let depth = topology::depth(wire, queue).await?.ok_or_else(|| fault::no_queue(queue))?;
         Ok(if depth.consumers <= ours { Role::Active } else { Role::Standby })
     }
 
@@ -89,7 +90,7 @@ impl Plan {
         if self.create.contains(&Create::Exchanges) {
             return topology::make_exchange(wire, &address.exchange).await;
         }
-        Err(topology::no_exchange(&address.exchange))
+        Err(fault::no_exchange(&address.exchange))
     }
 
     /// Finds the queue that was named. An ordered one must have one active consumer, which only
@@ -97,7 +98,7 @@ impl Plan {
     async fn find_queue(&self, wire: &Wire, queue: &str) -> Result<(), Error> {
         let exists = topology::depth(wire, queue).await?.is_some();
         if !exists && !self.create.contains(&Create::Queues) {
-            return Err(topology::no_queue(queue));
+            return Err(fault::no_queue(queue));
         }
         if exists && !self.is_ordered() { Ok(()) } else { self.make_queue(wire, queue).await }
     }

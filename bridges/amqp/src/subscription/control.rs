@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::shared::Shared;
+use crate::fault;
 use crate::link::Link;
 use crate::topology;
 
@@ -43,7 +44,7 @@ impl Control for AmqpControl {
         }
         let wire = self.link.wire(Instant::now() + LOOK).await?;
         let depth = topology::depth(&wire, &self.queue).await?;
-        let depth = depth.ok_or_else(|| topology::no_queue(&self.queue))?;
+        let depth = depth.ok_or_else(|| fault::no_queue(&self.queue))?;
         Ok(Lag { messages: depth.ready + self.shared.unsettled(), oldest: None })
     }
 

@@ -1,13 +1,14 @@
-//! The settings of a Kafka bridge, and the librdkafka configurations that they become.
+//! The settings of a Kafka bridge.
 //!
-//! What the bridge's promises rest on is set last and can't be overridden: `properties` may tune
-//! everything else, and a key that would break a promise is refused by name.
+//! `properties` may tune all that the bridge's promises don't rest on ([`client`]); a key that would
+//! break a promise is refused by name.
+
+mod client;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sidespan_bridge::{Settings, SettingsError, Size, Span, Tls};
@@ -160,56 +161,6 @@ impl KafkaSettings {
         // Checked when it was read.
         self.sasl.as_ref().and_then(|sasl| Some((sasl.mechanism, sasl.identity().ok()?)))
     }
-
-    /// Returns the configuration of the one producer.
-    pub(crate) fn producer(&self, service: &str) -> ClientConfig {
-        let mut config = self.tuned(service, &PRODUCER_DEFAULTS);
-        config.set("linger.ms", self.linger.0.as_millis().to_string());
-        config.set("compression.type", self.compression.name());
-        config.set("message.max.bytes", self.max_message.0.to_string());
-        config.set("message.timeout.ms", self.max_deadline.0.as_millis().to_string());
-        set_all(&mut config, &PRODUCER_PROMISES);
-        config
-    }
-
-    /// Returns the configuration of the consumer of one group.
-    pub(crate) fn consumer(&self, service: &str, group: &str) -> ClientConfig {
-        let mut config = self.tuned(service, &CONSUMER_DEFAULTS);
-        config.set("group.id", group);
-        set_all(&mut config, &CONSUMER_PROMISES);
-        config
-    }
-
-    /// Returns the configuration of a client that only asks, or administers.
-    pub(crate) fn asker(&self, service: &str) -> ClientConfig {
-        self.tuned(service, &[])
-    }
-
-    fn tuned(&self, service: &str, defaults: &[(&str, &str)]) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set_log_level(RDKafkaLogLevel::Info);
-        set_all(&mut config, &COMMON_DEFAULTS);
-        set_all(&mut config, defaults);
-        for (name, value) in &self.properties {
-            config.set(name, value.to_string());
-        }
-        config.set("bootstrap.servers", self.brokers.join(","));
-        config.set("client.id", service);
-        set_all(&mut config, &COMMON_PROMISES);
-        config
-    }
-}
-
-impl Compression {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Lz4 => "lz4",
-            Self::None => "none",
-            Self::Snappy => "snappy",
-            Self::Zstd => "zstd",
-        }
-    }
 }
 
 impl std::fmt::Display for Property {
@@ -219,12 +170,6 @@ impl std::fmt::Display for Property {
             Self::Number(number) => number.fmt(f),
             Self::Text(text) => text.fmt(f),
         }
-    }
-}
-
-fn set_all(config: &mut ClientConfig, pairs: &[(&str, &str)]) {
-    for (name, value) in pairs {
-        config.set(*name, *value);
     }
 }
 
@@ -246,163 +191,5 @@ const MAX_LINGER: Span = Span(Duration::from_secs(1));
 const MIN_DEADLINE: Span = Span(Duration::from_secs(1));
 const MAX_DEADLINE: Span = Span(Duration::from_secs(900));
 
-/// A broker that comes back is found within a second, a new topic or partition within five. A connection
-/// on which nothing is answered is given up after ten, and not after the client's own minute.
-const COMMON_DEFAULTS: [(&str, &str); 8] = [
-    ("reconnect.backoff.ms", "50"),
-    ("reconnect.backoff.max.ms", "1000"),
-    ("socket.keepalive.enable", "true"),
-    ("socket.nagle.disable", "true"),
-    ("socket.timeout.ms", "10000"),
-    ("log.connection.close", "false"),
-    ("enable.metrics.push", "false"),
-    ("topic.metadata.refresh.interval.ms", "5000"),
-];
-
-const COMMON_PROMISES: [(&str, &str); 2] =
-    [("allow.auto.create.topics", "false"), ("topic.metadata.propagation.max.ms", "500")];
-
-const PRODUCER_DEFAULTS: [(&str, &str); 2] =
-    [("queue.buffering.max.messages", "100000"), ("queue.buffering.max.kbytes", "131072")];
-
-const PRODUCER_PROMISES: [(&str, &str); 4] = [
-    ("acks", "all"),
-    ("enable.idempotence", "true"),
-    ("partitioner", "murmur2_random"),
-    ("statistics.interval.ms", "0"),
-];
-
-/// With split queues the bound on fetch buffers counts for each partition. A partition whose buffer
-/// is full joins the next fetch, which waits for the others: so buffers are not too small, and
-/// fetches don't wait long.
-const CONSUMER_DEFAULTS: [(&str, &str); 6] = [
-    ("session.timeout.ms", "10000"),
-    ("heartbeat.interval.ms", "3000"),
-    ("queued.max.messages.kbytes", "8192"),
-    ("fetch.wait.max.ms", "100"),
-    ("fetch.queue.backoff.ms", "20"),
-    ("fetch.error.backoff.ms", "100"),
-];
-
-const CONSUMER_PROMISES: [(&str, &str); 6] = [
-    ("auto.offset.reset", "error"),
-    ("enable.auto.commit", "false"),
-    ("enable.auto.offset.store", "false"),
-    ("enable.partition.eof", "true"),
-    ("partition.assignment.strategy", "cooperative-sticky"),
-    ("statistics.interval.ms", "0"),
-];
-
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn read(keys: Value) -> Result<KafkaSettings, SettingsError> {
-        KafkaSettings::read(&Settings::new("orders-api", keys))
-    }
-
-    #[test]
-    fn brokers_are_all_that_is_needed() {
-        let settings = read(json!({"brokers": ["127.0.0.1:9092"]})).unwrap();
-        settings.producer("s").create_native_config().unwrap();
-        settings.consumer("s", "g").create_native_config().unwrap();
-        settings.asker("s").create_native_config().unwrap();
-    }
-
-    #[test]
-    fn what_a_promise_rests_on_is_refused_with_a_reason() {
-        for name in ["acks", "enable.auto.commit", "partitioner", "group.id", "plugin.library.paths"] {
-            let error = read(json!({"brokers": ["k:1"], "properties": {name: "x"}})).unwrap_err();
-            assert_eq!(error.key, format!("properties.{name}"));
-            assert!(error.reason.len() > 20, "{}", error.reason);
-        }
-    }
-
-    #[test]
-    fn a_property_that_librdkafka_does_not_know_is_named() {
-        let error = read(json!({"brokers": ["k:1"], "properties": {"no.such": 1}})).unwrap_err();
-        assert_eq!(error.key, "properties.no.such");
-        let error =
-            read(json!({"brokers": ["k:1"], "properties": {"session.timeout.ms": "soon"}})).unwrap_err();
-        assert_eq!(error.key, "properties.session.timeout.ms");
-    }
-
-    #[test]
-    fn wrong_values_are_named_by_key() {
-        let cases = [
-            (json!({}), "brokers"),
-            (json!({"brokers": []}), "brokers"),
-            (json!({"brokers": ["kafka"]}), "brokers[0]"),
-            (json!({"brokers": ["k:1"], "linger": "5"}), "linger"),
-            (json!({"brokers": ["k:1"], "linger": "1h"}), "linger"),
-            (json!({"brokers": ["k:1"], "max_deadline": "0s"}), "max_deadline"),
-            (json!({"brokers": ["k:1"], "max_message": "1 parsec"}), "max_message"),
-            (json!({"brokers": ["k:1"], "max_message": 999}), "max_message"),
-            (json!({"brokers": ["k:1"], "compression": "rar"}), "compression"),
-            (
-                json!({"brokers": ["k:1"], "create_topics": {"partitions": 0, "replication_factor": 1}}),
-                "create_topics.partitions",
-            ),
-        ];
-        for (keys, key) in cases {
-            let error = read(keys.clone()).unwrap_err();
-            assert!(error.to_string().contains(key), "{keys}: {error}");
-        }
-    }
-
-    #[test]
-    fn what_is_needed_to_get_in_is_all_there_and_nothing_else() {
-        let user = |more: Value| {
-            let mut sasl = json!({"mechanism": "scram-sha-256", "username": "u", "password": "hunter2"});
-            sasl.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            json!({"brokers": ["k:1"], "sasl": sasl})
-        };
-        let client = |more: Value| {
-            let mut sasl = json!({
-                "mechanism": "oauthbearer", "token_endpoint": "https://i/t", "client_id": "c", "client_secret": "hunter2",
-            });
-            sasl.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            json!({"brokers": ["k:1"], "sasl": sasl})
-        };
-        read(user(json!({}))).unwrap();
-        read(client(json!({"scope": "s"}))).unwrap();
-        let mut creating = client(json!({}));
-        creating["create_topics"] = json!({"partitions": 1, "replication_factor": 1});
-        let cases = [
-            (json!({"brokers": ["k:1"], "tls": {"certificate": {"file": "/c"}}}), "tls.key"),
-            (user(json!({"password": null})), "sasl.password"),
-            (user(json!({"scope": "s"})), "sasl.scope"),
-            (user(json!({"mechanism": "gssapi"})), "sasl.mechanism"),
-            (client(json!({"username": "u"})), "sasl.username"),
-            (client(json!({"client_secret": null})), "sasl.client_secret"),
-            (client(json!({"token_endpoint": "ftp://i/t"})), "sasl.token_endpoint"),
-            (creating, "create_topics"),
-        ];
-        for (keys, key) in cases {
-            let error = read(keys.clone()).unwrap_err();
-            assert_eq!(error.key, key, "{keys}: {error}");
-            assert!(!error.to_string().contains("hunter2"), "{error}");
-        }
-        for (name, instead) in
-            [("security.protocol", "`tls`"), ("ssl.ca.location", "`tls`"), ("sasl.password", "`sasl`")]
-        {
-            let error = read(json!({"brokers": ["k:1"], "properties": {name: "x"}})).unwrap_err();
-            assert!(error.reason.contains(instead), "{error}");
-        }
-    }
-
-    #[test]
-    fn properties_tune_what_is_not_promised() {
-        let settings = read(json!({
-            "brokers": ["k:1"], "linger": "5ms", "compression": "zstd", "max_message": "2MiB",
-            "properties": {"session.timeout.ms": 6000, "socket.keepalive.enable": false},
-        }));
-        let settings = settings.unwrap();
-        assert_eq!(settings.producer("s").get("message.max.bytes"), Some("2097152"));
-        let config = settings.consumer("s", "g");
-        assert_eq!(config.get("session.timeout.ms"), Some("6000"));
-        assert_eq!(config.get("socket.keepalive.enable"), Some("false"));
-    }
-}
+mod tests;

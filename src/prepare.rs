@@ -56,13 +56,14 @@ pub fn topics(routes: &Routes) -> Preparing {
 async fn ensure(outlet: Arc<Outlet>, topic: Topic, mark: Arc<()>) {
     let (mut mark, mut said) = (Some(mark), String::new());
     let mut wait = Duration::from_millis(200);
+    // Until it is seen that the broker lets us in, a denial may be about credentials and not the topic.
+    let mut let_in = false;
     loop {
         let deadline = Instant::now() + PATIENCE;
         match timeout_at(deadline, outlet.bridge().ensure(&topic, deadline)).await {
             Ok(Ok(())) => return,
             // The broker that is away is told by its health, over and over; a topic only here.
             Ok(Err(error)) if error.fault != Fault::Unavailable && error.fault != Fault::Timeout => {
-                drop(mark.take());
                 // Once, and again when it is something else.
                 let reason = error.to_string();
                 if reason != said {
@@ -71,6 +72,15 @@ async fn ensure(outlet: Arc<Outlet>, topic: Topic, mark: Arc<()>) {
                 }
                 if error.fault == Fault::UnknownTopic {
                     return;
+                }
+                if error.fault == Fault::Denied && !let_in {
+                    let_in =
+                        matches!(timeout_at(deadline, outlet.bridge().probe(deadline)).await, Ok(Ok(())));
+                    if let_in {
+                        continue;
+                    }
+                } else {
+                    drop(mark.take());
                 }
             }
             Ok(Err(_)) | Err(_) => {}

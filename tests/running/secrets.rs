@@ -200,6 +200,37 @@ async fn what_nats_refuses_is_said_by_its_key_and_not_by_its_secret() {
     is_not_said(secret, "", &ended);
 }
 
+/// Who is not let in is told nothing of topics: with credentials that are right again, the server is
+/// ready no sooner than the topic is there.
+#[cfg(feature = "nats")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_topic_is_there_once_ready_also_after_wrong_credentials() {
+    let users = "authorization { users: [{ user: shop, password: right }] }";
+    let nats = match sidespan_test_support::Nats::start_with(users).await {
+        Ok(nats) => nats,
+        Err(skipped) => return eprintln!("{skipped}"),
+    };
+    let config = format!(
+        "version: 1\nservice: shop\nbridges:\n  main:\n    kind: nats\n    servers: ['{}']\n    \
+         create_streams: {{}}\n    username: shop\n    password: {{file: password}}\ntopics: {{orders: {{}}}}\n",
+        nats.url()
+    );
+    let launch = Launch::new(SIDESPAN).config(&config);
+    let password = launch.directory().join("password");
+    std::fs::write(&password, "wrong").unwrap();
+    let mut sidecar = launch.start().await;
+    eventually(PATIENCE, "the topic was asked for in vain", async || {
+        sidecar.stderr().contains("a declared topic cannot be used yet")
+    })
+    .await;
+    let (_, report) = readiness(&sidecar).await;
+    assert_eq!(report["unknown_topics"], 1, "{report}");
+    std::fs::write(&password, "right").unwrap();
+    sidecar.until_ready().await;
+    store(&sidecar, "orders", "x").await;
+    crate::ended_with(&sidecar.stop().await, 0);
+}
+
 #[track_caller]
 fn is_not_said(secret: &str, answers: &str, ended: &Ended) {
     for (place, text) in [("answers", answers), ("stdout", &ended.stdout), ("stderr", &ended.stderr)] {

@@ -14,7 +14,7 @@ use sidespan_bridge::{Error, Fault, Tls};
 use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
-use crate::trouble::{self, Trouble};
+use crate::trouble::{self, Port, Trouble};
 
 /// What is known about the way to the cluster.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct Link {
     /// Wakes the watch.
     pub(crate) doubt: Notify,
     trouble: Mutex<Option<Trouble>>,
-    /// It was looked into whether the port speaks TLS.
+    /// It was looked into what kind of port it is.
     diagnosed: AtomicBool,
     /// What the log has about the trouble of now.
     said: Mutex<Option<String>>,
@@ -67,7 +67,7 @@ impl Link {
         if code == Code::AllBrokersDown {
             return self.is_lost();
         }
-        let told = Trouble::new(code, reason, self.named);
+        let told = Trouble::new(code, reason);
         let mut trouble = lock(&self.trouble);
         // A cause is worth more than its consequence.
         match &*trouble {
@@ -91,17 +91,20 @@ impl Link {
                 }
             }
             // The client waits long for an answer, and then says only that there was none.
-            None if !self.diagnosed.swap(true, Ordering::Relaxed) => {
+            None if !self.diagnosed.load(Ordering::Relaxed) => {
                 for broker in &self.brokers {
-                    let found = if trouble::speaks_tls(broker).await {
-                        Trouble::tls_port()
-                    } else if !self.named && trouble::hangs_up(broker).await {
-                        Trouble::no_sasl()
-                    } else {
-                        continue;
+                    let found = match trouble::knock(broker).await {
+                        // Whoever takes its place may be of another kind.
+                        Port::Shut => continue,
+                        Port::Tls => Some(Trouble::tls_port()),
+                        Port::HangsUp if !self.named => Some(Trouble::no_sasl()),
+                        Port::HangsUp | Port::Plain => None,
                     };
-                    *lock(&self.trouble) = Some(found);
-                    return;
+                    self.diagnosed.store(true, Ordering::Relaxed);
+                    if found.is_some() {
+                        *lock(&self.trouble) = found;
+                        return;
+                    }
                 }
             }
             Some(_) | None => {}
@@ -210,6 +213,9 @@ const LOG_FACILITIES: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use sidespan_test_support::free_port;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -232,5 +238,18 @@ mod tests {
         assert!(error.to_string().contains("wrong password"), "{error}");
         link.is_back();
         assert!(!link.is_down());
+    }
+
+    #[tokio::test]
+    async fn a_port_is_looked_at_once_somebody_is_there() {
+        let address = format!("127.0.0.1:{}", free_port());
+        let link = Link::new(vec![address.clone()], None, false);
+        link.diagnose().await;
+        assert!(link.explain().to_string().contains("is it running"), "{}", link.explain());
+
+        let listener = TcpListener::bind(&address).await.unwrap();
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+        link.diagnose().await;
+        assert!(link.explain().to_string().contains("set `sasl`"), "{}", link.explain());
     }
 }

@@ -51,9 +51,9 @@ enum Kind {
 }
 
 impl Trouble {
-    /// Takes what the client told; `named` says whether it has credentials to show.
-    pub(crate) fn new(code: Code, reason: &str, named: bool) -> Self {
-        Self { kind: kind(code, reason, named), reason: reason.to_owned(), opinion: None }
+    /// Takes what the client told.
+    pub(crate) fn new(code: Code, reason: &str) -> Self {
+        Self { kind: kind(code, reason), reason: reason.to_owned(), opinion: None }
     }
 
     /// Tells whether this is a cause, and not what follows from one.
@@ -66,7 +66,7 @@ impl Trouble {
         Self { kind: Kind::TlsPort, reason: String::new(), opinion: None }
     }
 
-    /// Is in the place of what the client does not always tell: a connection ended at its first question.
+    /// Is in the place of what the client does not tell: a connection ended at its first question.
     pub(crate) fn no_sasl() -> Self {
         Self { kind: Kind::NoSasl, reason: String::new(), opinion: None }
     }
@@ -149,7 +149,7 @@ impl Trouble {
     }
 }
 
-fn kind(code: Code, reason: &str, named: bool) -> Kind {
+fn kind(code: Code, reason: &str) -> Kind {
     let says = |text| reason.contains(text);
     match code {
         Code::Authentication if says("Failed to acquire SASL OAUTHBEARER token") => Kind::NoToken,
@@ -161,15 +161,8 @@ fn kind(code: Code, reason: &str, named: bool) -> Kind {
         _ if says("connecting to a SSL listener") => Kind::TlsPort,
         Code::SSL => Kind::Tls,
         _ if says("SSL routines") => Kind::Tls,
-        _ if !named && ended_at_once(reason) => Kind::NoSasl,
         _ => Kind::Other,
     }
-}
-
-/// Tells whether a connection ended as soon as it stood: "… (after 3ms in state UP)".
-fn ended_at_once(reason: &str) -> bool {
-    let after = reason.rsplit_once(" (after ").and_then(|(_, after)| after.split_once("ms in state UP"));
-    after.and_then(|(millis, _)| millis.parse::<u64>().ok()).is_some_and(|millis| millis < AT_ONCE)
 }
 
 /// Leaves out where and when the client came upon it: "ssl://k:9093/bootstrap: … (after 3ms in state …)".
@@ -190,8 +183,34 @@ pub(crate) async fn second_opinion(tls: &Tls, broker: &str) -> Option<String> {
     }
 }
 
+/// What a port shows to whoever knocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// Nobody takes a connection.
+    Shut,
+    /// It speaks TLS.
+    Tls,
+    /// It ends a connection at the first question that wants to know who asks.
+    HangsUp,
+    /// Nothing of that.
+    Plain,
+}
+
+/// Finds out what a broker's port is. Takes a few seconds at most.
+pub(crate) async fn knock(broker: &str) -> Port {
+    if !matches!(timeout(PATIENCE, TcpStream::connect(broker)).await, Ok(Ok(_))) {
+        Port::Shut
+    } else if speaks_tls(broker).await {
+        Port::Tls
+    } else if hangs_up(broker).await {
+        Port::HangsUp
+    } else {
+        Port::Plain
+    }
+}
+
 /// Tells whether a port speaks TLS: only then somebody shows us a certificate, which we don't trust.
-pub(crate) async fn speaks_tls(broker: &str) -> bool {
+async fn speaks_tls(broker: &str) -> bool {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let Ok(builder) = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
     else {
@@ -208,7 +227,7 @@ pub(crate) async fn speaks_tls(broker: &str) -> bool {
 }
 
 /// Tells whether a broker takes a connection and ends it at the first question that wants to know who asks.
-pub(crate) async fn hangs_up(broker: &str) -> bool {
+async fn hangs_up(broker: &str) -> bool {
     let asked = async {
         let mut socket = TcpStream::connect(broker).await.ok()?;
         socket.write_all(METADATA).await.ok()?;
@@ -233,8 +252,6 @@ const API_VERSIONS: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
 /// Asks for the brokers of the cluster (3), version 4, and for no topic; none is to be made.
 const METADATA: &[u8] = &[0, 0, 0, 15, 0, 3, 0, 4, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0, 0];
 const PATIENCE: Duration = Duration::from_secs(2);
-/// In milliseconds.
-const AT_ONCE: u64 = 2_000;
 
 #[cfg(test)]
 mod tests {

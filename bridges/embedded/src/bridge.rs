@@ -8,10 +8,11 @@ use sidespan_bridge::{
     Bridge, Error, Fault, Pattern, Position, Publisher, Start, Subscribe, Subscription, Topic, TopicInfo,
 };
 use tokio::sync::oneshot;
+use tokio::task;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::committer::{self, resolve, unknown_topic};
+use crate::committer::{self, Writer, resolve, unknown_topic};
 use crate::directory::Directory;
 use crate::fault;
 use crate::groups::Groups;
@@ -30,7 +31,8 @@ pub(crate) struct EmbeddedBridge {
     log: Arc<Log>,
     groups: Arc<Groups>,
     publisher: Arc<EmbeddedPublisher>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    teller: Mutex<Option<task::JoinHandle<()>>>,
 }
 
 impl EmbeddedBridge {
@@ -64,10 +66,11 @@ impl EmbeddedBridge {
         );
         let log = Log::new(dir.clone(), log::Limits::new(settings), opened.store, opened.index);
         let groups = Groups::new(&log, groups);
-        let committer = committer::start(Arc::clone(&log), Arc::clone(&groups), directory);
-        let committer = committer.map_err(|error| fault::directory(&dir, error))?;
+        let writer = committer::start(Arc::clone(&log), Arc::clone(&groups), directory);
+        let Writer { thread, teller } = writer.map_err(|error| fault::directory(&dir, error))?;
         let publisher = Arc::new(EmbeddedPublisher::new(Arc::clone(&log)));
-        Ok(Self { log, groups, publisher, committer: Mutex::new(Some(committer)) })
+        let (writer, teller) = (Mutex::new(Some(thread)), Mutex::new(teller));
+        Ok(Self { log, groups, publisher, writer, teller })
     }
 
     /// Queues a job and waits until it is done.
@@ -126,7 +129,7 @@ impl EmbeddedBridge {
     ) -> Result<T, Error> {
         let failed =
             || Error::new(Fault::Unavailable).detail("the embedded log cannot be read at the moment");
-        match tokio::task::spawn_blocking(read).await {
+        match task::spawn_blocking(read).await {
             Ok(value) => value.map_err(|error| failed().because(error)),
             Err(error) => Err(failed().because(error)),
         }
@@ -199,6 +202,13 @@ impl Bridge for EmbeddedBridge {
         if timeout_at(deadline, stopped.wait_for(|stopped| *stopped)).await.is_err() {
             warn!(dir = %self.log.dir.display(), "the embedded log did not close in time");
         }
+        // Whoever waits is told what was stored before the executor may end.
+        let teller = self.teller.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(teller) = teller
+            && let Ok(Err(error)) = timeout_at(deadline, teller).await
+        {
+            error!(%error, "callers of the embedded log may not have been told what was stored");
+        }
         let damaged = self.log.damaged();
         if damaged > 0 {
             warn!(damaged, "messages of the embedded log were damaged and skipped");
@@ -210,8 +220,8 @@ impl Drop for EmbeddedBridge {
     fn drop(&mut self) {
         self.log.queue.close();
         // Without this the directory could not be opened again at once.
-        let committer = self.committer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if committer.is_some_and(|committer| committer.join().is_err()) {
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
             error!(dir = %self.log.dir.display(), "the writer of the embedded log has panicked");
         }
     }

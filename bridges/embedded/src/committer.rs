@@ -22,6 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sidespan_bridge::{Fault, Topic};
+use tokio::task;
 use tracing::{debug, error, info, warn};
 
 use self::answer::{Answer, Teller, answers, carry_out};
@@ -37,16 +38,23 @@ use crate::reading::{Stretch, first};
 use crate::saved::Saved;
 use crate::store::RECORDS;
 
-/// Starts the thread, which ends after [`Queue::close`](crate::queue::Queue::close).
-pub(crate) fn start(
-    log: Arc<Log>,
-    groups: Arc<Groups>,
-    directory: Directory,
-) -> std::io::Result<JoinHandle<()>> {
+/// What the writer runs on. It ends after [`Queue::close`](crate::queue::Queue::close).
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// Writes.
+    pub(crate) thread: JoinHandle<()>,
+    /// Tells callers what was written, and ends after the thread; `None` where there is no executor.
+    pub(crate) teller: Option<task::JoinHandle<()>>,
+}
+
+/// Starts the writer.
+pub(crate) fn start(log: Arc<Log>, groups: Arc<Groups>, directory: Directory) -> std::io::Result<Writer> {
     let tidy_at = Instant::now();
-    let teller = Teller::start();
+    let (teller, telling) = Teller::start();
     let committer = Committer { log, groups, teller, trouble: None, tidy_at, recovered: None, discarded: 0 };
-    thread::Builder::new().name("embedded-log".to_owned()).spawn(move || committer.run(directory))
+    let thread =
+        thread::Builder::new().name("embedded-log".to_owned()).spawn(move || committer.run(directory))?;
+    Ok(Writer { thread, teller: telling })
 }
 
 struct Committer {

@@ -3,6 +3,7 @@
 use sidespan_bridge::{Error, Fault, Receipt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::draft::Draft;
 use crate::queue::Job;
@@ -40,19 +41,19 @@ impl Answer {
 pub(super) struct Teller(Option<mpsc::UnboundedSender<Vec<Answer>>>);
 
 impl Teller {
-    /// Begins to tell from a task of the executor that this is called on, if it is; the task ends with
-    /// the teller. What it has yet to tell is bounded as the callers who wait for it are.
-    pub(super) fn start() -> Self {
+    /// Begins to tell from a task of the executor that this is called on, if it is. The task ends with
+    /// the teller, once all is told; what it has yet to tell is bounded as the callers who wait for it are.
+    pub(super) fn start() -> (Self, Option<JoinHandle<()>>) {
         let (sender, mut commits) = mpsc::unbounded_channel::<Vec<Answer>>();
         let tell = async move {
             while let Some(answers) = commits.recv().await {
                 answers.into_iter().for_each(Answer::tell);
             }
         };
-        Self(Handle::try_current().ok().map(|executor| {
-            drop(executor.spawn(tell));
-            sender
-        }))
+        match Handle::try_current() {
+            Ok(executor) => (Self(Some(sender)), Some(executor.spawn(tell))),
+            Err(_) => (Self(None), None),
+        }
     }
 
     /// Says how it went.

@@ -37,20 +37,16 @@ mod tls;
 mod unstored;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
-use sidespan_bridge::{
-    Bridge, Delivery, Driver, Error, Event, Fault, Message, Order, Pattern, Receipt, Settings, Settlement,
-    Start, Subscribe, Subscription, Topic, Verdict, Window,
-};
+use sidespan_bridge::{Bridge, Driver, Error, Fault, Message, Receipt, Settings, Subscribe};
 use sidespan_bridge_nats::Nats as NatsDriver;
 use sidespan_test_support::Nats;
-use tokio::time::{Instant, timeout};
+use sidespan_test_support::bridge::{
+    self, Inbox, PATIENCE, accept, all_of, body, close, next, next_after_losses, publish, soon, text, until,
+    with,
+};
 use tracing_subscriber::EnvFilter;
-
-type Inbox = Box<dyn Subscription>;
 
 /// Asks and makes, as an operator does.
 struct Operator(async_nats::Client);
@@ -71,9 +67,8 @@ impl Operator {
 
     /// Makes a stream for a topic of the same name, with more settings.
     async fn make(&self, name: &str, more: Value) {
-        let mut config = json!({"name": name, "subjects": [name]});
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        self.ask(&format!("STREAM.CREATE.{name}"), config).await;
+        let config = json!({"name": name, "subjects": [name]});
+        self.ask(&format!("STREAM.CREATE.{name}"), with(config, more)).await;
     }
 
     async fn delete(&self, stream: &str) {
@@ -89,24 +84,8 @@ fn open(nats: &Nats) -> Arc<dyn Bridge> {
 fn open_with(nats: &Nats, more: Value) -> Arc<dyn Bridge> {
     let filter = EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-    let mut keys = json!({"servers": [nats.url()], "ack_wait": "2s", "priority_timeout": "2s"});
-    keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    NatsDriver.open(&Settings::new("nats-tests", keys)).unwrap()
-}
-
-fn soon() -> Instant {
-    Instant::now() + PATIENCE
-}
-
-/// All of a topic, for a group of the same name.
-fn all_of(topic: &str) -> Subscribe {
-    Subscribe {
-        pattern: Pattern::parse(topic).unwrap(),
-        group: Some(topic.into()),
-        start: Start::Begin,
-        order: Order::None,
-        window: Window::default(),
-    }
+    let keys = json!({"servers": [nats.url()], "ack_wait": "2s", "priority_timeout": "2s"});
+    NatsDriver.open(&Settings::new("nats-tests", with(keys, more))).unwrap()
 }
 
 /// What subscribing is refused with.
@@ -117,60 +96,7 @@ async fn refusal(bridge: &dyn Bridge, to: Subscribe) -> Error {
     }
 }
 
-fn text(text: impl ToString) -> Message {
-    Message { payload: Some(Bytes::from(text.to_string())), ..Message::default() }
-}
-
+/// Publishes one message and returns what became of it.
 async fn attempt(bridge: &dyn Bridge, topic: &str, message: Message) -> Result<Receipt, Fault> {
-    let mut outcomes = bridge.publisher().publish(&Topic::new(topic), vec![message], soon()).await;
-    outcomes.remove(0).map_err(|error| error.fault)
+    bridge::attempt(bridge, topic, message).await.map_err(|error| error.fault)
 }
-
-async fn publish(bridge: &dyn Bridge, topic: &str, messages: Vec<Message>) -> Vec<Receipt> {
-    let outcomes = bridge.publisher().publish(&Topic::new(topic), messages, soon()).await;
-    outcomes.into_iter().map(|outcome| outcome.unwrap()).collect()
-}
-
-/// Waits for a delivery; tells how often something was lost before it.
-async fn next_after_losses(inbox: &mut Inbox) -> (Delivery, usize) {
-    let mut losses = 0;
-    loop {
-        match timeout(PATIENCE, inbox.next()).await.expect("a delivery").unwrap().unwrap() {
-            Event::Delivery(delivery) => return (delivery, losses),
-            Event::Lost { .. } => losses += 1,
-        }
-    }
-}
-
-async fn next(inbox: &mut Inbox) -> Delivery {
-    next_after_losses(inbox).await.0
-}
-
-/// Accepts, and waits until the broker has it.
-async fn accept(delivery: Delivery) {
-    assert_eq!(delivery.ack.settle(Verdict::Accept).await, Settlement::Confirmed);
-}
-
-/// Receives up to the message `last`, accepts all, and returns what came ahead of it.
-async fn until(inbox: &mut Inbox, last: &str) -> Vec<String> {
-    let mut bodies = Vec::new();
-    loop {
-        let delivery = next(inbox).await;
-        let body = body(&delivery);
-        accept(delivery).await;
-        if body == last {
-            return bodies;
-        }
-        bodies.push(body);
-    }
-}
-
-fn body(delivery: &Delivery) -> String {
-    String::from_utf8(delivery.message.payload.clone().unwrap().to_vec()).unwrap()
-}
-
-async fn close(inbox: Inbox) {
-    inbox.control().close(soon()).await.unwrap();
-}
-
-const PATIENCE: Duration = Duration::from_secs(20);

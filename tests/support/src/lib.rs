@@ -6,7 +6,7 @@
 //! A [`Proxy`] is a network between the two that fails.
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
 //! publishing side. [`Load`] puts both to work, on a [`Scene`]; [`history`] writes down what happened and
-//! checks it. The rest is what such tests share: [`eventually()`], [`free_port`], [`Random`].
+//! checks it. The rest is what tests share: [`bridge`], [`eventually()`], [`free_port`], [`Random`].
 //!
 //! What fails here fails the test: functions panic with what they saw and where the log is.
 
@@ -34,6 +34,7 @@ pub use scene::{HELD, Scene};
 pub use sidecar::{Ended, Launch, Sidecar};
 pub use webhook::{Answer, Received, Webhook};
 
+pub mod bridge;
 pub mod history;
 
 mod broker;

@@ -1,6 +1,10 @@
 //! What the broker's permissions forbid is said at once, and by name.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use sidespan_bridge::{Error, Topic};
+use tokio::time::Instant;
 
 use super::*;
 

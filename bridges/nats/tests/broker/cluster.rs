@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use sidespan_bridge::{Event, Order, Topic, Verdict, Window};
 use sidespan_test_support::{eventually, unique_name};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 

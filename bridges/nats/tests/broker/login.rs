@@ -3,6 +3,7 @@
 use std::fs;
 
 use nkeys::KeyPair;
+use sidespan_bridge::Topic;
 use sidespan_test_support::{eventually, unique_name};
 use tempfile::TempDir;
 use tracing::Level;

@@ -1,5 +1,10 @@
 //! What the server's permissions forbid is said at once, and by name.
 
+use std::time::Duration;
+
+use sidespan_bridge::{Start, Topic};
+use tokio::time::Instant;
+
 use super::*;
 
 const USERS: &str = r#"

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use sidespan_bridge::Topic;
 use sidespan_test_support::{Certificates, NotOurs, eventually, free_port, unique_name};
 use tempfile::TempDir;
 use tracing::Level;

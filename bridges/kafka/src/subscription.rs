@@ -16,6 +16,7 @@ mod shared;
 mod start;
 mod stranded;
 mod token;
+mod turn;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -43,9 +44,10 @@ use commit::Committer;
 use control::{KafkaControl, Running, Serving};
 use member::{Change, Member};
 use ownership::{CALL, Ownership};
-use shared::{Shared, Turn};
+use shared::Shared;
 use start::Begin;
 use stranded::Stranded;
+use turn::Turn;
 
 /// Reads what a group, or a cursor, is to get.
 pub(crate) struct KafkaSubscription {

@@ -97,3 +97,57 @@ async fn confirmed(
 
 /// A delay is cut to this, as instants have an end.
 const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::consumer::BaseConsumer;
+    use serde_json::json;
+    use sidespan_bridge::{Order, Settings, Topic, Window};
+    use tokio::sync::mpsc;
+
+    use super::super::member::Member;
+    use super::super::memory::Memory;
+    use super::*;
+    use crate::catalogue::Partition;
+    use crate::clients::Clients;
+    use crate::offsets::SkipSet;
+    use crate::settings::KafkaSettings;
+
+    const EPOCH: Epoch = Epoch(1);
+
+    /// Returns a token of a partition that is read no further for want of room.
+    fn parked(durable: bool) -> (Arc<Shared>, Box<Token>) {
+        let (changes, _) = mpsc::unbounded_channel();
+        let settings = Settings::new("s", json!({"brokers": ["127.0.0.1:1"]}));
+        let clients = Clients::new(KafkaSettings::read(&settings).unwrap(), "s".into());
+        let (config, line) = clients.consumer("g").unwrap();
+        let member = Member::new(changes.clone(), line);
+        let consumer: Arc<BaseConsumer<Member>> = Arc::new(config.create_with_context(member).unwrap());
+        let queue = consumer.split_partition_queue("orders", 0).unwrap();
+        let shared =
+            Arc::new(Shared::new((Window::default(), Order::None), durable, Arc::default(), changes));
+        let partition = Partition { topic: Topic::new("orders"), number: 0 };
+        let mut owned = Owned::new(partition, EPOCH, queue, 0, (SkipSet::default(), Memory::default()));
+        owned.parked = true;
+        let token = Box::new(Token::new(Arc::clone(&shared), &owned, 0, Message::default()));
+        shared.lock().shards.insert(EPOCH, owned);
+        (shared, token)
+    }
+
+    #[test]
+    fn a_partition_that_was_out_of_room_is_read_again_whatever_made_room() {
+        let release = Verdict::Release { after: Duration::ZERO };
+        for (durable, verdict) in [(true, Verdict::Accept), (false, Verdict::Accept), (false, release)] {
+            let (shared, token) = parked(durable);
+            drop(token.settle(verdict));
+            assert_eq!(shared.ready.pop(), Some(EPOCH), "durable: {durable}, {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_delay_without_end_is_a_long_one() {
+        let (shared, token) = parked(true);
+        drop(token.settle(Verdict::Release { after: Duration::MAX }));
+        assert!(shared.lock().waiting.due().is_some_and(|due| due > Instant::now()));
+    }
+}

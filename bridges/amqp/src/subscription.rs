@@ -18,6 +18,7 @@ mod control;
 mod member;
 mod shared;
 mod token;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,8 @@ use crate::link::Link;
 pub(crate) use attach::Plan;
 use control::AmqpControl;
 use member::{ATTACH, Member};
-use shared::{Shared, Turn};
+use shared::Shared;
+use turn::Turn;
 
 /// Reads what a group, or a cursor, is to get.
 pub(crate) struct AmqpSubscription {

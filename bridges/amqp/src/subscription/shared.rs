@@ -1,23 +1,19 @@
 //! What the reader, the tokens and the member's task share.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sidespan_bridge::{
-    AckToken, Delivery, Epoch, Error, Event, Lane, Message, Order, Role, Shard, Topic, Waiting, Window,
-};
+use sidespan_bridge::{Epoch, Error, Event, Lane, Message, Order, Role, Shard, Topic, Waiting, Window};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::token::Token;
-
 /// The middle of a subscription.
 pub(super) struct Shared {
     state: Mutex<State>,
-    shard: Shard,
-    window: Window,
-    order: Order,
+    pub(super) shard: Shard,
+    pub(super) window: Window,
+    pub(super) order: Order,
     /// Settlements mean something; the tokens of a cursor settle nothing.
     pub(super) durable: bool,
     /// Wakes the reader.
@@ -40,32 +36,32 @@ pub(super) struct Arrived {
 #[derive(Default)]
 pub(super) struct State {
     /// The consumer there is, if there is one.
-    stretch: Option<Stretch>,
+    pub(super) stretch: Option<Stretch>,
     last_epoch: u64,
-    events: VecDeque<Event>,
-    waited_last: bool,
-    intake_stopped: bool,
-    end: Option<Result<(), Error>>,
-    ended: bool,
+    pub(super) events: VecDeque<Event>,
+    pub(super) waited_last: bool,
+    pub(super) intake_stopped: bool,
+    pub(super) end: Option<Result<(), Error>>,
+    pub(super) ended: bool,
 }
 
 /// What belongs to one consumer on one channel.
-struct Stretch {
-    epoch: Epoch,
-    lost: CancellationToken,
+pub(super) struct Stretch {
+    pub(super) epoch: Epoch,
+    pub(super) lost: CancellationToken,
     progress: watch::Sender<Progress>,
     role: Role,
     /// Received, and not looked at yet.
-    fresh: VecDeque<Arrived>,
+    pub(super) fresh: VecDeque<Arrived>,
     /// Released messages, and what must not overtake them.
-    waiting: Waiting<Arrived>,
+    pub(super) waiting: Waiting<Arrived>,
     /// When each message came that is not settled.
     unsettled: BTreeMap<u64, Instant>,
     /// How much they weigh.
     unsettled_bytes: usize,
     /// Handed out or waiting: counts for the window.
-    held: usize,
-    held_bytes: usize,
+    pub(super) held: usize,
+    pub(super) held_bytes: usize,
     /// Settled, and not acknowledged yet.
     acks: Vec<u64>,
     /// Numbers what is acknowledged in one go.
@@ -89,17 +85,6 @@ pub(super) struct Acks {
     pub(super) batch: u64,
 }
 
-/// What the reader does now.
-#[expect(clippy::large_enum_variant, reason = "nearly all turns are deliveries, and none is kept")]
-pub(super) enum Turn {
-    /// This comes next.
-    Event(Event),
-    /// Nothing until somebody calls, or until then.
-    Wait(Option<Instant>),
-    /// That was all.
-    End(Option<Error>),
-}
-
 impl Shared {
     pub(super) fn new(shard: Shard, window: Window, order: Order, durable: bool) -> Self {
         Self {
@@ -113,7 +98,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -258,70 +243,6 @@ impl Shared {
     pub(super) fn stop_intake(&self) {
         self.lock().intake_stopped = true;
     }
-
-    /// Says what the reader does now.
-    pub(super) fn turn(self: &Arc<Self>) -> Turn {
-        let mut state = self.lock();
-        if let Some(event) = state.events.pop_front() {
-            return Turn::Event(event);
-        }
-        if state.ended {
-            return Turn::End(None);
-        }
-        if let Some(end) = state.end.take() {
-            state.ended = true;
-            return Turn::End(end.err());
-        }
-        if state.intake_stopped {
-            return Turn::Wait(None);
-        }
-        // In turn, so that a message that is released over and over doesn't keep out the others.
-        state.waited_last = !state.waited_last;
-        let waited_last = state.waited_last;
-        let Some(stretch) = &mut state.stretch else { return Turn::Wait(None) };
-        let arrived = if waited_last {
-            stretch.take_due().or_else(|| self.read(stretch))
-        } else {
-            self.read(stretch).or_else(|| stretch.take_due())
-        };
-        match arrived {
-            Some(arrived) => Turn::Event(Event::Delivery(self.deliver(stretch, arrived))),
-            None => Turn::Wait(stretch.waiting.due()),
-        }
-    }
-
-    /// Takes the next message that the window has room for.
-    fn read(&self, stretch: &mut Stretch) -> Option<Arrived> {
-        loop {
-            let weight = stretch.fresh.front()?.message.weight();
-            let full =
-                stretch.held >= self.window.messages || stretch.held_bytes + weight > self.window.bytes;
-            if full && stretch.held > 0 {
-                return None;
-            }
-            let arrived = stretch.fresh.pop_front()?;
-            stretch.held += 1;
-            stretch.held_bytes += weight;
-            let lane = Lane::of(self.order, stretch.epoch, arrived.tag, &arrived.message);
-            if !stretch.waiting.blocks(&lane) {
-                return Some(arrived);
-            }
-            stretch.waiting.insert(lane, arrived.tag, Instant::now(), arrived);
-        }
-    }
-
-    fn deliver(self: &Arc<Self>, stretch: &Stretch, arrived: Arrived) -> Delivery {
-        Delivery {
-            message: arrived.message.clone(),
-            topic: arrived.topic.clone(),
-            shard: self.shard.clone(),
-            epoch: stretch.epoch,
-            position: None,
-            redelivered: arrived.before,
-            lost: stretch.lost.clone(),
-            ack: AckToken::new(Token::new(Arc::clone(self), stretch.epoch, arrived)),
-        }
-    }
 }
 
 impl Stretch {
@@ -344,7 +265,7 @@ impl Stretch {
     }
 
     /// Takes a released message that is due.
-    fn take_due(&mut self) -> Option<Arrived> {
+    pub(super) fn take_due(&mut self) -> Option<Arrived> {
         self.waiting.take(Instant::now()).map(|(_, _, arrived)| arrived)
     }
 

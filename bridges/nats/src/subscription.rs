@@ -12,6 +12,7 @@ mod received;
 pub(crate) mod shared;
 pub(crate) mod shelf;
 mod token;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,8 @@ use crate::subject::plain_name;
 use consumer::{Durability, From, Wanted};
 use control::StreamControl;
 use engine::{Engine, Parts, Place};
-use shared::{Kind, Shared, Turn};
+use shared::{Kind, Shared};
+use turn::Turn;
 
 /// What a subscription needs of its bridge.
 pub(crate) struct Plan {

@@ -7,16 +7,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use sidespan_bridge::{
-    AckToken, Delivery, Epoch, Error, Event, Message, Order, Position, Role, Shard, Window,
-};
+use sidespan_bridge::{Epoch, Error, Event, Message, Order, Role, Shard, Window};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::acks::Acks;
-use super::shelf::{Item, Next, Shelf};
-use super::token::Token;
+use super::shelf::{Item, Shelf};
 
 /// How a subscription reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +34,7 @@ pub(crate) enum Kind {
 pub(crate) struct Shared {
     pub(crate) kind: Kind,
     pub(crate) window: Window,
-    shard: Shard,
+    pub(super) shard: Shard,
     state: Mutex<State>,
     /// Wakes the reader.
     pub(crate) reader: Notify,
@@ -50,21 +47,21 @@ pub(crate) struct State {
     pub(crate) shelf: Shelf,
     pub(crate) held: HashMap<u64, Held>,
     held_bytes: usize,
-    out: usize,
-    out_bytes: usize,
+    pub(super) out: usize,
+    pub(super) out_bytes: usize,
     pub(super) acks: Acks,
     pub(crate) epoch: Epoch,
-    lost: CancellationToken,
-    events: VecDeque<Event>,
+    pub(super) lost: CancellationToken,
+    pub(super) events: VecDeque<Event>,
     /// Nothing is handed out for now: it is not known what is ours, or what goes first.
     pub(super) stalled: bool,
     /// Until when this is the active member for sure; `None` where that is not asked.
-    lease: Option<Instant>,
+    pub(super) lease: Option<Instant>,
     pub(crate) intake: bool,
     /// Nobody reads any more.
     pub(crate) dropped: bool,
     pub(crate) role: Role,
-    end: Option<Option<Error>>,
+    pub(super) end: Option<Option<Error>>,
 }
 
 /// A message that is here and unsettled.
@@ -74,16 +71,8 @@ pub(crate) struct Held {
     pub(crate) renewed: Instant,
     /// When the stream took it.
     pub(super) time: Option<SystemTime>,
-    weight: usize,
-    out: bool,
-}
-
-/// What the reader is to do.
-#[expect(clippy::large_enum_variant, reason = "nearly all turns are deliveries, and none is kept")]
-pub(crate) enum Turn {
-    End(Option<Error>),
-    Event(Event),
-    Wait(Option<Instant>),
+    pub(super) weight: usize,
+    pub(super) out: bool,
 }
 
 impl Shared {
@@ -117,53 +106,6 @@ impl Shared {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Decides what the reader does next.
-    pub(crate) fn turn(self: &std::sync::Arc<Self>) -> Turn {
-        let mut state = self.lock();
-        if let Some(event) = state.events.pop_front() {
-            return Turn::Event(event);
-        }
-        if let Some(end) = &mut state.end {
-            return Turn::End(end.take());
-        }
-        let ended = state.lease.is_some_and(|lease| Instant::now() >= lease);
-        if !state.intake || state.stalled || ended || state.out >= self.window.messages {
-            return Turn::Wait(None);
-        }
-        let room =
-            if state.out == 0 { usize::MAX } else { self.window.bytes.saturating_sub(state.out_bytes) };
-        match state.shelf.take(Instant::now(), |message| message.weight() <= room) {
-            Next::Item(sequence, item) => {
-                Turn::Event(Event::Delivery(self.deliver(&mut state, sequence, item)))
-            }
-            Next::Nothing => Turn::Wait(None),
-            Next::Until(due) => Turn::Wait(Some(due)),
-        }
-    }
-
-    fn deliver(self: &std::sync::Arc<Self>, state: &mut State, sequence: u64, item: Item) -> Delivery {
-        if let Some(held) = state.held.get_mut(&sequence) {
-            held.out = true;
-            let weight = held.weight;
-            state.out += 1;
-            state.out_bytes += weight;
-        }
-        // What may be released here is kept; a broker that takes releases keeps it itself.
-        let again = matches!(self.kind, Kind::Core | Kind::Ordered).then(|| item.clone());
-        let token = Token::new(std::sync::Arc::clone(self), state.epoch, sequence, again);
-        let positioned = !matches!(self.kind, Kind::Core | Kind::CoreCursor);
-        Delivery {
-            message: item.message,
-            topic: item.topic,
-            shard: self.shard.clone(),
-            epoch: state.epoch,
-            position: positioned.then_some(Position { partition: 0, sequence }),
-            redelivered: positioned.then_some(item.redelivered),
-            lost: state.lost.clone(),
-            ack: AckToken::new(token),
-        }
     }
 
     /// Lets messages be handed out for a while longer. Who was frozen finds that it has ended.

@@ -141,7 +141,10 @@ impl Bridge for KafkaBridge {
 
     async fn probe(&self, deadline: Instant) -> Result<(), Error> {
         let begin = Instant::now();
-        let error = match timeout_at(deadline, self.producer.reach(left(deadline))).await {
+        // Who asks waits no longer than that, and is to hear why nobody answers.
+        let diagnosis = (left(deadline) / 2).min(DIAGNOSIS);
+        let known_by = deadline.checked_sub(diagnosis).unwrap_or(deadline).max(begin + SILENCE).min(deadline);
+        let error = match timeout_at(known_by, self.producer.reach(left(known_by))).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
             Err(_) => Fault::Timeout.into(),
@@ -150,7 +153,7 @@ impl Bridge for KafkaBridge {
         if silent && begin.elapsed() >= SILENCE {
             self.link.is_lost();
         }
-        let _ = timeout_at(deadline.max(Instant::now() + DIAGNOSIS), self.link.diagnose()).await;
+        let _ = timeout_at(deadline, self.link.diagnose()).await;
         Err(self.explain(error))
     }
 
@@ -227,6 +230,6 @@ fn left(deadline: Instant) -> Duration {
 
 /// A cluster that says nothing for so long is away.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long it may take to find out why nobody answers.
+/// How much of the time to answer in is kept for finding out why nobody does, at most.
 const DIAGNOSIS: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sidespan_bridge::{Driver, Fault, Settings};
+use sidespan_bridge::{Bridge, Driver, Error, Fault, Settings};
 use sidespan_test_support::{Certificates, eventually};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{KafkaDriver, PATIENCE, Secured, log, open, publish};
 
@@ -14,8 +14,7 @@ async fn refused(address: &str, keys: Value, expected: &str) -> Fault {
     let bridge = open(&[address], keys);
     let mut last = None;
     eventually(PATIENCE, &format!("{expected:?} of {address}"), async || {
-        let deadline = Instant::now() + Duration::from_secs(3);
-        let error = bridge.probe(deadline).await.expect_err("nobody gets in");
+        let error = refusal(&*bridge).await;
         let said = error.to_string().contains(expected);
         if last.replace(error.to_string()).as_ref() != Some(&error.to_string()) {
             eprintln!("{error}");
@@ -25,11 +24,17 @@ async fn refused(address: &str, keys: Value, expected: &str) -> Fault {
     })
     .await;
     is_logged_once(address, expected).await;
-    let deadline = Instant::now() + Duration::from_secs(3);
-    let fault = bridge.probe(deadline).await.unwrap_err().fault;
+    let fault = refusal(&*bridge).await.fault;
     let answer = publish(&*bridge, "orders", "x").await.unwrap_err();
     assert!(matches!(answer.fault, Fault::Unavailable | Fault::Denied), "{answer:?}");
     fault
+}
+
+/// Returns what the probe says, in time: nobody waits for it any longer.
+async fn refusal(bridge: &dyn Bridge) -> Error {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    let said = timeout_at(deadline, bridge.probe(deadline)).await;
+    said.expect("an answer in time").expect_err("nobody gets in")
 }
 
 /// The log has the line by now, or soon, and only once however often the client tries.

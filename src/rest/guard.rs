@@ -160,25 +160,28 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 
 impl<S: Service> Service for Guarded<S> {
     /// Refuses strangers, and answers listed pages so that their browser lets them read it.
-    async fn answer(self, request: Request<Body>) -> Response {
+    async fn answer(self, mut request: Request<Body>) -> Response {
         match self.guard.admit(request.uri(), request.headers()) {
-            Ok(Sender::Program) => self.pass(request).await,
+            Ok(Sender::Program) => {}
             // In a box, as room for it would be needed in every request otherwise.
-            Ok(Sender::Page) => Box::pin(self.answer_page(request)).await,
-            Err(error) => error.into_response(),
+            Ok(Sender::Page) => return Box::pin(self.answer_page(request)).await,
+            Err(error) => return error.into_response(),
         }
+        if let Err(error) = self.guard.identify(&mut request) {
+            return error.into_response();
+        }
+        // A call of `pass` would copy the request and the door's future once more.
+        in_one_form(AssertUnwindSafe(self.door.answer(request)).catch_unwind().await)
     }
 }
 
 impl<S: Service> Guarded<S> {
-    /// Answers whoever may call, and turns bare errors into problems.
+    /// Answers whoever may call.
     async fn pass(self, mut request: Request<Body>) -> Response {
         if let Err(error) = self.guard.identify(&mut request) {
             return error.into_response();
         }
-        // A panic is in the log already.
-        let answered = AssertUnwindSafe(self.door.answer(request)).catch_unwind().await;
-        answered.map_or_else(|_| Error::Internal.into_response(), in_one_form)
+        in_one_form(AssertUnwindSafe(self.door.answer(request)).catch_unwind().await)
     }
 
     /// As the Fetch standard says. What a browser asks before it lets a page call is answered here: it
@@ -209,8 +212,9 @@ fn pages() -> CorsLayer {
         .max_age(REMEMBERED)
 }
 
-/// The router answers with bare statuses where it finds no handler.
-fn in_one_form(response: Response) -> Response {
+/// The router answers with bare statuses where it finds no handler. A panic is in the log already.
+fn in_one_form<P>(answered: Result<Response, P>) -> Response {
+    let Ok(response) = answered else { return Error::Internal.into_response() };
     let error = match response.status() {
         _ if response.headers().contains_key(CONTENT_TYPE) => return response,
         StatusCode::NOT_FOUND => Error::NotFound,

@@ -69,7 +69,7 @@ impl Config {
         for (way, topic, target) in pushes.chain(pulls) {
             let name = free_name(topic, &subscriptions);
             origins.push((format!("subscriptions.{name}"), format!("--{way} {topic}")));
-            subscriptions.insert(name, subscription(topic, way, target));
+            subscriptions.insert(name, subscription(topic, way, &target));
         }
         options.insert("subscriptions".into(), subscriptions.into());
         let resolved = finish(
@@ -94,7 +94,7 @@ impl Config {
     }
 }
 
-fn subscription(topic: &str, way: &str, target: Value) -> Value {
+fn subscription(topic: &str, way: &str, target: &Value) -> Value {
     let mut subscription = json!({"topic": topic, "start": "begin", way: target});
     // The place for dead letters is on the same bridge: a pattern may cover it, and then they
     // would come back.

@@ -12,6 +12,7 @@ async fn what_is_acknowledged_does_not_come_again() {
     let server = server("lease: 1s").await;
     server.publish("declared", "one").await;
     server.publish("declared", "two").await;
+    held(&server, 2).await;
     let messages = pull(&server, json!({})).await;
     assert_eq!(texts(&messages), ["one", "two"]);
     for message in &messages {
@@ -89,10 +90,7 @@ async fn consumers_share_what_there_is_and_one_that_waits_is_given_what_comes() 
     for text in ["a", "b", "c"] {
         server.publish("declared", text).await;
     }
-    eventually(PATIENCE, "three more", async || {
-        server.get("/v1/subscriptions/jobs").expect(200).await["held"] == 4
-    })
-    .await;
+    held(&server, 4).await;
     let first = pull(&server, json!({ "max_messages": 2 })).await;
     let second = pull(&server, json!({})).await;
     assert_eq!((texts(&first), texts(&second)), (vec!["a", "b"], vec!["c"]));
@@ -107,10 +105,7 @@ async fn in_order_a_key_has_one_message_out_at_a_time() {
             server.post("/v1/topics/declared/batches", body).header("content-type", "application/json");
         batch.expect(200).await;
     }
-    eventually(PATIENCE, "all held", async || {
-        server.get("/v1/subscriptions/jobs").expect(200).await["held"] == 3
-    })
-    .await;
+    held(&server, 3).await;
     let first = pull(&server, json!({})).await;
     assert_eq!(texts(&first), ["k1", "l1"]);
     assert!(pull(&server, json!({ "wait": "200ms" })).await.is_empty());
@@ -201,6 +196,12 @@ async fn server_with(keys: &str) -> Server {
          \x20 others: {{ topic: other, start: begin, pull: {{}} }}\n"
     ))
     .await
+}
+
+/// Waits until the server has so many messages that are not settled: a pull takes what is there.
+async fn held(server: &Server, count: usize) {
+    let held = async || server.get("/v1/subscriptions/jobs").expect(200).await["held"] == count;
+    eventually(PATIENCE, "the messages are held", held).await;
 }
 
 async fn pull(server: &Server, wish: Value) -> Vec<Value> {

@@ -104,12 +104,61 @@ pub struct Class {
     pub title: &'static str,
     /// HTTP status.
     pub status: StatusCode,
+    /// Status at the gRPC door.
+    pub grpc: Code,
     /// Whether the same request may succeed later.
     pub retryable: bool,
     /// Whether the message may have been stored nevertheless.
     pub unknown: bool,
     /// When to try again.
     pub retry_after: Option<Duration>,
+}
+
+/// The statuses of gRPC that failures have; the numbers are those on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Code {
+    /// Another caller or an earlier state is in the way.
+    Aborted = 10,
+    /// It did not happen in time, as far as is known.
+    DeadlineExceeded = 4,
+    /// The state is not one in which this can be done.
+    FailedPrecondition = 9,
+    /// A fault of ours.
+    Internal = 13,
+    /// It cannot be understood.
+    InvalidArgument = 3,
+    /// There is none.
+    NotFound = 5,
+    /// Not for this caller.
+    PermissionDenied = 7,
+    /// Too large, or too many.
+    ResourceExhausted = 8,
+    /// Nobody knows who the caller is.
+    Unauthenticated = 16,
+    /// Later, perhaps.
+    Unavailable = 14,
+    /// There is no such method here.
+    Unimplemented = 12,
+}
+
+impl Code {
+    /// Returns the status that says at the gRPC door what this one says over HTTP.
+    const fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            401 => Self::Unauthenticated,
+            403 => Self::PermissionDenied,
+            404 => Self::NotFound,
+            408 | 504 => Self::DeadlineExceeded,
+            409 => Self::Aborted,
+            412 => Self::FailedPrecondition,
+            413 | 429 => Self::ResourceExhausted,
+            421 | 502 | 503 => Self::Unavailable,
+            405 | 501 => Self::Unimplemented,
+            400..=499 => Self::InvalidArgument,
+            _ => Self::Internal,
+        }
+    }
 }
 
 impl Error {
@@ -145,7 +194,11 @@ impl Error {
             Self::NotPulled(_) => {
                 Class::new("not-pulled", "The subscription is not one to fetch from", StatusCode::CONFLICT)
             }
-            Self::NotFound => Class::new("not-found", "There is nothing here", StatusCode::NOT_FOUND),
+            // At the gRPC door a path is a method.
+            Self::NotFound => Class {
+                grpc: Code::Unimplemented,
+                ..Class::new("not-found", "There is nothing here", StatusCode::NOT_FOUND)
+            },
             Self::RequestTimeout => Class::later(
                 "request-timeout",
                 "The request did not arrive in time",
@@ -222,8 +275,14 @@ impl Class {
         self.slug.replace('-', "_").to_ascii_uppercase()
     }
 
+    /// Orders failures by how bad they are for a batch: what may be stored is worse than what is not.
+    pub fn rank(&self) -> (bool, u16) {
+        (self.unknown, self.status.as_u16())
+    }
+
     const fn new(slug: &'static str, title: &'static str, status: StatusCode) -> Self {
-        Self { slug, title, status, retryable: false, unknown: false, retry_after: None }
+        let grpc = Code::of(status);
+        Self { slug, title, status, grpc, retryable: false, unknown: false, retry_after: None }
     }
 
     const fn later(slug: &'static str, title: &'static str, status: StatusCode) -> Self {

@@ -86,7 +86,7 @@ impl Tally {
     pub(super) fn worst(&self) -> Option<(usize, Class, String)> {
         let mut worst: Option<(usize, &Failure)> = None;
         for (index, failure) in self.failures() {
-            if worst.is_none_or(|(_, known)| failure.rank() > known.rank()) {
+            if worst.is_none_or(|(_, known)| failure.class.rank() > known.class.rank()) {
                 worst = Some((index, failure));
             }
         }
@@ -160,10 +160,6 @@ impl Failure {
             outcome: Outcome::of(&class),
             detail: error.to_string(),
         }
-    }
-
-    fn rank(&self) -> (bool, u16) {
-        (self.class.unknown, self.class.status.as_u16())
     }
 }
 

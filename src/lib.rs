@@ -13,13 +13,14 @@
 //!
 //! # The layers, low to high
 //!
-//! `error` · `config` · `cloudevents security telemetry` · `publish delivery` · `pull` · `drain health
-//! prepare` · `listen rest admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
+//! `error` · `config` · `cloudevents security telemetry` · `publish delivery` · `catalogue drain
+//! health paging prepare pull` · `listen rest admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
 //! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
 
 pub mod admin;
 pub mod app;
 pub mod bridges;
+pub mod catalogue;
 pub mod cli;
 pub mod cloudevents;
 pub mod config;
@@ -28,6 +29,7 @@ pub mod drain;
 pub mod error;
 pub mod health;
 pub mod listen;
+pub mod paging;
 pub mod prepare;
 pub mod publish;
 pub mod pull;

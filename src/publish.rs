@@ -6,6 +6,7 @@
 
 mod budget;
 mod collect;
+pub mod fields;
 mod routes;
 
 use std::future::Future;

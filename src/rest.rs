@@ -5,10 +5,10 @@
 //! One thin [`guard`] stands before all of it: who may call, panics, errors in one form. More layers
 //! would cost a third of the throughput.
 
+mod base64;
 mod batch;
 mod body;
 mod describe;
-mod fields;
 mod guard;
 mod head;
 mod message;

@@ -28,6 +28,11 @@ fn filter(level: &str, quiet: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{quiet},{level}"))
 }
 
+/// Tells whether a header or metadata of this name, in lower case, is trace context: it goes with the message.
+pub fn is_trace(name: &str) -> bool {
+    matches!(name, "traceparent" | "tracestate" | "baggage")
+}
+
 /// A level that is no filter.
 #[derive(Debug, thiserror::Error)]
 #[error(

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["cloudevents", "schema", "security", "telemetry"],
     &["publish", "delivery"],
-    &["pull", "streams", "drain", "health", "prepare"],
+    &["catalogue", "pull", "streams", "drain", "health", "paging", "prepare"],
     &["listen", "rest", "grpc", "admin"],
     &["bridges", "app", "cli"],
 ];

@@ -1,17 +1,17 @@
 //! Reads what a request's headers say about a message, and on which terms it is to be published.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
-use sidespan_bridge::{CE_PREFIX, Header, Message, Span};
+use sidespan_bridge::{CE_PREFIX, Header, Message};
 use tokio::time::Instant;
 
-use super::fields::{Fields, base64, check_content_type, check_id, set_key};
+use super::base64::base64;
 use crate::cloudevents::{self, header_text};
 use crate::config::Limits;
 use crate::error::Error;
+use crate::publish::fields::{Fields, check_content_type, check_id, set_key, timeout};
+use crate::telemetry::is_trace;
 
 /// A message without its payload.
 #[derive(Debug)]
@@ -136,7 +136,8 @@ impl Terms {
     pub(super) fn read(headers: &HeaderMap, limits: &Limits) -> Result<Self, Error> {
         let mut asked = None;
         for value in headers.get_all("sidespan-timeout") {
-            once(&mut asked, timeout(value, limits.max_timeout)?, "sidespan-timeout")?;
+            let asked_for = timeout(text("Sidespan-Timeout", value)?, limits.max_timeout)?;
+            once(&mut asked, asked_for, "sidespan-timeout")?;
         }
         let timeout = asked.unwrap_or(limits.timeout);
         let prefers = |wish: &str| {
@@ -218,23 +219,6 @@ fn unquote(rest: &str) -> Option<String> {
     }
     let behind = letters.as_str().trim_start();
     (behind.is_empty() || behind.starts_with(';')).then_some(plain)
-}
-
-fn timeout(value: &HeaderValue, most: Duration) -> Result<Duration, Error> {
-    let written = text("Sidespan-Timeout", value)?;
-    let Span(timeout) =
-        Span::parse(written).map_err(|error| Error::Invalid(format!("Sidespan-Timeout: {error}")))?;
-    if timeout.is_zero() || timeout > most {
-        return Err(Error::Invalid(format!(
-            "Sidespan-Timeout must be more than 0s and at most {} (limits.max_timeout)",
-            humantime::format_duration(most)
-        )));
-    }
-    Ok(timeout)
-}
-
-fn is_trace(name: &str) -> bool {
-    matches!(name, "traceparent" | "tracestate" | "baggage")
 }
 
 fn trace(name: &str, value: &HeaderValue) -> Result<Header, Error> {

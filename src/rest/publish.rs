@@ -10,7 +10,6 @@ use serde::Serialize;
 use sidespan_bridge::Message;
 
 use super::body::{Incoming, Limit};
-use super::fields::set_key;
 use super::head::{Head, Terms};
 use super::path::name;
 use super::receipt::{AT_MOST_ONCE, StoredBody};
@@ -18,6 +17,7 @@ use super::upload::Upload;
 use super::{Door, acceptable, json};
 use crate::cloudevents;
 use crate::error::Error;
+use crate::publish::fields::{own, set_key};
 use crate::publish::{Admission, new_id};
 use crate::security::caller::Caller;
 
@@ -74,12 +74,6 @@ async fn whole(body: &mut Incoming, admission: &mut Admission) -> Result<Bytes, 
     Ok(all.freeze())
 }
 
-/// Copies a small payload: it would keep the whole buffer that it was read into, and the budget counts
-/// the payload alone.
-fn own(payload: Bytes) -> Bytes {
-    if payload.len() <= SMALL { Bytes::copy_from_slice(&payload) } else { payload }
-}
-
 fn complete(head: Head, payload: Bytes) -> Result<Message, Error> {
     let Head { mut message, tombstone, structured } = head;
     if tombstone {
@@ -116,8 +110,6 @@ fn admitted(id: &str, topic: &str) -> Response {
     response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
     response
 }
-
-const SMALL: usize = 4 << 10;
 
 #[derive(Serialize)]
 struct Receipt<'a> {

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::Serialize;
 use sidespan_bridge::Order;
 
-use super::page::Paging;
+use super::page::paging;
 use super::path::name;
 use super::{Door, acceptable, json};
 use crate::config::Target;
@@ -20,7 +20,7 @@ use crate::security::caller::Caller;
 /// Lists subscriptions by name, a page at a time.
 pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     acceptable(request.headers(), "application/json")?;
-    let paging = Paging::read(request.uri(), &[], |_, _| Ok(()))?;
+    let paging = paging(request.uri(), &[], |_, _| Ok(()))?;
     let caller = Caller::of(request.extensions());
     let named = door.subscriptions.iter().map(|running| (running.subscription().name.to_string(), running));
     let all: BTreeMap<String, &Running> = named.filter(|(name, _)| caller.may_subscribe(name)).collect();

@@ -1,8 +1,6 @@
 //! `GET /v1/topics`, `GET /v1/topics/{topic}`: what the brokers have and what the configuration
 //! names. A caller sees those that it may publish to or read.
 
-mod catalogue;
-
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -10,12 +8,13 @@ use axum::response::Response;
 use serde::Serialize;
 use sidespan_bridge::{Pattern, Topic};
 
-use self::catalogue::{Described, Silent, describe, gather};
 use super::head::Terms;
-use super::page::Paging;
+use super::page::paging;
 use super::path::name;
 use super::{Door, acceptable, json};
+use crate::catalogue::{Described, Silent, describe, gather};
 use crate::error::Error;
+use crate::paging::Paging;
 use crate::security::caller::Caller;
 
 /// Lists topics by name, a page at a time.
@@ -59,7 +58,7 @@ struct Page {
 /// Reads the query: a page, and the pattern that names must match.
 fn query(request: &Request) -> Result<(Paging, Option<Pattern>), Error> {
     let mut wanted = None;
-    let paging = Paging::read(request.uri(), &["pattern"], |_, value| {
+    let paging = paging(request.uri(), &["pattern"], |_, value| {
         let pattern = Pattern::parse(value);
         wanted = Some(pattern.map_err(|error| Error::Invalid(format!("`pattern`: {error}")))?);
         Ok(())

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use sidespan_bridge::{CE_PREFIX, Message};
 
 use crate::error::Error;
-use crate::rest::fields::{Fields, base64, check_content_type, check_id, set_key};
+use crate::publish::fields::{Fields, check_content_type, check_id, set_key};
+use crate::rest::base64::base64;
 
 /// Reads a message object. Its `id` names the message and is its idempotency key.
 pub(in crate::rest) fn parse(json: &Bytes) -> Result<Message, Error> {

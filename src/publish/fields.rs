@@ -1,30 +1,38 @@
-//! The parts of a message that callers name, checked once for every form of request.
+//! The parts of a message that callers name, checked once for every door and form of request.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::time::Duration;
+
 use bytes::Bytes;
-use sidespan_bridge::{Header, Message, is_reserved};
+use sidespan_bridge::{Header, Message, Span, is_reserved};
 
 use crate::cloudevents::{Attributes, EventError};
 use crate::error::Error;
 
 /// Gathers the headers of one message.
 #[derive(Debug, Default)]
-pub(super) struct Fields {
+pub struct Fields {
     headers: Vec<Header>,
     event: Option<Attributes>,
 }
 
 impl Fields {
     /// Adds a header of the publisher's own.
-    pub(super) fn header(&mut self, name: &str, value: Bytes) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: the name is no header's, or not the publisher's to set.
+    pub fn header(&mut self, name: &str, value: Bytes) -> Result<(), Error> {
         check_name(name)?;
         self.headers.push(Header::new(name, value));
         Ok(())
     }
 
     /// Adds an attribute of a CloudEvent by its bare name.
-    pub(super) fn attribute(&mut self, name: &str, value: String) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: no event has such an attribute, or it is there twice.
+    pub fn attribute(&mut self, name: &str, value: String) -> Result<(), Error> {
         if name == "datacontenttype" {
             return Err(EventError::ContentTypeAttribute.into());
         }
@@ -34,7 +42,11 @@ impl Fields {
 
     /// Puts the headers into the message: a CloudEvent's attributes first, then what the message
     /// has, then the others. A `partitionkey` becomes the key.
-    pub(super) fn finish(self, message: &mut Message) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`: an attribute that every event has is missing, or there are two keys.
+    pub fn finish(self, message: &mut Message) -> Result<(), Error> {
         let had = std::mem::take(&mut message.headers);
         if let Some(event) = self.event {
             if let Some(key) = event.find("partitionkey") {
@@ -54,8 +66,18 @@ impl From<EventError> for Error {
     }
 }
 
+/// Copies a small payload: it would keep the whole buffer that it was read into, and budgets count the
+/// payload alone.
+pub fn own(payload: Bytes) -> Bytes {
+    if payload.len() <= SMALL { Bytes::copy_from_slice(&payload) } else { payload }
+}
+
 /// Sets the key, which must be the same if it is given in two ways.
-pub(super) fn set_key(message: &mut Message, key: Bytes) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// `Invalid`, if there are two.
+pub fn set_key(message: &mut Message, key: Bytes) -> Result<(), Error> {
     match &message.key {
         Some(other) if *other != key => {
             Err(Error::Invalid("the message has two different keys; `partitionkey` is one too".into()))
@@ -68,16 +90,12 @@ pub(super) fn set_key(message: &mut Message, key: Bytes) -> Result<(), Error> {
     }
 }
 
-/// Reads standard base64 with padding.
-pub(super) fn base64(what: &str, text: &[u8]) -> Result<Bytes, Error> {
-    STANDARD
-        .decode(text)
-        .map(Bytes::from)
-        .map_err(|_| Error::Invalid(format!("{what} is not base64 (the standard alphabet, with padding)")))
-}
-
 /// Checks what is to name a message or its repeats.
-pub(super) fn check_id(what: &str, id: &str) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// `Invalid`, with `what` it was.
+pub fn check_id(what: &str, id: &str) -> Result<(), Error> {
     if id.is_empty() || id.len() > MOST_ID || id.chars().any(char::is_control) {
         return Err(Error::Invalid(format!(
             "{what} must be 1 to {MOST_ID} bytes without control characters"
@@ -87,13 +105,34 @@ pub(super) fn check_id(what: &str, id: &str) -> Result<(), Error> {
 }
 
 /// Checks a media type as far as a header must be able to carry it.
-pub(super) fn check_content_type(text: &str) -> Result<(), Error> {
+///
+/// # Errors
+///
+/// `Invalid`.
+pub fn check_content_type(text: &str) -> Result<(), Error> {
     let essence = text.split(';').next().unwrap_or("").trim();
     let shaped = essence.split_once('/').is_some_and(|(group, name)| is_token(group) && is_token(name));
     if shaped && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Ok(());
     }
     Err(Error::Invalid("the content type is no media type, such as application/json".into()))
+}
+
+/// Reads how long a publish may take (`Sidespan-Timeout: 5s`).
+///
+/// # Errors
+///
+/// `Invalid`: no duration, none at all, or more than `most`.
+pub fn timeout(written: &str, most: Duration) -> Result<Duration, Error> {
+    let Span(timeout) =
+        Span::parse(written).map_err(|error| Error::Invalid(format!("Sidespan-Timeout: {error}")))?;
+    if timeout.is_zero() || timeout > most {
+        return Err(Error::Invalid(format!(
+            "Sidespan-Timeout must be more than 0s and at most {} (limits.max_timeout)",
+            humantime::format_duration(most)
+        )));
+    }
+    Ok(timeout)
 }
 
 /// Names that would steer a broker, a proxy or a consumer's HTTP library are not the publisher's.
@@ -122,6 +161,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(legal)
 }
 
+const SMALL: usize = 4 << 10;
 const MOST_ID: usize = 255;
 const MOST_NAME: usize = 255;
 

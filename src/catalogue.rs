@@ -1,4 +1,4 @@
-//! Puts together what brokers have with what the configuration names.
+//! The topics: puts together what brokers have with what the configuration names.
 
 use std::collections::BTreeMap;
 
@@ -12,31 +12,37 @@ use crate::publish::{Outlet, Route, Routes};
 
 /// A topic, as callers see it.
 #[derive(Debug, Serialize)]
-pub(super) struct Described {
+pub struct Described {
     /// What to call it.
-    pub(super) name: String,
-    address: String,
-    bridge: String,
+    pub name: String,
+    /// Where the broker has it.
+    pub address: String,
+    /// The bridge to that broker.
+    pub bridge: String,
     /// The configuration names it.
-    declared: bool,
+    pub declared: bool,
     /// The broker has it; nobody knows while the broker is silent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    exists: Option<bool>,
+    pub exists: Option<bool>,
+    /// How many partitions; 1 where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    partitions: Option<u32>,
+    pub partitions: Option<u32>,
+    /// How many messages are stored, where the broker tells.
     #[serde(skip_serializing_if = "Option::is_none")]
-    messages: Option<u64>,
+    pub messages: Option<u64>,
 }
 
 /// A bridge that could not be asked.
 #[derive(Debug, Serialize)]
-pub(super) struct Silent {
-    bridge: String,
-    detail: String,
+pub struct Silent {
+    /// Its name.
+    pub bridge: String,
+    /// Why.
+    pub detail: String,
 }
 
 /// Gathers all topics by name. Each bridge is asked once, all at the same time.
-pub(super) async fn gather(routes: &Routes, deadline: Instant) -> (BTreeMap<String, Described>, Vec<Silent>) {
+pub async fn gather(routes: &Routes, deadline: Instant) -> (BTreeMap<String, Described>, Vec<Silent>) {
     let mut outlets: BTreeMap<&str, &Outlet> = BTreeMap::new();
     for outlet in routes.declared().map(Route::outlet).chain(routes.open()) {
         outlets.insert(outlet.name().as_str(), outlet);
@@ -75,7 +81,7 @@ pub(super) async fn gather(routes: &Routes, deadline: Instant) -> (BTreeMap<Stri
 /// # Errors
 ///
 /// `UnknownTopic`, if nobody declared it and the broker doesn't have it; the broker's own fault.
-pub(super) async fn describe(routes: &Routes, route: &Route, deadline: Instant) -> Result<Described, Error> {
+pub async fn describe(routes: &Routes, route: &Route, deadline: Instant) -> Result<Described, Error> {
     let declared = routes.declared().any(|declared| declared.name() == route.name());
     match ask(route.outlet(), Some(route.address()), deadline).await {
         // An address with a wildcard in it would be asked for as a pattern, and others would answer.

@@ -17,6 +17,7 @@ use crate::admin::{self, Admin};
 use crate::config::{Address, Config, Name};
 use crate::delivery::{self, DeadLetterPlace, Running};
 use crate::drain::Drain;
+use crate::grpc::{self, Grpc};
 use crate::health::Health;
 use crate::listen::{self, Bounds, Listener};
 use crate::prepare;
@@ -206,8 +207,23 @@ impl App {
         let closing = CancellationToken::new();
         let callers = config.auth.as_ref().map(|auth| Arc::new(Callers::new(auth)));
         let pulling = Pulling::new(subscriptions.clone(), ack_ids);
-        let door =
-            Arc::new(Door::new(publishing, subscriptions, pulling, config.limits.clone(), closing.clone()));
+        let rest = Door::new(
+            publishing.clone(),
+            subscriptions.clone(),
+            pulling,
+            config.limits.clone(),
+            closing.clone(),
+        );
+        let door = Arc::new(rest);
+        let calls = grpc::Door {
+            publishing,
+            subscriptions,
+            health: health.clone(),
+            limits: config.limits.clone(),
+            drain: closing.clone(),
+            streams: door.streams().clone(),
+            tasks: door.tasks().clone(),
+        };
         let guard = |listener: &Listener, open| {
             let own = match listener.address() {
                 Ok(Address::Tcp(address)) => Some(address),
@@ -228,7 +244,8 @@ impl App {
         // The other half is for what the brokers have yet to be told.
         let (grace, stop_serving) = (drain.shutdown() / 2, || closing.clone());
         let mut doors = JoinSet::new();
-        let services = guard(&listeners.services, &[]).protect(Rest::new(door.clone()));
+        let services = Grpc::before(Rest::new(door.clone()), calls);
+        let services = guard(&listeners.services, grpc::OPEN).protect(services);
         doors.spawn(listen::serve(listeners.services, services, bounds, stop_serving(), grace));
         let admin = guard(&listeners.admin, admin::HEALTH).protect(admin::router(operators.clone()));
         doors.spawn(listen::serve(listeners.admin, admin, bounds, stop_serving(), grace));

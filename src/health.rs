@@ -93,6 +93,13 @@ pub struct Report {
     pub subscriptions: Vec<SubscriptionReport>,
 }
 
+impl Report {
+    /// Tells whether every broker takes messages, also while deliveries are being finished.
+    pub fn can_publish(&self) -> bool {
+        self.unknown_topics == 0 && self.bridges.iter().all(|bridge| bridge.ready)
+    }
+}
+
 /// How a broker stands.
 #[derive(Debug, Serialize)]
 pub struct BridgeReport {

@@ -13,8 +13,8 @@
 //!
 //! # The layers, low to high
 //!
-//! `error` · `config` · `cloudevents security telemetry` · `publish delivery` · `catalogue drain
-//! health paging prepare pull` · `listen rest admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
+//! `error proto` · `config` · `cloudevents security telemetry` · `publish delivery` · `catalogue drain
+//! health paging prepare pull` · `listen rest grpc admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
 //! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
 
 pub mod admin;
@@ -27,10 +27,12 @@ pub mod config;
 pub mod delivery;
 pub mod drain;
 pub mod error;
+pub mod grpc;
 pub mod health;
 pub mod listen;
 pub mod paging;
 pub mod prepare;
+pub mod proto;
 pub mod publish;
 pub mod pull;
 pub mod rest;

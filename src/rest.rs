@@ -72,6 +72,11 @@ impl Door {
         Self { publishing, subscriptions, pulling, limits, drain, streams, tasks: TaskTracker::new() }
     }
 
+    /// Returns the places for streams, which all doors share.
+    pub fn streams(&self) -> &Arc<Semaphore> {
+        &self.streams
+    }
+
     /// Returns the tasks that outlive their requests: publishes answered with 202, and the rests of
     /// bodies that were refused. Close and await it before the bridges are closed.
     pub fn tasks(&self) -> &TaskTracker {

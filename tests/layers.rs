@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Low to high. Modules on one line may use each other.
 const LAYERS: &[&[&str]] = &[
-    &["error"],
+    &["error", "proto"],
     &["config"],
     &["cloudevents", "schema", "security", "telemetry"],
     &["publish", "delivery"],

@@ -22,6 +22,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use super::upload::Upload;
 use crate::error::Error;
+use crate::grpc;
 use crate::listen::Service;
 use crate::security::caller::Callers;
 
@@ -161,27 +162,29 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 impl<S: Service> Service for Guarded<S> {
     /// Refuses strangers, and answers listed pages so that their browser lets them read it.
     async fn answer(self, mut request: Request<Body>) -> Response {
+        let refused = refusal(&request);
         match self.guard.admit(request.uri(), request.headers()) {
             Ok(Sender::Program) => {}
             // In a box, as room for it would be needed in every request otherwise.
             Ok(Sender::Page) => return Box::pin(self.answer_page(request)).await,
-            Err(error) => return error.into_response(),
+            Err(error) => return refused(error),
         }
         if let Err(error) = self.guard.identify(&mut request) {
-            return error.into_response();
+            return refused(error);
         }
         // A call of `pass` would copy the request and the door's future once more.
-        in_one_form(AssertUnwindSafe(self.door.answer(request)).catch_unwind().await)
+        in_one_form(AssertUnwindSafe(self.door.answer(request)).catch_unwind().await, refused)
     }
 }
 
 impl<S: Service> Guarded<S> {
     /// Answers whoever may call.
     async fn pass(self, mut request: Request<Body>) -> Response {
+        let refused = refusal(&request);
         if let Err(error) = self.guard.identify(&mut request) {
-            return error.into_response();
+            return refused(error);
         }
-        in_one_form(AssertUnwindSafe(self.door.answer(request)).catch_unwind().await)
+        in_one_form(AssertUnwindSafe(self.door.answer(request)).catch_unwind().await, refused)
     }
 
     /// As the Fetch standard says. What a browser asks before it lets a page call is answered here: it
@@ -212,9 +215,17 @@ fn pages() -> CorsLayer {
         .max_age(REMEMBERED)
 }
 
+/// How a failure is told.
+type Refuse = fn(Error) -> Response;
+
+/// Returns how a failure is told to whom this request is from.
+fn refusal(request: &Request<Body>) -> Refuse {
+    if grpc::is_call(request) { |error| grpc::refusal(&error) } else { Error::into_response }
+}
+
 /// The router answers with bare statuses where it finds no handler. A panic is in the log already.
-fn in_one_form<P>(answered: Result<Response, P>) -> Response {
-    let Ok(response) = answered else { return Error::Internal.into_response() };
+fn in_one_form<P>(answered: Result<Response, P>, refused: Refuse) -> Response {
+    let Ok(response) = answered else { return refused(Error::Internal) };
     let error = match response.status() {
         _ if response.headers().contains_key(CONTENT_TYPE) => return response,
         StatusCode::NOT_FOUND => Error::NotFound,

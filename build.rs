@@ -1,0 +1,24 @@
+//! Makes Rust of `proto/`, without protoc.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).open_files(FILES.map(|name| format!("sidespan/v1/{name}.proto")))?;
+    // What reflection shows goes without the comments, which become the documentation of the Rust.
+    fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+    compiler.include_source_info(true);
+    tonic_prost_build::configure()
+        // The door calls its methods by itself: each has limits of its own.
+        .build_server(false)
+        .build_transport(false)
+        .bytes(".sidespan.v1.Message.payload")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+const FILES: [&str; 3] = ["admin", "message", "publisher"];

@@ -1,0 +1,255 @@
+//! The gRPC door: `proto/sidespan/v1` in protobuf, over the same use cases as [`crate::rest`] and on the
+//! same port. [`is_call`] tells the two apart.
+//!
+//! # Why the methods are called from here
+//!
+//! tonic would route by itself. But each method has its own bound for a message, and what comes is
+//! counted while it comes ([`body`]); and the most used call does without a router and its boxes.
+
+mod admin;
+mod body;
+mod codec;
+mod health;
+mod held;
+mod message;
+mod outcome;
+mod publish;
+mod publish_stream;
+mod reflection;
+mod status;
+mod terms;
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Version};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::codec::CompressionEncoding;
+use tower::service_fn;
+
+use self::body::{Bounds, Incoming};
+use self::codec::{Check, Codec, any, messages};
+use self::held::Held;
+use self::reflection::Reflection;
+use self::terms::Terms;
+use crate::config::Limits;
+use crate::delivery::Running;
+use crate::error::Error;
+use crate::health::Health;
+use crate::listen::Service;
+use crate::publish::{Budget, Publishing, Route};
+use crate::security::caller::Caller;
+
+pub(crate) use status::refusal;
+
+/// What the methods share.
+pub struct Door {
+    /// The publish use case.
+    pub publishing: Arc<Publishing>,
+    /// What is subscribed to.
+    pub subscriptions: Arc<[Running]>,
+    /// How everything stands.
+    pub health: Arc<Health>,
+    /// Every bound.
+    pub limits: Limits,
+    /// Streams end when this is cancelled.
+    pub drain: CancellationToken,
+    /// Places for streams, which all doors share.
+    pub streams: Arc<Semaphore>,
+    /// The tasks of streams. Close and await it before the bridges are closed.
+    pub tasks: TaskTracker,
+}
+
+/// Answers calls, and leaves all else to another door.
+#[derive(Clone)]
+pub struct Grpc<S> {
+    door: Arc<Door>,
+    /// What has come of messages that are not whole.
+    reading: Budget,
+    reflection: Option<Reflection>,
+    other: S,
+}
+
+impl<S: Service> Grpc<S> {
+    /// Answers by what the door has, and everything that is no call by the `other` one.
+    pub fn before(other: S, door: Door) -> Self {
+        let reading = Budget::new(0, door.limits.max_in_flight_bytes);
+        let reflection = Reflection::new();
+        let reflection = reflection.inspect_err(|error| tracing::error!(%error, "there is no reflection"));
+        Self { door: Arc::new(door), reading, reflection: reflection.ok(), other }
+    }
+
+    async fn call(self, request: Request<Body>) -> Result<Response, Error> {
+        let door = self.door.clone();
+        let terms = Arc::new(Terms::read(&request, &door.limits)?);
+        let limits = &door.limits;
+        let batch = ("limits.max_batch", limits.max_batch);
+        let single = ("limits.max_message", limits.max_message.saturating_add(BESIDE_PAYLOAD));
+        let small = ("a request's bound", BESIDE_PAYLOAD);
+        Ok(match request.uri().path() {
+            "/sidespan.v1.Publisher/Publish" => {
+                self.unary(request, batch, messages::<1>, move |batch| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { publish::publish(&door, &terms, batch).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Publisher/PublishStream" => {
+                let permit = self.permit()?;
+                let mut run = Some((door, terms, permit));
+                let serve = service_fn(move |requests: tonic::Request<tonic::Streaming<_>>| {
+                    let begun = run.take().ok_or_else(|| Status::internal("a call is served once"));
+                    ready(begun.map(|(door, terms, permit)| {
+                        let answers =
+                            publish_stream::publish_stream(door, terms, permit, requests.into_inner());
+                        tonic::Response::new(answers)
+                    }))
+                });
+                let request = self.incoming(request, single, true);
+                grpc(Codec::new(messages::<2>), single.1).streaming(serve, request).await.map(Body::new)
+            }
+            "/sidespan.v1.Admin/ListTopics" => {
+                self.unary(request, small, any, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { admin::list_topics(&door, &terms, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Admin/GetTopic" => {
+                self.unary(request, small, any, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { admin::get_topic(&door, &terms, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Admin/ListSubscriptions" => {
+                let list = move |request| ready(admin::list_subscriptions(&door, &terms.caller, &request));
+                self.unary(request, small, any, list).await
+            }
+            "/sidespan.v1.Admin/GetSubscription" => {
+                let one = move |request| ready(admin::get_subscription(&door, &terms.caller, request));
+                self.unary(request, small, any, one).await
+            }
+            "/grpc.health.v1.Health/Check" => {
+                let check = move |request| ready(health::check(&door.health, &request));
+                self.unary(request, small, any, check).await
+            }
+            "/grpc.health.v1.Health/Watch" => {
+                let permit = self.permit()?;
+                let watch = service_fn(|request: tonic::Request<_>| {
+                    let news = health::watch(door.health.clone(), request.into_inner());
+                    ready(Ok::<_, Status>(tonic::Response::new(news)))
+                });
+                let request = self.incoming(request, small, false);
+                let answer = grpc(Codec::new(any), small.1).server_streaming(watch, request).await;
+                self.held(answer, permit)
+            }
+            path if path.starts_with("/grpc.reflection.") => {
+                let permit = self.permit()?;
+                let request = self.incoming(request, small, true);
+                let answer = match self.reflection.clone() {
+                    Some(reflection) => reflection.answer(request).await,
+                    None => reflection::none(),
+                };
+                self.held(answer, permit)
+            }
+            _ => return Err(Error::NotFound),
+        })
+    }
+
+    /// Serves a method with one request and one answer.
+    async fn unary<Question, Answer, F>(
+        &self,
+        request: Request<Body>,
+        limit: (&'static str, usize),
+        check: Check,
+        mut serve: impl FnMut(Question) -> F,
+    ) -> Response
+    where
+        Question: prost::Message + Default + 'static,
+        Answer: prost::Message + 'static,
+        F: Future<Output = Result<Answer, Status>>,
+    {
+        let serve = service_fn(|request: tonic::Request<Question>| {
+            let answer = serve(request.into_inner());
+            async move { answer.await.map(tonic::Response::new) }
+        });
+        let request = self.incoming(request, limit, false);
+        grpc(Codec::new(check), limit.1).unary(serve, request).await.map(Body::new)
+    }
+
+    fn incoming(
+        &self,
+        request: Request<Body>,
+        (limit, most): (&'static str, usize),
+        stream: bool,
+    ) -> Request<Incoming> {
+        let bounds = Bounds { limit, most, pause: self.door.limits.read_timeout, stream };
+        request.map(|body| Incoming::new(body, bounds, self.reading.clone()))
+    }
+
+    /// Takes a place for a stream.
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        if self.door.drain.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        self.door.streams.clone().try_acquire_owned().map_err(|_| Error::Limited {
+            limit: "limits.max_streams",
+            reason: format!("{} streams are open", self.door.limits.max_streams),
+        })
+    }
+
+    fn held(&self, answer: http::Response<tonic::body::Body>, permit: OwnedSemaphorePermit) -> Response {
+        answer.map(|body| Body::new(Held::new(body, self.door.drain.clone(), permit)))
+    }
+}
+
+impl<S: Service> Service for Grpc<S> {
+    async fn answer(self, request: Request<Body>) -> Response {
+        if !is_call(&request) {
+            return self.other.answer(request).await;
+        }
+        // A failure here comes before the method is found; later ones are statuses already.
+        self.call(request).await.unwrap_or_else(|error| refusal(&error))
+    }
+}
+
+impl Door {
+    /// Finds where a caller's messages of a topic go.
+    fn route(&self, caller: &Caller, topic: &str) -> Result<Route, message::Refused> {
+        let route = self.publishing.route(caller, topic);
+        route.map_err(|error| message::Refused { error, field: Some("topic") })
+    }
+}
+
+/// Tells whether a request is a call: HTTP/2, and a content type of gRPC in protobuf.
+pub fn is_call<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let protobuf = |rest: &[u8]| rest.is_empty() || rest == b"+proto" || rest.starts_with(b";");
+    content_type.strip_prefix(b"application/grpc").is_some_and(protobuf)
+        && request.method() == Method::POST
+        && request.version() == Version::HTTP_2
+}
+
+/// Takes what is compressed by gzip too; what comes out is held to the same bound.
+fn grpc<A, Q>(codec: Codec<A, Q>, most: usize) -> tonic::server::Grpc<Codec<A, Q>>
+where
+    A: prost::Message + 'static,
+    Q: prost::Message + Default + 'static,
+{
+    tonic::server::Grpc::new(codec)
+        .max_decoding_message_size(most)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip)
+}
+
+/// What a caller need not say its name for: it tells no more than the probes of the kubelet.
+pub const OPEN: &[&str] = &["/grpc.health.v1.Health/Check"];
+/// What a message takes beside its payload, and what a request without one may take.
+const BESIDE_PAYLOAD: usize = 64 << 10;

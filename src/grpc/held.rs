@@ -1,0 +1,57 @@
+//! The body of a stream that has nothing to finish: it ends when the door closes, and counts as open
+//! until then.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
+
+use super::status::status;
+use crate::error::Error;
+
+/// A stream of answers.
+pub(super) struct Held {
+    body: tonic::body::Body,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Held {
+    pub(super) fn new(
+        body: tonic::body::Body,
+        closing: CancellationToken,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { body, closing: Box::pin(closing.cancelled_owned()), ended: false, _permit: permit }
+    }
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.closing.as_mut().poll(context).is_ready() {
+            self.ended = true;
+            let trailers = status(&Error::Draining, None).into_http::<()>().into_parts().0.headers;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+}

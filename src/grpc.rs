@@ -34,7 +34,7 @@ use tonic::codec::CompressionEncoding;
 use tower::service_fn;
 
 use self::body::{Bounds, Incoming};
-use self::codec::{Check, Codec, any, messages};
+use self::codec::{Check, Codec, anything, messages};
 use self::held::Held;
 use self::reflection::Reflection;
 use self::terms::Terms;
@@ -115,14 +115,14 @@ impl<S: Service> Grpc<S> {
                 grpc(Codec::new(messages::<2>), single.1).streaming(serve, request).await.map(Body::new)
             }
             "/sidespan.v1.Admin/ListTopics" => {
-                self.unary(request, small, any, move |request| {
+                self.unary(request, small, anything, move |request| {
                     let (door, terms) = (door.clone(), terms.clone());
                     async move { admin::list_topics(&door, &terms, request).await }
                 })
                 .await
             }
             "/sidespan.v1.Admin/GetTopic" => {
-                self.unary(request, small, any, move |request| {
+                self.unary(request, small, anything, move |request| {
                     let (door, terms) = (door.clone(), terms.clone());
                     async move { admin::get_topic(&door, &terms, request).await }
                 })
@@ -130,15 +130,15 @@ impl<S: Service> Grpc<S> {
             }
             "/sidespan.v1.Admin/ListSubscriptions" => {
                 let list = move |request| ready(admin::list_subscriptions(&door, &terms.caller, &request));
-                self.unary(request, small, any, list).await
+                self.unary(request, small, anything, list).await
             }
             "/sidespan.v1.Admin/GetSubscription" => {
                 let one = move |request| ready(admin::get_subscription(&door, &terms.caller, request));
-                self.unary(request, small, any, one).await
+                self.unary(request, small, anything, one).await
             }
             "/grpc.health.v1.Health/Check" => {
                 let check = move |request| ready(health::check(&door.health, &request));
-                self.unary(request, small, any, check).await
+                self.unary(request, small, anything, check).await
             }
             "/grpc.health.v1.Health/Watch" => {
                 let permit = self.permit()?;
@@ -147,7 +147,7 @@ impl<S: Service> Grpc<S> {
                     ready(Ok::<_, Status>(tonic::Response::new(news)))
                 });
                 let request = self.incoming(request, small, false);
-                let answer = grpc(Codec::new(any), small.1).server_streaming(watch, request).await;
+                let answer = grpc(Codec::new(anything), small.1).server_streaming(watch, request).await;
                 self.held(answer, permit)
             }
             path if path.starts_with("/grpc.reflection.") => {

@@ -95,7 +95,7 @@ impl<T: Message + Default> Decoder for Reader<T> {
 }
 
 /// Takes all.
-pub(super) fn any(_: &[u8]) -> bool {
+pub(super) fn anything(_: &[u8]) -> bool {
     true
 }
 

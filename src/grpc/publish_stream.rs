@@ -47,13 +47,15 @@ pub(super) fn publish_stream(
 }
 
 type Answer = Result<PublishStreamResponse, Status>;
+/// The outcomes of one lot, and where they are told.
+type Answered = (Vec<Place>, Vec<Result<Stored, Error>>);
 
 /// A stream that is served.
 struct Run {
     door: Arc<Door>,
     terms: Arc<Terms>,
     inlet: Inlet,
-    unanswered: FuturesUnordered<BoxFuture<'static, (Vec<Place>, Vec<Result<Stored, Error>>)>>,
+    unanswered: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// What came together and is not yet submitted.
     lot: Option<Lot>,
 }

@@ -1,4 +1,4 @@
-//! The REST door over real sockets: the server in this process, the embedded log behind it.
+//! The doors for services over real sockets: the server in this process, the embedded log behind it.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +6,7 @@ mod auth;
 mod batch;
 mod destinations;
 mod document;
+mod grpc;
 mod limits;
 mod openapi;
 mod pages;

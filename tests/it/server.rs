@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use sidespan::app::{App, Ended, Listeners};
-use sidespan::config::Config;
+use sidespan::config::{Address, Config};
 use sidespan::listen::Listener;
 use sidespan_bridge::Driver;
 use sidespan_test_support::{Client, NoAnswer, Request, Response, Streamed, eventually, unique_name};
@@ -40,6 +41,18 @@ impl Server {
 
     /// Starts a server with further top-level sections.
     pub(crate) async fn with(sections: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self::on(address, Listener::Tcp(listener), sections).await
+    }
+
+    /// Starts a server behind a Unix socket.
+    pub(crate) async fn behind(socket: &Path) -> Self {
+        let listener = Listener::bind(&Address::Unix(socket.to_owned())).await.unwrap();
+        Self::on(([127, 0, 0, 1], 0).into(), listener, "").await
+    }
+
+    async fn on(address: SocketAddr, services: Listener, sections: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().display();
         let yaml = format!(
@@ -54,12 +67,9 @@ impl Server {
         let drivers: [&'static dyn Driver; 1] = [&Trouble];
         let config = Config::load(&path, &drivers).unwrap();
 
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let operators = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = operators.local_addr().unwrap();
-        let listeners =
-            Listeners { services: Listener::Tcp(listener), admin: Listener::Tcp(operators), health: None };
+        let listeners = Listeners { services, admin: Listener::Tcp(operators), health: None };
         let app = App::with(config, listeners).unwrap();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(app.run(stop.clone().cancelled_owned()));

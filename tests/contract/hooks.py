@@ -13,11 +13,24 @@ def lines(context, value):
     return value if isinstance(value, (str, bytes)) else json.dumps(value) + "\n"
 
 
+leased = collections.deque(maxlen=100)
 answers = collections.defaultdict(collections.Counter)
 
 
 @schemathesis.hook
+def before_call(context, case, kwargs):
+    """Settles what was really leased: nobody would think of such an id."""
+    fits = case.meta is not None and case.meta.generation.mode.is_positive
+    if fits and leased and isinstance(case.body, dict) and case.body.get("ack_ids"):
+        case.path_parameters["subscription"], ack_id = leased.pop()
+        case.body["ack_ids"] = [ack_id]
+
+
+@schemathesis.hook
 def after_call(context, case, response):
+    if case.operation.path.endswith("/pull") and response.status_code == 200:
+        subscription = case.path_parameters["subscription"]
+        leased.extend((subscription, message["ack_id"]) for message in response.json()["messages"])
     answers[case.operation.label][response.status_code] += 1
 
 

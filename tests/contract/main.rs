@@ -40,13 +40,18 @@ subscriptions:
   billing:
     topic: orders
     push: { url: 'http://127.0.0.1:1/' }
+  jobs:
+    topic: orders
+    pull: { lease: 10s }
 ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_answers_as_it_is_described() {
     let sidecar = Launch::new(SIDESPAN).config(CONFIG).start().await;
-    let _flow = flow(&sidecar);
+    let mut flow = flow(&sidecar);
     let tried = try_all(&sidecar, &[]).await;
+    assert!(flow.try_join_next().is_none(), "a publish in between was not answered with 200");
+    flow.shutdown().await;
 
     let operations = operations(&sidecar).await;
     assert!(operations.len() > 7, "{operations:?}");
@@ -102,7 +107,7 @@ fn flow(sidecar: &Sidecar) -> JoinSet<()> {
         let url = sidecar.url(&format!("/v1/topics/{topic}/messages"));
         tasks.spawn(async move {
             let client = Client::new();
-            let mut pace = tokio::time::interval(Duration::from_millis(50));
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
             loop {
                 pace.tick().await;
                 let answer = client.post(&url, "something").send().await.expect("an answer");

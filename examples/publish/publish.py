@@ -1,0 +1,31 @@
+"""Publishes an order: publish.py ID ITEM"""
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+
+SIDESPAN = os.environ.get("SIDESPAN_URL", "http://127.0.0.1:7400")
+
+
+def publish(order):
+    """Returns the receipt: the order is stored."""
+    request = urllib.request.Request(
+        f"{SIDESPAN}/v1/topics/orders/messages",
+        data=json.dumps(order).encode(),
+        headers={
+            "Content-Type": "application/json",
+            "Sidespan-Key": order["id"],
+            "Idempotency-Key": f'"{order["id"]}"',
+        },
+    )
+    with urllib.request.urlopen(request, timeout=15) as response:
+        return json.load(response)
+
+
+try:
+    print(json.dumps(publish({"id": sys.argv[1], "item": sys.argv[2]})))
+except urllib.error.HTTPError as error:
+    problem = json.load(error)
+    sys.exit(f"{problem['code']}: {problem['detail']} (retry: {problem['retryable']})")

@@ -1,0 +1,155 @@
+//! Each door in each language.
+
+use serde_json::{Value, json};
+use sidespan_test_support::{Client, Launch, Sidecar, eventually, free_port};
+
+use crate::workshop::{Example, Workshop};
+use crate::{PATIENCE, SECRET, SIDESPAN, root};
+
+/// The folders.
+pub(crate) const DOORS: [&str; 4] = ["publish", "webhook", "pull", "stream"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_examples_publish_is_stored() {
+    each("publish", async |example| {
+        let workshop = Workshop::get().await;
+        let sidecar = sidecar(&[]).await;
+        let said = workshop.run(&example, &[("SIDESPAN_URL", &sidecar.url(""))]).await;
+        assert!(said.success, "{example:?}:\n{}{}", said.output, said.errors);
+        let receipt: Value = serde_json::from_str(&said.output).expect("the receipt");
+        assert_eq!(receipt["topic"], "orders", "{example:?}");
+
+        let pull = sidecar.url("/v1/subscriptions/billing/pull");
+        let pulled = Client::new().post(&pull, "{}").header("content-type", "application/json").send().await;
+        let pulled = pulled.expect("an answer").json();
+        let messages = pulled["messages"].as_array().expect("messages");
+        assert_eq!(messages.len(), 1, "{example:?}");
+        assert_eq!(messages[0]["data"], json!({"id": "17", "item": "tea"}), "{example:?}");
+        assert_eq!(messages[0]["key"], "17", "{example:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_say_why_nothing_is_published() {
+    let sidecar = &Launch::new(SIDESPAN)
+        .config("{version: 1, service: shop, bridges: {local: {kind: embedded, dir: ./data}}}")
+        .start()
+        .await;
+    let url = sidecar.url("");
+    each("publish", async |example| {
+        let said = Workshop::get().await.run(&example, &[("SIDESPAN_URL", &url)]).await;
+        assert!(!said.success, "{example:?}:\n{}", said.output);
+        let all = said.output + &said.errors;
+        assert!(all.contains("UNKNOWN_TOPIC"), "{example:?}:\n{all}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_are_called_and_believe_signatures_only() {
+    let commands = Example::of("webhook");
+    let deliver = commands.iter().find(|example| example.is("sh")).expect("a command with curl").clone();
+    let deliver = &deliver;
+    each("webhook", async |example| {
+        if example.is("sh") {
+            return;
+        }
+        let workshop = Workshop::get().await;
+        let port = free_port().to_string();
+        let url = format!("http://127.0.0.1:{port}/events");
+        let sidecar = sidecar(&[("SIDESPAN__SUBSCRIPTIONS__FULFILMENT__PUSH__URL", &url)]).await;
+        let mut running = workshop.start(&example, &[("WEBHOOK_SECRET", SECRET), ("PORT", &port)]);
+        eventually(PATIENCE, &format!("{example:?} answers"), async || {
+            Client::new().post(&url, "{}").send().await.is_ok()
+        })
+        .await;
+        let forged = Client::new().post(&url, r#"{"id": "o-99", "item": "tea"}"#).send().await;
+        assert_eq!(forged.expect("an answer").status, 401, "{example:?}");
+
+        publish(&sidecar, 1..=3).await;
+        running.says(&["o-1 tea".into(), "o-2 tea".into(), "o-3 tea".into()]).await;
+        until_delivered(&sidecar, "fulfilment", 3).await;
+
+        let deliver = deliver.with("http://127.0.0.1:8080/events", &url);
+        let said = workshop.run(&deliver, &[("WEBHOOK_SECRET", SECRET)]).await;
+        assert!(said.success, "{example:?} called by curl:\n{}{}", said.output, said.errors);
+        running.says(&["17 tea".into()]).await;
+        assert!(!running.said().contains("o-99"), "{example:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_fetch_and_settle() {
+    each("pull", async |example| {
+        let sidecar = sidecar(&[]).await;
+        publish(&sidecar, 1..=2).await;
+        let mut running = Workshop::get().await.start(&example, &[("SIDESPAN_URL", &sidecar.url(""))]);
+        running.says(&["o-1 tea".into(), "o-2 tea".into()]).await;
+        publish(&sidecar, 3..=4).await;
+        running.says(&["o-3 tea".into(), "o-4 tea".into()]).await;
+        until_delivered(&sidecar, "billing", 4).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_follow_and_go_on_after_a_break() {
+    each("stream", async |example| {
+        let mut sidecar = sidecar(&[]).await;
+        publish(&sidecar, 1..=2).await;
+        let mut running = Workshop::get().await.start(&example, &[("SIDESPAN_URL", &sidecar.url(""))]);
+        running.says(&["o-1".into(), "o-2".into()]).await;
+        publish(&sidecar, 3..=3).await;
+        running.says(&["o-3".into()]).await;
+        // curl does not come back.
+        if !example.is("sh") {
+            sidecar.kill();
+            sidecar.start_again().await;
+            publish(&sidecar, 4..=4).await;
+            running.says(&["o-4".into()]).await;
+        }
+        for seen in ["o-1", "o-2", "o-3"] {
+            assert_eq!(running.said().matches(seen).count(), 1, "{example:?}:\n{}", running.said());
+        }
+    })
+    .await;
+}
+
+/// Runs a test with each command of a door, at the same time.
+async fn each(door: &str, test: impl AsyncFn(Example)) {
+    let examples = Example::of(door);
+    assert!(examples.len() >= 5, "{door}: {examples:?}");
+    futures_util::future::join_all(examples.into_iter().map(|example| test(example))).await;
+}
+
+/// Starts Sidespan with the configuration of the examples.
+async fn sidecar(environment: &[(&str, &str)]) -> Sidecar {
+    let config = std::fs::read_to_string(root().join("examples/sidespan.yaml")).unwrap();
+    let mut launch = Launch::new(SIDESPAN).config(&config).env("WEBHOOK_SECRET", SECRET);
+    for (name, value) in environment {
+        launch = launch.env(name, value);
+    }
+    let sidecar = launch.start().await;
+    sidecar.until_ready().await;
+    sidecar
+}
+
+async fn publish(sidecar: &Sidecar, numbers: impl IntoIterator<Item = u32>) {
+    let url = sidecar.url("/v1/topics/orders/messages");
+    for number in numbers {
+        let order = json!({"id": format!("o-{number}"), "item": "tea"}).to_string();
+        let answer = Client::new().post(&url, order).header("content-type", "application/json").send().await;
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+}
+
+async fn until_delivered(sidecar: &Sidecar, subscription: &str, count: u64) {
+    let url = sidecar.url(&format!("/v1/subscriptions/{subscription}"));
+    eventually(PATIENCE, &format!("{count} messages are settled"), async || {
+        let state = Client::new().get(&url).send().await.expect("an answer").json();
+        state["delivered"] == count && state["held"] == 0
+    })
+    .await;
+}

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sidespan_test_support::{Client, Launch, Random, Sidecar, run};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 const SIDESPAN: &str = env!("CARGO_BIN_EXE_sidespan");
@@ -45,30 +46,47 @@ subscriptions:
     pull: { lease: 10s }
 ";
 
+/// Somebody who may all, and somebody who may little.
+const AUTH: &str = "
+auth:
+  tokens:
+    - { name: all, secret: all-5b0c1b0a7f6e4d3c2b1a0f9e, publish: ['>'], subscribe: ['>'] }
+    - { name: till, secret: till-9d8e7f6a5b4c3d2e1f0a9b8c, publish: [orders] }
+";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_answers_as_it_is_described() {
     let sidecar = Launch::new(SIDESPAN).config(CONFIG).start().await;
-    let mut flow = flow(&sidecar);
-    let tried = try_all(&sidecar, &[]).await;
-    assert!(flow.try_join_next().is_none(), "a publish in between was not answered with 200");
-    flow.shutdown().await;
+    let tried = with_flow(&sidecar, None, try_all(&sidecar, &[])).await;
+    each_succeeded(&tried);
+    is_well(&sidecar).await;
+}
 
-    let operations = operations(&sidecar).await;
-    assert!(operations.len() > 7, "{operations:?}");
-    for (operation, statuses) in operations {
-        let seen = tried.answers.get(&operation).unwrap_or_else(|| panic!("{operation} was not tried"));
-        let succeeded = statuses.iter().any(|status| status.starts_with('2') && seen.contains_key(status));
-        // What succeeds by becoming something else than HTTP is for other tests.
-        let upgrades = statuses.iter().any(|status| status == "101");
-        assert!(succeeded || upgrades, "{operation} never succeeded, so nothing is known of it: {seen:?}");
+/// Without a token nothing is to be had, and with one no more than it says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_answers_as_it_is_described_to_callers_and_strangers() {
+    let sidecar = Launch::new(SIDESPAN).config(&format!("{CONFIG}{AUTH}")).start().await;
+    let all = "Authorization: Bearer all-5b0c1b0a7f6e4d3c2b1a0f9e";
+    let tried = with_flow(&sidecar, Some(all), try_all(&sidecar, &["--header", all])).await;
+    each_succeeded(&tried);
+
+    // What they get is always the same, so a few of each will do.
+    let till = "Authorization: Bearer till-9d8e7f6a5b4c3d2e1f0a9b8c";
+    let few = ["--phases", "fuzzing", "--mode", "positive"];
+    let tried = try_all(&sidecar, &[&few[..], &["--header", till]].concat()).await;
+    let statuses = |operation: &str| tried[operation].keys().map(String::as_str).collect::<Vec<_>>();
+    assert!(statuses("POST /v1/topics/{topic}/messages").contains(&"200"));
+    assert_eq!(statuses("POST /v1/subscriptions/{subscription}/pull"), ["403"]);
+
+    let tried = try_all(&sidecar, &few).await;
+    for (operation, seen) in tried {
+        assert_eq!(seen.keys().collect::<Vec<_>>(), ["401"], "{operation} to a stranger");
     }
-    sidecar_is_well(sidecar).await;
+    is_well(&sidecar).await;
 }
 
-/// What schemathesis found, and how often each operation answered with each status.
-struct Tried {
-    answers: BTreeMap<String, BTreeMap<String, u64>>,
-}
+/// How often each operation answered with each status.
+type Tried = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// Sends to all operations what schemathesis thinks of. Panics with what it found to be wrong.
 async fn try_all(sidecar: &Sidecar, more: &[&str]) -> Tried {
@@ -92,35 +110,53 @@ async fn try_all(sidecar: &Sidecar, more: &[&str]) -> Tried {
     let said = run("schemathesis", &command, if long { LONG } else { SHORT }).await;
     assert!(said.success, "{}{}\nsidespan said:\n{}", said.output, said.errors, sidecar.stderr());
 
-    let answers = serde_json::from_str(&fs::read_to_string(answers).unwrap()).unwrap();
-    let tried = Tried { answers };
-    for (operation, statuses) in &tried.answers {
+    let tried: Tried = serde_json::from_str(&fs::read_to_string(answers).unwrap()).unwrap();
+    for (operation, statuses) in &tried {
         println!("{operation}: {statuses:?}");
     }
     tried
 }
 
-/// Publishes to the topics that are streamed, so that there is something to see on them.
-fn flow(sidecar: &Sidecar) -> JoinSet<()> {
+/// Every operation was tried, and succeeded at least once: of one that always refuses nothing is known.
+fn each_succeeded(tried: &Tried) {
+    let operations = operations();
+    assert!(operations.len() > 7, "{operations:?}");
+    for (operation, statuses) in operations {
+        let seen = tried.get(&operation).unwrap_or_else(|| panic!("{operation} was not tried"));
+        let succeeded = statuses.iter().any(|status| status.starts_with('2') && seen.contains_key(status));
+        // What succeeds by becoming something else than HTTP is for other tests.
+        let upgrades = statuses.iter().any(|status| status == "101");
+        assert!(succeeded || upgrades, "{operation} never succeeded: {seen:?}");
+    }
+}
+
+/// Publishes meanwhile to the topics that are streamed, so that there is something to see on them.
+async fn with_flow(sidecar: &Sidecar, header: Option<&str>, trying: impl Future<Output = Tried>) -> Tried {
     let mut tasks = JoinSet::new();
     for topic in ["orders", "a%2Fb", "orders.x", "nobody.has.it"] {
         let url = sidecar.url(&format!("/v1/topics/{topic}/messages"));
+        let mut request = Client::new().post(&url, "something");
+        if let Some((name, value)) = header.and_then(|header| header.split_once(": ")) {
+            request = request.header(name, value);
+        }
         tasks.spawn(async move {
-            let client = Client::new();
             let mut pace = tokio::time::interval(Duration::from_millis(20));
             loop {
                 pace.tick().await;
-                let answer = client.post(&url, "something").send().await.expect("an answer");
+                let answer = request.clone().send().await.expect("an answer");
                 assert_eq!(answer.status, 200, "{}", answer.text());
             }
         });
     }
-    tasks
+    let tried = trying.await;
+    assert!(tasks.try_join_next().is_none(), "a publish in between was not answered with 200");
+    tasks.shutdown().await;
+    tried
 }
 
-/// Returns each operation that the server describes, as `GET /path`, with the statuses that it may have.
-async fn operations(sidecar: &Sidecar) -> BTreeMap<String, Vec<String>> {
-    let document = Client::new().get(&sidecar.url("/openapi.json")).send().await.expect("an answer").json();
+/// Returns each operation that is described, as `GET /path`, with the statuses that it may have.
+fn operations() -> BTreeMap<String, Vec<String>> {
+    let document: Value = yaml_serde::from_str(include_str!("../../openapi/sidespan.yaml")).unwrap();
     let mut operations = BTreeMap::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -133,18 +169,23 @@ async fn operations(sidecar: &Sidecar) -> BTreeMap<String, Vec<String>> {
     operations
 }
 
-/// It has not failed inside, and stops when it is told to.
-async fn sidecar_is_well(mut sidecar: Sidecar) {
-    let ended = sidecar.stop().await;
-    assert!(ended.status.success(), "{:?}", ended.status);
-    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+/// It lives, and nothing has failed inside.
+async fn is_well(sidecar: &Sidecar) {
+    let answer = Client::new().get(&sidecar.admin_url("/livez")).send().await.expect("an answer");
+    assert_eq!(answer.status, 200);
+    let log = sidecar.stderr();
+    assert!(!log.contains("panicked") && !log.contains(r#""level":"ERROR""#), "{log}");
 }
 
 /// Installs schemathesis, unless it is there, and returns where.
 async fn installed() -> PathBuf {
-    let said = run("setup", &Command::new(folder().join("setup")), INSTALLING).await;
-    assert!(said.success, "schemathesis cannot be installed:\n{}", said.errors);
-    said.output.trim().into()
+    static PLACE: OnceCell<PathBuf> = OnceCell::const_new();
+    let install = async || {
+        let said = run("setup", &Command::new(folder().join("setup")), INSTALLING).await;
+        assert!(said.success, "schemathesis cannot be installed:\n{}", said.errors);
+        said.output.trim().into()
+    };
+    PLACE.get_or_init(install).await.clone()
 }
 
 fn folder() -> PathBuf {

@@ -26,7 +26,7 @@ impl Server {
         PublisherClient::new(self.channel().await)
     }
 
-    async fn admin(&self) -> AdminClient<Channel> {
+    async fn administer(&self) -> AdminClient<Channel> {
         AdminClient::new(self.channel().await)
     }
 }

@@ -31,7 +31,7 @@ async fn topics_are_listed_a_page_at_a_time() {
     for topic in ["orders.eu", "orders.us", "declared"] {
         server.publish(topic, "x").await;
     }
-    let mut admin = server.admin().await;
+    let mut admin = server.administer().await;
     let (mut names, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = ListTopicsRequest { page_size: 2, page_token, ..ListTopicsRequest::default() };
@@ -72,7 +72,7 @@ async fn topics_are_listed_a_page_at_a_time() {
 #[tokio::test]
 async fn subscriptions_are_shown_without_their_secrets() {
     let server = Server::with(SUBSCRIPTIONS).await;
-    let mut admin = server.admin().await;
+    let mut admin = server.administer().await;
     let list = admin.list_subscriptions(ListSubscriptionsRequest::default()).await.unwrap().into_inner();
     let names: Vec<_> = list.subscriptions.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["audit", "jobs"]);

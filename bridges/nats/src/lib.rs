@@ -41,6 +41,9 @@
 //!
 //! A pattern must lie within one stream: order and positions are a stream's.
 //!
+//! A consumer that the bridge makes for a group says its version in its metadata (`sidespan.version`). One
+//! of an unknown version is refused and left as it is.
+//!
 //! # Security
 //!
 //! A link ([`link`]) logs in by name and password, token, NKey or credentials, by TLS or without, and reads

@@ -154,6 +154,7 @@ impl Wanted {
         }
         set("durable_name", json!(self.name));
         set("ack_policy", json!("explicit"));
+        set("metadata", json!({VERSION_KEY: VERSION}));
         config.extend(self.adaptable());
         if let Durability::Ordered { .. } = self.durability {
             config.insert("priority_groups".to_owned(), json!([GROUP]));
@@ -198,8 +199,17 @@ impl Wanted {
         Ok(updated)
     }
 
-    /// Refuses one that cannot be adapted.
+    /// Refuses one that cannot be adapted, or that only a later release understands.
     fn check(&self, config: &Map<String, Value>) -> Result<(), Error> {
+        let version = config.get("metadata").and_then(|metadata| metadata.get(VERSION_KEY));
+        // One that an operator made, or a release before the first version, has none.
+        if let Some(version) = version.filter(|version| **version != VERSION) {
+            return Err(Error::new(Fault::Conflict).detail(format!(
+                "the consumer {} is of version {version}, and this release knows {VERSION:?}: use a later \
+                 release, or another name for the subscription",
+                self.name
+            )));
+        }
         let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let many = config.get("filter_subjects").and_then(Value::as_array);
         let filter = match many.map(Vec::as_slice) {
@@ -276,6 +286,9 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 /// The priority group of ordered subscriptions; the broker allows 16 characters.
 pub(super) const GROUP: &str = "sidespan";
 const PINNED: &str = "pinned_client";
+/// Where a consumer says in which way it is used.
+const VERSION_KEY: &str = "sidespan.version";
+const VERSION: &str = "1";
 /// How much all members of a group may hold, and have released for later.
 const PENDING: u64 = 65_536;
 /// How long the broker keeps a cursor that nobody reads.

@@ -116,3 +116,30 @@ async fn a_durable_that_differs_is_a_conflict() {
     }
     close(bridge.subscribe(to).await.unwrap()).await;
 }
+
+/// What a later release made is refused, and left as it is.
+#[tokio::test]
+async fn a_durable_says_its_version_and_one_of_an_unknown_version_is_not_touched() {
+    let nats = Nats::shared().await;
+    let (operator, topic) = (Operator::of(nats).await, unique_name("version"));
+    operator.make(&topic, json!({})).await;
+    let bridge = open(nats);
+    close(bridge.subscribe(all_of(&topic)).await.unwrap()).await;
+    let config =
+        async || operator.ask(&format!("CONSUMER.INFO.{topic}.{topic}"), json!(null)).await["config"].clone();
+    let mut later = config().await;
+    assert_eq!(later["metadata"]["sidespan.version"], "1", "{later}");
+
+    later["metadata"]["sidespan.version"] = json!("2");
+    // Beside it, a setting that would be adapted.
+    later["ack_wait"] = json!(60_000_000_000_u64);
+    let body = json!({"stream_name": topic, "config": later, "action": "update"});
+    operator.ask(&format!("CONSUMER.CREATE.{topic}.{topic}"), body).await;
+    let before = config().await;
+    for order in [Order::None, Order::Key] {
+        let error = refusal(&*bridge, Subscribe { order, ..all_of(&topic) }).await;
+        assert_eq!(error.fault, Fault::Conflict, "{error}");
+        assert!(error.to_string().contains("version \"2\""), "{error}");
+    }
+    assert_eq!(config().await, before);
+}

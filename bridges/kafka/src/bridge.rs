@@ -72,7 +72,7 @@ impl KafkaBridge {
     /// Says what is wrong in the words of whoever runs the cluster.
     fn explain(&self, error: Error) -> Error {
         match error.fault {
-            Fault::Unavailable | Fault::Timeout => self.link.explain().because(error),
+            Fault::Unavailable | Fault::Timeout => self.clients.explain().because(error),
             Fault::Conflict
             | Fault::Denied
             | Fault::Invalid
@@ -124,7 +124,7 @@ impl Bridge for KafkaBridge {
         // What no name holds would be read as an expression, and match more than the pattern does.
         check_name(&to.pattern.as_str().replace(['*', '>'], "-"))?;
         if self.link.is_down() {
-            return Err(self.link.explain());
+            return Err(self.clients.explain());
         }
         let group = to.group.as_deref().map_or_else(|| self.cursor(), str::to_owned);
         let (mut config, line) = self.clients.consumer(&group)?;

@@ -14,6 +14,8 @@ use tracing::debug;
 use crate::access::{Access, Credentials};
 use crate::link::Link;
 use crate::settings::KafkaSettings;
+use crate::tokens::Tokens;
+use crate::trouble::Trouble;
 
 /// What clients are made from.
 pub(crate) struct Clients {
@@ -56,6 +58,15 @@ impl Clients {
     /// Returns what a client is made from that only asks, or administers.
     pub(crate) fn asker(&self) -> Result<(ClientConfig, Line), Error> {
         self.enter(self.settings.asker(&self.service), Duration::ZERO)
+    }
+
+    /// Says in a line why nobody answers, and what to do.
+    pub(crate) fn explain(&self) -> Error {
+        // The client tells of it after seconds, when it has given up waiting for a token.
+        match self.access.tokens.as_ref().and_then(Tokens::trouble) {
+            Some(reason) => self.link.explain_by(&Trouble::no_token(reason)),
+            None => self.link.explain(),
+        }
     }
 
     fn enter(&self, mut config: ClientConfig, patience: Duration) -> Result<(ClientConfig, Line), Error> {

@@ -132,6 +132,11 @@ impl Link {
         }
     }
 
+    /// Says the same of a trouble that did not come from a connection.
+    pub(crate) fn explain_by(&self, trouble: &Trouble) -> Error {
+        trouble.explain(&self.brokers.join(", "))
+    }
+
     /// Passes a line of the client's log on.
     pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.logs.pass(level, facility, message);

@@ -33,7 +33,8 @@ pub(crate) struct Tokens {
 
 /// What the task has brought.
 struct Shelf {
-    token: Mutex<Result<Token, String>>,
+    /// Or why there is none; nobody has said anything at first.
+    token: Mutex<Result<Token, Option<String>>>,
     changed: Condvar,
 }
 
@@ -53,8 +54,7 @@ struct Answer {
 impl Tokens {
     /// Begins to fetch tokens.
     pub(crate) fn fetch(issuer: Issuer) -> Self {
-        let token = Mutex::new(Err("the token endpoint has not answered yet".to_owned()));
-        let shelf = Arc::new(Shelf { token, changed: Condvar::new() });
+        let shelf = Arc::new(Shelf { token: Mutex::new(Err(None)), changed: Condvar::new() });
         let principal = issuer.client_id.clone();
         let task = tokio::spawn(keep(issuer, Arc::clone(&shelf)));
         Self { shelf, principal, task }
@@ -63,7 +63,8 @@ impl Tokens {
     /// Returns a token that is good for now; waits for one as long as `patience` allows, which blocks.
     pub(crate) fn token(&self, patience: Duration) -> Result<OAuthToken, String> {
         let held = self.shelf.token.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_bad = |token: &mut Result<Token, String>| !matches!(token, Ok(token) if token.is_good());
+        let is_bad =
+            |token: &mut Result<Token, Option<String>>| !matches!(token, Ok(token) if token.is_good());
         let waited = self.shelf.changed.wait_timeout_while(held, patience, is_bad);
         let (held, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match &*held {
@@ -76,8 +77,15 @@ impl Tokens {
                 })
             }
             Ok(_) => Err("the token has expired, and there is no other yet".to_owned()),
-            Err(reason) => Err(reason.clone()),
+            Err(Some(reason)) => Err(reason.clone()),
+            Err(None) => Err("the token endpoint has not answered yet".to_owned()),
         }
+    }
+
+    /// Returns why there is no token, if that is known.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let held = self.shelf.token.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().err().cloned().flatten()
     }
 }
 
@@ -92,7 +100,7 @@ impl Shelf {
         let mut held = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         // A token that is still good is worth more than the reason why there is no newer one.
         if token.is_ok() || !matches!(&*held, Ok(token) if token.is_good()) {
-            *held = token;
+            *held = token.map_err(Some);
         }
         drop(held);
         self.changed.notify_all();

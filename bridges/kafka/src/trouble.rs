@@ -61,6 +61,11 @@ impl Trouble {
         self.kind != Kind::Other
     }
 
+    /// Is in the place of what the client tells later: there is no token to show.
+    pub(crate) fn no_token(reason: String) -> Self {
+        Self { kind: Kind::NoToken, reason, opinion: None }
+    }
+
     /// Is in the place of what the client does not tell at all: it waits for an answer that it can read.
     pub(crate) fn tls_port() -> Self {
         Self { kind: Kind::TlsPort, reason: String::new(), opinion: None }

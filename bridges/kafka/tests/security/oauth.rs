@@ -6,10 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sidespan_bridge::Fault;
-use sidespan_test_support::{Answer, Webhook, eventually, unique_name};
-use tokio::time::Instant;
+use sidespan_test_support::{Answer, Webhook, unique_name};
+use tokio::time::{Instant, timeout_at};
 
-use super::{PATIENCE, Secured, log, open, publish, publish_at_last, receive};
+use super::{Secured, log, open, publish, publish_at_last, receive};
 
 /// Returns a token that the broker takes without a signature, as it is set up to.
 fn token(lifetime: u64) -> String {
@@ -61,11 +61,11 @@ async fn an_issuer_that_refuses_is_said_and_its_return_is_enough() {
     secured.kafka.create_topic(&topic, 1).await;
     let issuer = Webhook::start(|_| Answer::status(401).body("client_secret=open-sesame is wrong")).await;
     let bridge = open(&[&secured.at("SASL")], sasl(&issuer));
-    eventually(PATIENCE, "the refusal said by the probe", async || {
-        let error = bridge.probe(Instant::now() + Duration::from_secs(3)).await.unwrap_err();
-        error.fault == Fault::Denied && error.to_string().contains("refuses with 401: check `sasl.client_id`")
-    })
-    .await;
+    // From the first time on: `check` asks once.
+    let deadline = Instant::now() + Duration::from_secs(3);
+    let error = timeout_at(deadline, bridge.probe(deadline)).await.expect("an answer in time").unwrap_err();
+    assert_eq!(error.fault, Fault::Denied, "{error}");
+    assert!(error.to_string().contains("refuses with 401: check `sasl.client_id`"), "{error}");
     issuer.follow(|_| issued(300));
     publish_at_last(&*bridge, &topic, "hello").await;
     receive(&*bridge, &topic, "hello").await;

@@ -87,6 +87,9 @@ pub enum Error {
         "there is no topic named {0:?}: declare it under `topics`, or set `open: true` on the default bridge"
     )]
     UnknownTopic(String),
+    /// The resource is a WebSocket, and the request does not open one.
+    #[error("{0}")]
+    UpgradeRequired(String),
     /// The body's content encoding is not understood.
     #[error("of content encodings gzip and zstd are understood, one at a time")]
     UnsupportedEncoding,
@@ -218,6 +221,9 @@ impl Error {
             }
             Self::UnknownTopic(_) => {
                 Class::new("unknown-topic", "There is no such topic", StatusCode::NOT_FOUND)
+            }
+            Self::UpgradeRequired(_) => {
+                Class::new("upgrade-required", "The resource is a WebSocket", StatusCode::UPGRADE_REQUIRED)
             }
             Self::UnsupportedEncoding | Self::UnsupportedMediaType(_) => Class::new(
                 "unsupported-media-type",

@@ -188,6 +188,16 @@ impl Consumer {
         self.fetching.handed(self.consumer.fetch(most, until).await)
     }
 
+    /// Waits until nothing more is handed out.
+    pub async fn draining(&self) {
+        self.consumer.shelf().draining().cancelled().await;
+    }
+
+    /// Tells whether nothing more is handed out.
+    pub fn is_draining(&self) -> bool {
+        self.consumer.shelf().draining().is_cancelled()
+    }
+
     /// Returns the subscription, to settle by.
     pub fn fetching(&self) -> &Fetching {
         &self.fetching

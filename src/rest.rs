@@ -18,6 +18,7 @@ mod problem;
 mod publish;
 mod pull;
 mod receipt;
+mod socket;
 mod stream;
 mod subscriptions;
 mod tally;
@@ -34,7 +35,7 @@ use axum::routing::{get, post};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -44,6 +45,8 @@ use crate::error::Error;
 use crate::listen::Service;
 use crate::publish::Publishing;
 use crate::pull::Pulling;
+
+use self::stream::Tails;
 
 pub use guard::{Guard, Guarded};
 
@@ -56,6 +59,7 @@ pub struct Door {
     limits: Limits,
     drain: CancellationToken,
     streams: Arc<Semaphore>,
+    tails: Tails,
     tasks: TaskTracker,
 }
 
@@ -69,7 +73,8 @@ impl Door {
         drain: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(limits.max_streams.min(Semaphore::MAX_PERMITS)));
-        Self { publishing, subscriptions, pulling, limits, drain, streams, tasks: TaskTracker::new() }
+        let (tails, tasks) = (Tails::default(), TaskTracker::new());
+        Self { publishing, subscriptions, pulling, limits, drain, streams, tails, tasks }
     }
 
     /// Returns the places for streams, which all doors share.
@@ -77,10 +82,18 @@ impl Door {
         &self.streams
     }
 
-    /// Returns the tasks that outlive their requests: publishes answered with 202, and the rests of
-    /// bodies that were refused. Close and await it before the bridges are closed.
+    /// Returns the tasks that outlive their requests: publishes answered with 202, WebSockets, and
+    /// the rests of bodies that were refused. Close and await it before the bridges are closed.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    /// Counts a stream as open until what is returned is dropped.
+    fn admit_stream(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.streams.clone().try_acquire_owned().map_err(|_| Error::Limited {
+            limit: "limits.max_streams",
+            reason: format!("{} streams are open", self.limits.max_streams),
+        })
     }
 }
 
@@ -119,6 +132,7 @@ fn router(door: Arc<Door>) -> Router {
         .route("/v1/subscriptions/{subscription}/extend", post(pull::extend))
         .route("/v1/subscriptions/{subscription}/nack", post(pull::nack))
         .route("/v1/subscriptions/{subscription}/pull", post(pull::pull))
+        .route("/v1/subscriptions/{subscription}/stream", get(socket::consume))
         .route("/v1/topics", get(topics::list))
         .route("/v1/topics/{topic}", get(topics::one))
         .route("/v1/topics/{topic}/batches", post(batch::publish))

@@ -4,7 +4,9 @@
 //! log too.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -73,6 +75,13 @@ impl IntoResponse for Error {
         if matches!(self, Self::Unauthenticated(_)) {
             // RFC 6750, section 3.
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(self, Self::UpgradeRequired(_)) {
+            // RFC 9110, section 15.5.22; RFC 6455, section 4.4.
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         let class = self.class();
         let source = std::error::Error::source(&self).map(tracing::field::display);

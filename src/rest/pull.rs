@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::pull::{Fetching, Handed, Settle};
 use crate::security::caller::Caller;
 
-pub(super) use verdicts::Verdicts;
+pub(super) use verdicts::{Verdict, Verdicts};
 
 /// Hands out messages, and waits for the first if there is none.
 pub(super) async fn pull(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
@@ -118,7 +118,8 @@ struct Pulled<'a> {
     messages: Vec<Received<'a>>,
 }
 
-fn describe<'a>(fetching: &'a Fetching, handed: &'a Handed) -> Received<'a> {
+/// Describes a message that is handed out.
+pub(super) fn describe<'a>(fetching: &'a Fetching, handed: &'a Handed) -> Received<'a> {
     let letter = &handed.letter;
     Received::new(letter.message(), fetching.topic(letter), letter.position(), Some(handed.attempt))
         .leased(letter.id(), &handed.ack_id)

@@ -1,70 +1,82 @@
-//! `GET /v1/topics/{topic}/stream`: messages as server-sent events, for people and browsers.
+//! `GET /v1/topics/{topic}/stream`: messages as server-sent events, or over a WebSocket, for people and
+//! browsers.
 //!
-//! The cursor is the stream's own: nothing is kept at the broker, nothing is settled, nobody else
-//! gets fewer messages. A slow reader holds up only itself, since the bridge hands out no more than a
-//! small window and the next message is asked for when the last one is written.
+//! What is read settles nothing and is kept for nobody, and nobody else gets fewer messages. Those who
+//! follow the end of a topic share what is read there ([`tail`]). A slow reader holds up only itself, since
+//! the next message is asked for when the last one is written.
 
 mod cursor;
 mod events;
+mod reader;
+mod shown;
+mod socket;
 mod start;
+mod tail;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use sidespan_bridge::{Fault, Order, Pattern, Start, Subscribe, Window};
+use sidespan_bridge::{Pattern, Start};
 use tokio::time::{Instant, timeout_at};
 
-use self::cursor::Cursor;
 use self::events::Events;
+use self::reader::Reader;
 use super::head::Terms;
 use super::path::name;
+use super::socket::{SUBPROTOCOLS, Upgrade, Wire};
 use super::{Door, acceptable};
 use crate::error::Error;
 use crate::publish::{Outlet, Route};
 use crate::security::caller::Caller;
 
+pub(super) use tail::Tails;
+
 /// Opens a stream.
-pub(super) async fn stream(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
-    acceptable(request.headers(), "text/event-stream")?;
+pub(super) async fn stream(State(door): State<Arc<Door>>, mut request: Request) -> Result<Response, Error> {
+    let is_socket = Upgrade::is_asked(request.headers());
+    if !is_socket {
+        acceptable(request.headers(), "text/event-stream")?;
+    }
     let topic = name(request.uri())?;
     Caller::of(request.extensions()).require_subscribe(&topic)?;
     let route = door.publishing.routes().find(&topic)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
     let pattern = pattern(&route)?;
     let start = start::read(request.uri().query().unwrap_or(""), request.headers(), &pattern)?;
+    let upgrade = if is_socket {
+        let upgrade = Upgrade::read(&mut request)?;
+        Some((upgrade.speak(&SUBPROTOCOLS)?, upgrade))
+    } else {
+        None
+    };
     if door.drain.is_cancelled() {
         return Err(Error::Draining);
     }
-    let permit = door.streams.clone().try_acquire_owned().map_err(|_| Error::Limited {
-        limit: "limits.max_streams",
-        reason: format!("{} streams are open", door.limits.max_streams),
-    })?;
+    let permit = door.admit_stream()?;
     let earlier = match start {
         Start::End => stored(route.outlet(), &pattern, terms.deadline).await,
         Start::Begin | Start::Time(_) | Start::Position(_) | Start::Resume { .. } => None,
     };
-    let now = SystemTime::now();
-    let wish = Subscribe {
-        pattern: pattern.clone(),
-        group: None,
-        start: start.clone(),
-        order: Order::None,
-        window: WINDOW,
-    };
-    let subscribed = timeout_at(terms.deadline, route.outlet().bridge().subscribe(wish)).await;
-    // Nothing was handed over that might be stored: a broker too slow to subscribe is not there.
-    let silent =
-        |_| sidespan_bridge::Error::new(Fault::Unavailable).detail("the broker did not answer in time");
-    let subscription = subscribed.map_err(silent)??;
-    // A broker without positions has nothing to go on from.
-    let cursor = subscription.begun().map(|begun| Cursor::new(pattern, &start, now, &begun));
-    let events = Events::new(route, subscription, cursor, door.drain.clone(), permit);
-    let mut response = Body::from_stream(events.stream()).into_response();
+    let slot = door.tails.slot(route.name());
+    let patience = terms.deadline.saturating_duration_since(Instant::now());
+    let reader = Reader::begin(route, pattern, slot, start, patience).await?;
+    if let Some((spoken, upgrade)) = upgrade {
+        let (response, opening) = upgrade.accept(&spoken);
+        let (drain, patience) = (door.drain.clone(), door.limits.idle_timeout);
+        door.tasks.spawn(async move {
+            if let Some(wire) = Wire::open(opening, LARGEST, patience).await {
+                socket::show(reader, wire, earlier, drain).await;
+            }
+            drop(permit);
+        });
+        return Ok(response);
+    }
+    let mut response =
+        Body::from_stream(Events::new(reader, door.drain.clone(), permit).stream()).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -95,4 +107,5 @@ async fn stored(outlet: &Outlet, pattern: &Pattern, deadline: Instant) -> Option
     topics.iter().map(|topic| topic.messages).sum()
 }
 
-const WINDOW: Window = Window { messages: 256, bytes: 1 << 20 };
+/// Bytes of a frame from a client that has nothing to say.
+const LARGEST: usize = 1 << 10;

@@ -52,16 +52,12 @@ impl Tally {
 
     /// Tells what became of a message.
     pub(super) fn tell(&mut self, index: usize, outcome: Result<Stored, Error>) {
-        let told = match outcome {
-            Ok(stored) => {
-                self.failed -= 1;
-                self.stored += 1;
-                Told::Stored(stored.into())
-            }
-            Err(error) => Told::Failed(Failure::of(&error)),
-        };
+        if outcome.is_ok() {
+            self.failed -= 1;
+            self.stored += 1;
+        }
         if let Some(line) = self.outcomes.get_mut(index) {
-            *line = Line::new(index, told);
+            *line = Line::new(index, outcome.into());
         }
     }
 
@@ -125,23 +121,42 @@ struct Line {
 
 impl Line {
     fn new(index: usize, told: Told) -> Self {
-        let status = match &told {
-            Told::Stored(_) => 200,
-            Told::Failed(failure) => failure.class.status.as_u16(),
-        };
-        Self { index, status, told }
+        Self { index, status: told.status(), told }
     }
 }
 
+/// What became of one message.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Told {
+pub(in crate::rest) enum Told {
+    /// The broker has it.
     Stored(StoredBody),
+    /// It is not known to be stored.
     Failed(Failure),
 }
 
+impl Told {
+    /// Returns the status that a request would have that was for this message alone.
+    pub(in crate::rest) fn status(&self) -> u16 {
+        match self {
+            Self::Stored(_) => 200,
+            Self::Failed(failure) => failure.class.status.as_u16(),
+        }
+    }
+}
+
+impl From<Result<Stored, Error>> for Told {
+    fn from(outcome: Result<Stored, Error>) -> Self {
+        match outcome {
+            Ok(stored) => Self::Stored(stored.into()),
+            Err(error) => Self::Failed(Failure::of(&error)),
+        }
+    }
+}
+
+/// Why a message is not known to be stored.
 #[derive(Debug, Serialize)]
-struct Failure {
+pub(in crate::rest) struct Failure {
     #[serde(skip)]
     class: Class,
     code: String,

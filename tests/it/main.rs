@@ -14,6 +14,8 @@ mod publish;
 mod pull;
 mod rest;
 mod server;
+mod socket;
 mod stream;
+mod stream_socket;
 mod subscriptions;
 mod trouble;

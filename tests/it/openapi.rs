@@ -152,7 +152,8 @@ fn classes() -> Vec<Class> {
         | Error::UnknownSubscription(_)
         | Error::UnknownTopic(_)
         | Error::UnsupportedEncoding
-        | Error::UnsupportedMediaType(_) => error.class(),
+        | Error::UnsupportedMediaType(_)
+        | Error::UpgradeRequired(_) => error.class(),
     };
     let text = String::new;
     let errors = [
@@ -176,6 +177,7 @@ fn classes() -> Vec<Class> {
         Error::UnknownTopic(text()),
         Error::UnsupportedEncoding,
         Error::UnsupportedMediaType(text()),
+        Error::UpgradeRequired(text()),
     ];
     let faults = FAULTS.iter().map(|(_, fault)| match fault {
         Fault::Conflict

@@ -124,6 +124,11 @@ impl Shelf {
         self.lease
     }
 
+    /// Returns what is cancelled when nothing more is handed out.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.drain
+    }
+
     /// Ends leases when their time is over, for ever.
     pub(in crate::delivery) async fn sweep(&self) {
         loop {

@@ -12,13 +12,14 @@ use crate::rest::problem::Problem;
 pub(in crate::rest) struct Verdicts {
     settled: usize,
     failed: usize,
-    outcomes: Vec<Line>,
+    outcomes: Vec<Verdict>,
     #[serde(skip)]
     worst: Option<(Class, String)>,
 }
 
+/// What became of one verdict.
 #[derive(Debug, Serialize)]
-struct Line {
+pub(in crate::rest) struct Verdict {
     ack_id: String,
     status: u16,
     #[serde(flatten)]
@@ -32,23 +33,30 @@ struct Failure {
     detail: String,
 }
 
+impl Verdict {
+    /// Tells of the verdict on one message.
+    pub(in crate::rest) fn new(ack_id: &str, outcome: &Result<(), Error>) -> Self {
+        let ack_id = ack_id.chars().take(MOST_SHOWN).collect();
+        let Err(error) = outcome else { return Self { ack_id, status: 200, failure: None } };
+        let class = error.class();
+        let failure = Failure { code: class.code(), retryable: class.retryable, detail: error.to_string() };
+        Self { ack_id, status: class.status.as_u16(), failure: Some(failure) }
+    }
+}
+
 impl Verdicts {
     pub(super) fn new(ack_ids: &[String], outcomes: &[Result<(), Error>]) -> Self {
+        let failures = || outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
         let mut worst: Option<(Class, String)> = None;
-        let mut failed = 0;
-        let mut line = |(ack_id, outcome): (&String, &Result<(), Error>)| {
-            let ack_id = ack_id.chars().take(MOST_SHOWN).collect();
-            let Err(error) = outcome else { return Line { ack_id, status: 200, failure: None } };
-            failed += 1;
-            let (class, detail) = (error.class(), error.to_string());
-            let failure = Failure { code: class.code(), retryable: class.retryable, detail: detail.clone() };
+        for error in failures() {
+            let class = error.class();
             if worst.as_ref().is_none_or(|(known, _)| known.status < class.status) {
-                worst = Some((class, detail));
+                worst = Some((class, error.to_string()));
             }
-            Line { ack_id, status: class.status.as_u16(), failure: Some(failure) }
-        };
-        let outcomes: Vec<Line> = ack_ids.iter().zip(outcomes).map(&mut line).collect();
-        Self { settled: outcomes.len() - failed, failed, outcomes, worst }
+        }
+        let failed = failures().count();
+        let lines = ack_ids.iter().zip(outcomes).map(|(ack_id, outcome)| Verdict::new(ack_id, outcome));
+        Self { settled: outcomes.len() - failed, failed, outcomes: lines.collect(), worst }
     }
 
     /// Answers 200 if all are settled, else with the worst.

@@ -44,10 +44,14 @@ impl Cursor {
             Start::Time(time) => (&[], *time),
             Start::Resume { from, since } => (from, *since),
         };
-        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX);
-        cursor = Self { next: BTreeMap::new(), since, partitions: 0, names: 0, ..cursor };
-        for (topic, position) in named {
+        Self::resumed(cursor.pattern, named, since)
+    }
+
+    /// Goes on where an id says.
+    pub(super) fn resumed(pattern: Pattern, from: &[(Topic, Position)], since: SystemTime) -> Self {
+        let since = milliseconds(since);
+        let mut cursor = Self { pattern, next: BTreeMap::new(), since, partitions: 0, names: 0 };
+        for (topic, position) in from {
             cursor.note(topic, *position);
         }
         cursor
@@ -135,6 +139,12 @@ fn checksum(pattern: &Pattern, body: &[u8]) -> [u8; 4] {
     let mut sum = [0; 4];
     sum.iter_mut().zip(hash).for_each(|(sum, byte)| *sum = byte);
     sum
+}
+
+/// Counts from 1970.
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
 /// Seven bits a byte, the lowest first; the highest bit says that more follow.

@@ -8,21 +8,25 @@ use super::cursor;
 use crate::error::Error;
 
 /// Reads `?start=` and `Last-Event-ID`; the latter wins, since a browser sends both when it comes
-/// back.
+/// back. A page that opens a WebSocket can set no header, and says `?last_event_id=`.
 pub(super) fn read(query: &str, headers: &HeaderMap, pattern: &Pattern) -> Result<Start, Error> {
-    let mut start = Start::End;
+    let (mut start, mut seen) = (Start::End, String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        start = match (name.as_ref(), value.as_ref()) {
-            ("start", "begin") => Start::Begin,
-            ("start", "end") => Start::End,
-            ("start", written) => Start::Position(positions(written, pattern)?),
+        match (name.as_ref(), value.as_ref()) {
+            ("start", "begin") => start = Start::Begin,
+            ("start", "end") => start = Start::End,
+            ("start", written) => start = Start::Position(positions(written, pattern)?),
+            ("last_event_id", id) => seen = id.to_owned(),
             (other, _) => {
                 let other: String = other.chars().take(80).collect();
-                return Err(Error::Invalid(format!("there is no query parameter {other:?}; known is start")));
+                return Err(Error::Invalid(format!(
+                    "there is no query parameter {other:?}; known are start and last_event_id"
+                )));
             }
-        };
+        }
     }
-    let last = headers.get("last-event-id").map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let last = headers.get("last-event-id").map(http::HeaderValue::as_bytes);
+    let last = last.filter(|last| !last.is_empty()).unwrap_or(seen.as_bytes());
     if last.is_empty() { Ok(start) } else { cursor::read(last, pattern) }
 }
 
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn what_is_no_start_is_told_why() {
         assert!(start("start=now", None, "t").unwrap_err().contains("begin, end, or positions"));
-        assert!(start("from=begin", None, "t").unwrap_err().contains("known is start"));
+        assert!(start("from=begin", None, "t").unwrap_err().contains("known are start"));
         assert!(start("start=0-1", None, "t.*").unwrap_err().contains("one topic's"));
         assert!(start("", Some("0-7"), "t").unwrap_err().contains("Last-Event-ID"));
     }

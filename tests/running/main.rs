@@ -1,4 +1,4 @@
-//! The running server: probes, stopping, Kafka's troubles, secrets.
+//! The running server: probes, stopping, Kafka's troubles, secrets, pages that follow.
 //!
 //! The processes, brokers and webhooks are real: what is tested here is what only shows once all
 //! the parts stand together.
@@ -18,6 +18,7 @@ mod records;
 mod secrets;
 mod starting;
 mod stopping;
+mod streams;
 
 use std::time::Duration;
 

@@ -39,6 +39,8 @@ mod report;
 mod sidecar;
 mod sink;
 mod soak;
+mod sockets;
+mod streams;
 mod usage;
 
 /// Why there are no figures.
@@ -94,6 +96,8 @@ enum Measure {
     Latency,
     /// Memory, processor time and start with nothing to do
     Footprint,
+    /// Open streams with nothing to do, and sockets that take what comes
+    Streams,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -187,6 +191,9 @@ async fn all_of<B: Broker>(plan: &Plan, report: &mut Report) -> Result<(), Faile
     }
     if wanted(Measure::Footprint) {
         footprint::measure(&broker, plan, report).await?;
+    }
+    if wanted(Measure::Streams) {
+        streams::measure(&broker, plan, report).await?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::brokers::{self, Kind};
-use crate::{Failed, echo, fetching, http, load, sink};
+use crate::{Failed, echo, fetching, http, load, sink, sockets};
 
 /// What a process does.
 #[derive(Clone, Debug, Subcommand)]
@@ -26,6 +26,9 @@ pub(crate) enum Role {
     /// Answers everything
     #[command(hide = true)]
     Echo,
+    /// Takes what comes over WebSockets
+    #[command(hide = true)]
+    Sockets(sockets::Which),
     /// Is a webhook
     #[command(hide = true)]
     Sink,
@@ -60,6 +63,7 @@ pub(crate) async fn play(role: Role) -> Result<(), Failed> {
         Role::Raw(target) => brokers::publish(target).await,
         Role::Http(target) => http::publish(target).await,
         Role::Echo => echo::serve().await,
+        Role::Sockets(which) => sockets::take(which).await,
         Role::Sink => sink::serve().await,
         Role::Fetch(target) => fetching::fetch(target).await,
         Role::Take { kind, at } => brokers::take(kind, &at).await,

@@ -21,4 +21,4 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-const FILES: [&str; 3] = ["admin", "message", "publisher"];
+const FILES: [&str; 6] = ["admin", "failure", "message", "publisher", "receiver", "subscriber"];

@@ -206,11 +206,11 @@ impl App {
         ));
         let closing = CancellationToken::new();
         let callers = config.auth.as_ref().map(|auth| Arc::new(Callers::new(auth)));
-        let pulling = Pulling::new(subscriptions.clone(), ack_ids);
+        let pulling = Arc::new(Pulling::new(subscriptions.clone(), ack_ids));
         let rest = Door::new(
             publishing.clone(),
             subscriptions.clone(),
-            pulling,
+            pulling.clone(),
             config.limits.clone(),
             closing.clone(),
         );
@@ -218,6 +218,7 @@ impl App {
         let calls = grpc::Door {
             publishing,
             subscriptions,
+            pulling,
             health: health.clone(),
             limits: config.limits.clone(),
             drain: closing.clone(),

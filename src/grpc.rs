@@ -17,6 +17,9 @@ mod publish;
 mod publish_stream;
 mod reflection;
 mod status;
+mod streaming;
+mod subscribe;
+mod subscriber;
 mod terms;
 
 use std::future::{Future, ready};
@@ -44,6 +47,7 @@ use crate::error::Error;
 use crate::health::Health;
 use crate::listen::Service;
 use crate::publish::{Budget, Publishing, Route};
+use crate::pull::Pulling;
 use crate::security::caller::Caller;
 
 pub(crate) use status::refusal;
@@ -54,6 +58,8 @@ pub struct Door {
     pub publishing: Arc<Publishing>,
     /// What is subscribed to.
     pub subscriptions: Arc<[Running]>,
+    /// The fetch use case.
+    pub pulling: Arc<Pulling>,
     /// How everything stands.
     pub health: Arc<Health>,
     /// Every bound.
@@ -113,6 +119,40 @@ impl<S: Service> Grpc<S> {
                 });
                 let request = self.incoming(request, single, true);
                 grpc(Codec::new(messages::<2>), single.1).streaming(serve, request).await.map(Body::new)
+            }
+            "/sidespan.v1.Subscriber/Subscribe" => {
+                let permit = self.permit()?;
+                let mut run = Some((door, terms, permit));
+                let serve = service_fn(move |requests: tonic::Request<tonic::Streaming<_>>| {
+                    let begun = run.take().ok_or_else(|| Status::internal("a call is served once"));
+                    ready(begun.map(|(door, terms, permit)| {
+                        let answers = subscribe::subscribe(door, terms, permit, requests.into_inner());
+                        tonic::Response::new(answers)
+                    }))
+                });
+                let request = self.incoming(request, single, true);
+                grpc(Codec::new(anything), single.1).streaming(serve, request).await.map(Body::new)
+            }
+            "/sidespan.v1.Subscriber/Pull" => {
+                self.unary(request, small, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { subscriber::pull(&door, &terms, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Subscriber/Acknowledge" => {
+                self.unary(request, single, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { subscriber::acknowledge(&door, &terms, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Subscriber/ModifyDeadline" => {
+                self.unary(request, single, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { subscriber::modify_deadline(&door, &terms, request).await }
+                })
+                .await
             }
             "/sidespan.v1.Admin/ListTopics" => {
                 self.unary(request, small, anything, move |request| {

@@ -13,5 +13,26 @@
 
 tonic::include_proto!("sidespan.v1");
 
+impl Message {
+    /// Writes a message that was received. One that has no id of its own goes by `id`, the same in every
+    /// attempt.
+    pub fn of(message: &sidespan_bridge::Message, topic: &str, id: &str) -> Self {
+        let header = |header: &sidespan_bridge::Header| Header {
+            name: header.name.to_string(),
+            value: header.value.to_vec(),
+        };
+        Self {
+            topic: topic.to_owned(),
+            id: message.id.as_deref().unwrap_or(id).to_owned(),
+            key: message.key.as_ref().map(|key| key.to_vec()),
+            partition: message.partition,
+            content_type: message.content_type.as_deref().unwrap_or_default().to_owned(),
+            headers: message.headers.iter().map(header).collect(),
+            payload: message.payload.clone().unwrap_or_default(),
+            tombstone: message.payload.is_none(),
+        }
+    }
+}
+
 /// The description of all of it, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

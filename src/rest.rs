@@ -55,7 +55,7 @@ pub use guard::{Guard, Guarded};
 pub struct Door {
     publishing: Arc<Publishing>,
     subscriptions: Arc<[Running]>,
-    pulling: Pulling,
+    pulling: Arc<Pulling>,
     limits: Limits,
     drain: CancellationToken,
     streams: Arc<Semaphore>,
@@ -68,7 +68,7 @@ impl Door {
     pub fn new(
         publishing: Arc<Publishing>,
         subscriptions: Arc<[Running]>,
-        pulling: Pulling,
+        pulling: Arc<Pulling>,
         limits: Limits,
         drain: CancellationToken,
     ) -> Self {

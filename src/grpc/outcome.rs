@@ -4,6 +4,7 @@ use sidespan_bridge::{Guarantee, Receipt};
 
 use super::message::Refused;
 use super::status::code;
+use crate::error::Error;
 use crate::proto::{self, outcome};
 use crate::publish::Stored;
 
@@ -11,7 +12,7 @@ use crate::publish::Stored;
 pub(super) fn outcome(result: Result<Stored, Refused>) -> proto::Outcome {
     let result = match result {
         Ok(stored) => outcome::Result::Receipt(receipt(stored)),
-        Err(refused) => outcome::Result::Failure(failure(&refused)),
+        Err(Refused { error, .. }) => outcome::Result::Failure(failure(&error)),
     };
     proto::Outcome { result: Some(result) }
 }
@@ -32,7 +33,8 @@ fn receipt(Stored { id, receipt }: Stored) -> proto::Receipt {
     }
 }
 
-fn failure(Refused { error, .. }: &Refused) -> proto::Failure {
+/// Tells why one of many was not done.
+pub(super) fn failure(error: &Error) -> proto::Failure {
     let class = error.class();
     let retry_after = class.retry_after.filter(|_| class.retryable);
     proto::Failure {
@@ -41,6 +43,6 @@ fn failure(Refused { error, .. }: &Refused) -> proto::Failure {
         detail: error.to_string(),
         retryable: class.retryable,
         retry_after: retry_after.and_then(|wait| wait.try_into().ok()),
-        may_be_stored: class.unknown,
+        outcome_unknown: class.unknown,
     }
 }

@@ -5,7 +5,6 @@
 //! not read is not read from, and what the broker has answered gives its room back to others all the
 //! same.
 
-use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -14,15 +13,14 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use sidespan_bridge::Message;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::{self, OwnedPermit, Sender};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::Door;
 use super::message::{Refused, read};
 use super::outcome::outcome;
-use super::status::status;
+use super::streaming::{self, Inlet, over};
 use super::terms::Terms;
 use crate::error::Error;
 use crate::proto::{self, PublishStreamRequest, PublishStreamResponse};
@@ -36,7 +34,7 @@ pub(super) fn publish_stream(
     requests: Streaming<PublishStreamRequest>,
 ) -> ReceiverStream<Answer> {
     let (answers, told) = mpsc::channel(WINDOW + 1);
-    let inlet = Inlet { requests, answers, ended: None };
+    let inlet = Inlet::new(requests, answers);
     let run = Run { door, terms, inlet, unanswered: FuturesUnordered::new(), lot: None };
     let tasks = run.door.tasks.clone();
     tasks.spawn(async move {
@@ -54,24 +52,16 @@ type Answered = (Vec<Place>, Vec<Result<Stored, Error>>);
 struct Run {
     door: Arc<Door>,
     terms: Arc<Terms>,
-    inlet: Inlet,
+    inlet: Inlet<PublishStreamRequest, PublishStreamResponse>,
     unanswered: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// What came together and is not yet submitted.
     lot: Option<Lot>,
 }
 
-/// Where messages come in, each with a place for its outcome.
-struct Inlet {
-    requests: Streaming<PublishStreamRequest>,
-    answers: Sender<Answer>,
-    /// How the client ended its side, if it has.
-    ended: Option<Result<(), Status>>,
-}
-
 /// Where the outcome of one message is told.
 struct Place {
     sequence: u64,
-    permit: OwnedPermit<Answer>,
+    permit: streaming::Place<PublishStreamResponse>,
 }
 
 /// Messages of one topic that came together.
@@ -86,20 +76,19 @@ struct Lot {
 impl Run {
     async fn serve(mut self) {
         // Room for the status is kept until the end.
-        let Ok(last) = self.inlet.answers.clone().try_reserve_owned() else { return };
-        let (watched, drain, end) = (self.inlet.answers.clone(), self.door.drain.clone(), self.terms.end());
-        let mut gone = pin!(watched.closed());
-        let mut drained = pin!(drain.cancelled());
-        let mut late = pin!(until(end));
+        let answers = self.inlet.answers().clone();
+        let Ok(last) = answers.clone().try_reserve_owned() else { return };
+        let mut over = pin!(over(answers.clone(), self.door.drain.clone(), self.terms.end()));
         let ended = loop {
             tokio::select! {
                 biased;
-                () = &mut gone => return,
+                over = &mut over => match over {
+                    Some(status) => break Err(status),
+                    None => return,
+                },
                 Some((places, results)) = self.unanswered.next() => tell(places, results),
-                () = &mut drained => break Err(status(&Error::Draining, None)),
-                () = &mut late => break Err(status(&Error::RequestTimeout, None)),
                 taken = self.inlet.take() => match taken {
-                    Ok((place, message)) => self.submit(place, message).await,
+                    Ok(taken) => self.submit(taken).await,
                     Err(ended) => break ended,
                 },
             }
@@ -107,7 +96,7 @@ impl Run {
         // What was taken has an outcome before the stream has a status.
         loop {
             tokio::select! {
-                () = &mut gone => return,
+                () = answers.closed() => return,
                 unanswered = self.unanswered.next() => match unanswered {
                     Some((places, results)) => tell(places, results),
                     None => break,
@@ -120,10 +109,11 @@ impl Run {
     }
 
     /// Submits a message, and those that have come with it, in order.
-    async fn submit(&mut self, place: Place, message: proto::Message) {
-        let mut next = Some((place, message));
+    async fn submit(&mut self, first: (streaming::Place<PublishStreamResponse>, PublishStreamRequest)) {
+        let mut next = Some(first);
         let mut count = 0;
-        while let Some((place, message)) = next {
+        while let Some((permit, PublishStreamRequest { sequence, message })) = next {
+            let (place, message) = (Place { sequence, permit }, message.unwrap_or_default());
             match (self.admit(message).await, &mut self.lot) {
                 (Ok(message), Some(lot)) => {
                     lot.messages.push(message);
@@ -182,38 +172,6 @@ impl Run {
     }
 }
 
-impl Inlet {
-    /// Waits for a message, and for a place for its outcome; fails with how the client's side ended.
-    /// Cancel-safe.
-    async fn take(&mut self) -> Result<(Place, proto::Message), Result<(), Status>> {
-        if let Some(ended) = self.ended.take() {
-            return Err(ended);
-        }
-        let permit = self.answers.clone().reserve_owned().await.map_err(|_| Ok(()))?;
-        match self.requests.next().await {
-            Some(Ok(request)) => Ok(placed(permit, request)),
-            Some(Err(status)) => Err(Err(status)),
-            None => Err(Ok(())),
-        }
-    }
-
-    /// Takes a further message if one is there, and a place.
-    fn take_ready(&mut self) -> Option<(Place, proto::Message)> {
-        let permit = self.answers.clone().try_reserve_owned().ok()?;
-        match self.requests.next().now_or_never()? {
-            Some(Ok(request)) => Some(placed(permit, request)),
-            Some(Err(status)) => {
-                self.ended = Some(Err(status));
-                None
-            }
-            None => {
-                self.ended = Some(Ok(()));
-                None
-            }
-        }
-    }
-}
-
 impl Place {
     fn tell(self, result: Result<Stored, Refused>) {
         let Self { sequence, permit } = self;
@@ -225,18 +183,6 @@ impl Place {
 fn tell(places: Vec<Place>, results: Vec<Result<Stored, Error>>) {
     for (place, result) in places.into_iter().zip(results) {
         place.tell(result.map_err(Refused::from));
-    }
-}
-
-fn placed(permit: OwnedPermit<Answer>, request: PublishStreamRequest) -> (Place, proto::Message) {
-    let PublishStreamRequest { sequence, message } = request;
-    (Place { sequence, permit }, message.unwrap_or_default())
-}
-
-async fn until(end: Option<Instant>) {
-    match end {
-        Some(end) => sleep_until(end).await,
-        None => pending().await,
     }
 }
 

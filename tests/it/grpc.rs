@@ -1,10 +1,12 @@
 //! The gRPC door.
 
 mod admin;
+mod callers;
 mod limits;
 mod publish;
 mod raw;
 mod stream;
+mod subscriber;
 
 use sidespan::proto::admin_client::AdminClient;
 use sidespan::proto::outcome::Result::{Failure, Receipt};

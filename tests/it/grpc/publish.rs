@@ -31,7 +31,7 @@ async fn a_batch_has_one_outcome_a_message() {
     assert!(!stored.position.is_empty() && stored.local && !stored.deduplicated, "{stored:?}");
     let failed = failure(&answer.outcomes[2]);
     assert_eq!((failed.status, failed.reason.as_str()), (5, "UNKNOWN_TOPIC"));
-    assert!(!failed.retryable && !failed.may_be_stored && !failed.detail.is_empty(), "{failed:?}");
+    assert!(!failed.retryable && !failed.outcome_unknown && !failed.detail.is_empty(), "{failed:?}");
     assert_eq!(failure(&answer.outcomes[4]).reason, "INVALID_REQUEST");
     let read = server.messages("orders", 2).await;
     assert_eq!((&read[0]["text"], &read[1]["text"]), (&json!("one"), &json!("four")));

@@ -111,7 +111,7 @@ async fn a_message_that_hangs_holds_up_no_other() {
     assert_eq!(stream.next().await.0, 2);
     let (sequence, outcome) = stream.next().await;
     let failure = failure(&outcome);
-    assert_eq!((sequence, failure.reason.as_str(), failure.may_be_stored), (1, "TIMEOUT", true));
+    assert_eq!((sequence, failure.reason.as_str(), failure.outcome_unknown), (1, "TIMEOUT", true));
 }
 
 #[tokio::test]

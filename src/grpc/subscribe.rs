@@ -1,0 +1,222 @@
+//! `Subscriber.Subscribe`: messages as they come, as far as there is credit, and verdicts on them.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{self, Sender};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::Door;
+use super::status::status;
+use super::streaming::{Inlet, Place, over};
+use super::subscriber::{few, find, received, settled, span};
+use super::terms::Terms;
+use crate::delivery::Amount;
+use crate::error::Error;
+use crate::proto::subscribe_request::Request;
+use crate::proto::{self, SubscribeRequest, SubscribeResponse};
+use crate::pull::{Consumer, Handed, Settle};
+
+/// Serves a stream; returns the answers.
+pub(super) fn subscribe(
+    door: Arc<Door>,
+    terms: Arc<Terms>,
+    permit: OwnedSemaphorePermit,
+    requests: Streaming<SubscribeRequest>,
+) -> ReceiverStream<Answer> {
+    let (answers, told) = mpsc::channel(WINDOW + 1);
+    let tasks = door.tasks.clone();
+    let run = Run { door, terms, inlet: Inlet::new(requests, answers), unsettled: FuturesUnordered::new() };
+    tasks.spawn(async move {
+        run.serve().await;
+        drop(permit);
+    });
+    ReceiverStream::new(told)
+}
+
+type Answer = Result<SubscribeResponse, Status>;
+
+/// A stream that is served.
+struct Run {
+    door: Arc<Door>,
+    terms: Arc<Terms>,
+    inlet: Inlet<SubscribeRequest, SubscribeResponse>,
+    unsettled: FuturesUnordered<BoxFuture<'static, (Place<SubscribeResponse>, SubscribeResponse)>>,
+}
+
+impl Run {
+    async fn serve(mut self) {
+        // Room for the status is kept until the end.
+        let answers = self.inlet.answers().clone();
+        let Ok(last) = answers.clone().try_reserve_owned() else { return };
+        let mut over = pin!(over(answers.clone(), self.door.drain.clone(), self.terms.end()));
+        let ended = tokio::select! {
+            ended = self.deliver() => ended,
+            over = &mut over => match over {
+                Some(status) => Err(status),
+                None => return,
+            },
+        };
+        // Verdicts that were taken have an outcome before the stream has a status.
+        loop {
+            tokio::select! {
+                () = answers.closed() => return,
+                unsettled = self.unsettled.next() => match unsettled {
+                    Some((place, answer)) => drop(place.send(Ok(answer))),
+                    None => break,
+                },
+            }
+        }
+        if let Err(status) = ended {
+            last.send(Err(status));
+        }
+    }
+
+    /// Hands out and settles until the client ends its side. Leases end with it.
+    async fn deliver(&mut self) -> Result<(), Status> {
+        let (consumer, mut credit) = match self.inlet.take().await {
+            Ok((_, request)) => self.begin(request)?,
+            Err(ended) => return ended,
+        };
+        let answers = self.inlet.answers().clone();
+        let mut draining = false;
+        loop {
+            let wish = credit.wish().filter(|_| !draining);
+            tokio::select! {
+                Some((place, answer)) = self.unsettled.next() => drop(place.send(Ok(answer))),
+                handed = hand(&consumer, wish, &answers) => match handed {
+                    Ok((place, handed)) => {
+                        credit.spend(&handed);
+                        let fetching = consumer.fetching();
+                        let messages = handed.iter().map(|handed| received(fetching, handed)).collect();
+                        place.send(Ok(SubscribeResponse { messages, settled: Vec::new() }));
+                    }
+                    // What was handed out can still be settled.
+                    Err(_) => draining = true,
+                },
+                taken = self.inlet.take() => match taken {
+                    Ok((place, SubscribeRequest { request })) => {
+                        self.heed(&consumer, &mut credit, place, request)?;
+                    }
+                    Err(ended) => return ended,
+                },
+            }
+        }
+    }
+
+    fn begin(&self, SubscribeRequest { request }: SubscribeRequest) -> Result<(Consumer, Credit), Status> {
+        let Some(Request::Begin(proto::Begin { subscription, credit })) = request else {
+            return Err(status(&Error::Invalid("the first request of a stream is `begin`".into()), None));
+        };
+        let consumer = find(&self.door, &self.terms, &subscription)?.consumer();
+        let mut first = Credit::default();
+        if let Some(credit) = credit {
+            first.add(credit)?;
+        }
+        Ok((consumer, first))
+    }
+
+    /// Does what a request says; a verdict is answered once it is settled.
+    fn heed(
+        &mut self,
+        consumer: &Consumer,
+        credit: &mut Credit,
+        place: Place<SubscribeResponse>,
+        request: Option<Request>,
+    ) -> Result<(), Status> {
+        let (ack_ids, verdict) = match request {
+            Some(Request::Credit(more)) => return credit.add(more),
+            Some(Request::Acknowledge(proto::Acknowledge { ack_ids })) => (ack_ids, Settle::Ack),
+            Some(Request::Return(proto::Return { ack_ids, delay })) => {
+                (ack_ids, Settle::Nack(delay.map(|delay| span("return.delay", delay)).transpose()?))
+            }
+            Some(Request::Extend(proto::Extend { ack_ids, lease })) => {
+                (ack_ids, Settle::Extend(span("extend.lease", lease.unwrap_or_default())?))
+            }
+            Some(Request::Begin(_)) => {
+                return Err(status(&Error::Invalid("the stream has begun already".into()), Some("begin")));
+            }
+            None => {
+                let unknown = Error::Invalid("the request says nothing that is known here".into());
+                return Err(status(&unknown, None));
+            }
+        };
+        let asked = few(&self.door, &ack_ids).and_then(|()| Ok((verdict.check()?, self.terms.deadline()?)));
+        let (verdict, deadline) = asked.map_err(|error| status(&error, None))?;
+        let fetching = consumer.fetching().clone();
+        let settling = async move {
+            let outcomes = fetching.settle(&ack_ids, verdict, deadline).await;
+            let settled = settled(ack_ids, &outcomes);
+            (place, SubscribeResponse { messages: Vec::new(), settled })
+        };
+        self.unsettled.push(settling.boxed());
+        Ok(())
+    }
+}
+
+/// Waits for messages, and for a place to say so. Cancel-safe: what is handed out has its place.
+async fn hand(
+    consumer: &Consumer,
+    wish: Option<Amount>,
+    answers: &Sender<Answer>,
+) -> Result<(Place<SubscribeResponse>, Vec<Handed>), Error> {
+    let Some(most) = wish else { return std::future::pending().await };
+    // Nobody is there to read: the stream is about to end.
+    let Ok(place) = answers.clone().reserve_owned().await else { return std::future::pending().await };
+    loop {
+        let handed = consumer.fetch(most, Instant::now() + LONG).await?;
+        if !handed.is_empty() {
+            return Ok((place, handed));
+        }
+    }
+}
+
+/// What may still be handed out.
+#[derive(Debug, Default)]
+struct Credit {
+    messages: u64,
+    bytes: u64,
+    /// Whether bytes count; unknown until the first credit.
+    counts_bytes: Option<bool>,
+}
+
+impl Credit {
+    fn add(&mut self, proto::Credit { messages, bytes }: proto::Credit) -> Result<(), Status> {
+        if messages == 0 && bytes == 0 {
+            let none = Error::Invalid("a credit is for at least one message, or one byte".into());
+            return Err(status(&none, Some("credit")));
+        }
+        self.messages = self.messages.saturating_add(messages.into());
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.counts_bytes.get_or_insert(bytes > 0);
+        Ok(())
+    }
+
+    fn wish(&self) -> Option<Amount> {
+        let bytes = if self.counts_bytes == Some(true) { self.bytes } else { u64::MAX };
+        let within = |credit: u64, most: usize| usize::try_from(credit).unwrap_or(most).min(most);
+        let wish = Amount { messages: within(self.messages, TOGETHER), bytes: within(bytes, BYTES) };
+        (wish.messages > 0 && wish.bytes > 0).then_some(wish)
+    }
+
+    fn spend(&mut self, handed: &[Handed]) {
+        let bytes: usize = handed.iter().map(|handed| handed.letter.message().weight()).sum();
+        self.messages = self.messages.saturating_sub(handed.len() as u64);
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+    }
+}
+
+/// Answers of one stream that have not been read.
+const WINDOW: usize = 64;
+/// What is handed out at a time.
+const TOGETHER: usize = 100;
+const BYTES: usize = 256 << 10;
+/// How long a wait for messages is, before the next.
+const LONG: Duration = Duration::from_secs(3600);

@@ -1,0 +1,52 @@
+//! Who may call what.
+
+use std::time::Duration;
+
+use sidespan::proto::{ListSubscriptionsRequest, ListTopicsRequest};
+use sidespan_test_support::eventually;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::{batch, details, failure, message, receipt, with};
+use crate::server::Server;
+
+const AUTH: &str = "auth: { tokens: [{ name: shop, secret: shop-secret-0123456789-0123456789, publish: [orders],\
+    \x20subscribe: [jobs] }] }\n\
+    subscriptions:\n\
+    \x20 audit: { topic: declared, pull: {} }\n\
+    \x20 jobs: { topic: declared, pull: {} }\n";
+const TOKEN: &str = "Bearer shop-secret-0123456789-0123456789";
+
+#[tokio::test]
+async fn a_caller_may_do_what_its_token_says() {
+    let server = Server::with(AUTH).await;
+    let mut publisher = server.publisher().await;
+    for token in ["", "Bearer nonsense"] {
+        let call = with(batch([message("orders", "x")]), "authorization", token);
+        details(&publisher.publish(call).await.unwrap_err(), Code::Unauthenticated, "UNAUTHENTICATED");
+    }
+    let both = batch([message("orders", "x"), message("declared", "x")]);
+    let answer = publisher.publish(with(both, "authorization", TOKEN)).await.unwrap().into_inner();
+    receipt(&answer.outcomes[0]);
+    assert_eq!(failure(&answer.outcomes[1]).status, Code::PermissionDenied as i32);
+
+    let mut admin = server.administer().await;
+    let call = with(ListTopicsRequest::default(), "authorization", TOKEN);
+    let topics = admin.list_topics(call).await.unwrap().into_inner().topics;
+    assert_eq!(topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), ["orders"]);
+    let call = with(ListSubscriptionsRequest::default(), "authorization", TOKEN);
+    let list = admin.list_subscriptions(call).await.unwrap().into_inner().subscriptions;
+    assert_eq!(list.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["jobs"]);
+
+    // As the kubelet, who has no token.
+    let health = HealthClient::new(server.channel().await);
+    eventually(Duration::from_secs(20), "the server is healthy", async || {
+        health
+            .clone()
+            .check(HealthCheckRequest::default())
+            .await
+            .is_ok_and(|answer| answer.into_inner().status == 1)
+    })
+    .await;
+}

@@ -40,14 +40,14 @@ use courier::Desk;
 use dead_letters::DeadLetters;
 use pump::{Broken, Orders};
 use status::Board;
-use target::{Target, Webhook, WebhookError};
+use target::{Receiver, Target, Webhook, WebhookError};
 
 pub use dead_letters::DeadLetterPlace;
 pub use letter::Letter;
 pub use status::{State, Status, Trouble};
 pub use target::{Amount, Consumer, Draining, Lease, Shelf};
 
-use crate::config::{self, Push, Subscription};
+use crate::config::{self, Push, PushProtocol, Subscription};
 
 /// Starts to deliver a subscription to its target.
 pub fn start(
@@ -61,7 +61,7 @@ pub fn start(
     let subscription = Arc::new(subscription);
     let destination = match &subscription.target {
         config::Target::Pull(pull) => Destination::Shelf(Arc::new(Shelf::new(pull.lease, drain.clone()))),
-        config::Target::Push(push) => Destination::Webhook(push.clone()),
+        config::Target::Push(push) => Destination::Push(push.clone()),
     };
     let office = Office {
         dead_letters,
@@ -166,14 +166,14 @@ impl fmt::Debug for Running {
 #[derive(Clone)]
 enum Destination {
     Shelf(Arc<Shelf>),
-    Webhook(Push),
+    Push(Push),
 }
 
 impl Destination {
     fn shelf(&self) -> Option<&Arc<Shelf>> {
         match self {
             Self::Shelf(shelf) => Some(shelf),
-            Self::Webhook(_) => None,
+            Self::Push(_) => None,
         }
     }
 }
@@ -282,7 +282,10 @@ impl Office {
         let subscription = self.subscription.as_ref();
         let target: Arc<dyn Target> = match &self.destination {
             Destination::Shelf(shelf) => shelf.clone(),
-            Destination::Webhook(push) => Arc::new(Webhook::new(subscription, push)?),
+            Destination::Push(push) if push.protocol == PushProtocol::Grpc => {
+                Arc::new(Receiver::new(subscription, push)?)
+            }
+            Destination::Push(push) => Arc::new(Webhook::new(subscription, push)?),
         };
         let place = self.dead_letters.clone().map(|place| DeadLetters::new(place, subscription));
         Ok(Desk::new(subscription.clone(), target, place, self.board.clone()))

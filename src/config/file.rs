@@ -272,7 +272,7 @@ pub struct PushFile {
     /// Message headers that are sent under their own name.
     #[serde(default)]
     pub headers: Vec<String>,
-    /// Which HTTP is spoken. Default `http1`.
+    /// What is spoken: HTTP to a webhook, or gRPC to a receiver. Default `http1`.
     #[serde(default)]
     pub protocol: PushProtocol,
     /// How CloudEvents are written. Default `binary`.
@@ -280,10 +280,12 @@ pub struct PushFile {
     pub cloudevents: CloudEventsMode,
 }
 
-/// Which HTTP is spoken to a webhook.
+/// What is spoken to the endpoint that messages are pushed to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PushProtocol {
+    /// gRPC: the endpoint is a service `sidespan.v1.Receiver`.
+    Grpc,
     /// HTTP/2 without an upgrade, and without TLS by prior knowledge.
     H2,
     /// HTTP/1.1.

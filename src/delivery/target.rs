@@ -1,5 +1,6 @@
 //! Where messages go: a target is posted one message and gives one reply.
 
+mod receiver;
 mod shelf;
 mod webhook;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 use super::letter::Letter;
 
+pub(in crate::delivery) use receiver::Receiver;
 pub use shelf::{Amount, Consumer, Draining, Lease, Shelf};
 pub(in crate::delivery) use webhook::{Webhook, WebhookError};
 

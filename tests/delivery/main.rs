@@ -6,5 +6,6 @@ mod bench;
 mod dead_letters;
 mod failures;
 mod order;
+mod receiver;
 mod stopping;
 mod wire;

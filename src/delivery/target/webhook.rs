@@ -18,18 +18,21 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
-use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use jiff::Timestamp;
 use sidespan_bridge::Guarantee;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::{Answer, Reply, Target};
 use crate::config::{Push, Subscription};
 use crate::delivery::letter::Letter;
 use crate::security::signature::SigningError;
-use connection::{Connector, Used};
+use connection::Used;
 use request::Writer;
+
+pub(super) use connection::{Connector, client};
 
 /// A webhook with its own pool of connections.
 pub(in crate::delivery) struct Webhook {
@@ -65,7 +68,7 @@ impl Webhook {
     /// Secrets, address or certificates that cannot be used.
     pub(in crate::delivery) fn new(subscription: &Subscription, push: &Push) -> Result<Self, WebhookError> {
         Ok(Self {
-            client: connection::client(push, subscription.max_in_flight)?,
+            client: client(push, subscription.max_in_flight)?,
             writer: Writer::new(subscription, push)?,
             timeout: push.timeout,
             may_repeat: subscription.guarantee == Guarantee::AtLeastOnce,
@@ -96,25 +99,35 @@ impl Target for Webhook {
         let write = || self.writer.write(letter, attempt, Timestamp::now());
         let mut request = write();
         let connection = capture_connection(&mut request);
-        Some(match timeout(self.timeout, self.exchange(request, write)).await {
-            Ok(Ok(answer)) => Reply::Answered(answer),
-            Ok(Err(Exchange::Send(error))) if error.is_connect() => Reply::Unreachable(root(&error)),
-            // A wrong port, or a proxy's: nothing that would say something about the message.
-            Ok(Err(Exchange::Send(error))) if is_garbage(&error) => {
-                Reply::Unreachable(format!("the endpoint does not speak HTTP: {}", root(&error)))
-            }
-            Ok(Err(Exchange::Send(error))) => Reply::Unanswered(root(&error)),
-            Ok(Err(Exchange::Read(error))) => Reply::Unanswered(root(&error)),
-            Err(_) if connection.connection_metadata().is_none() => {
-                Reply::Unreachable(format!("no connection within {:?}", self.timeout))
-            }
-            Err(_) => Reply::Unanswered(format!("no answer within {:?}", self.timeout)),
-        })
+        let ended = timeout(self.timeout, self.exchange(request, write)).await;
+        Some(reply(ended.map(|ended| ended.map(Reply::Answered)), &connection, self.timeout))
+    }
+}
+
+/// Tells what came of an attempt that may have taken so long.
+pub(super) fn reply(
+    ended: Result<Result<Reply, Exchange>, Elapsed>,
+    connection: &CaptureConnection,
+    limit: Duration,
+) -> Reply {
+    match ended {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(Exchange::Send(error))) if error.is_connect() => Reply::Unreachable(root(&error)),
+        // A wrong port, or a proxy's: nothing that would say something about the message.
+        Ok(Err(Exchange::Send(error))) if is_garbage(&error) => {
+            Reply::Unreachable(format!("the endpoint does not speak HTTP: {}", root(&error)))
+        }
+        Ok(Err(Exchange::Send(error))) => Reply::Unanswered(root(&error)),
+        Ok(Err(Exchange::Read(error))) => Reply::Unanswered(root(&error)),
+        Err(_) if connection.connection_metadata().is_none() => {
+            Reply::Unreachable(format!("no connection within {limit:?}"))
+        }
+        Err(_) => Reply::Unanswered(format!("no answer within {limit:?}")),
     }
 }
 
 /// Where an exchange failed.
-enum Exchange {
+pub(super) enum Exchange {
     Send(ClientError),
     Read(hyper::Error),
 }
@@ -150,7 +163,7 @@ fn is_reset(error: &hyper::Error) -> bool {
     io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset))
 }
 
-async fn answer(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
+pub(super) async fn answer(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
     let (head, body) = response.into_parts();
     Ok(Answer {
         status: head.status.as_u16(),
@@ -199,9 +212,9 @@ fn root(error: &(dyn StdError + 'static)) -> String {
 
 /// How much of an answer's body is kept, in bytes. A dead letter of the largest message that
 /// admission lets through still has room for it.
-const KEPT: usize = 2 << 10;
+pub(super) const KEPT: usize = 2 << 10;
 /// How much of an answer's body is read, in bytes.
-const READ: usize = 64 << 10;
+pub(super) const READ: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

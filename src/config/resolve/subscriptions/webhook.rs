@@ -8,7 +8,7 @@ use url::Url;
 use super::super::Errors;
 use super::super::server::span;
 use crate::config::file::{PushFile, RetryFile};
-use crate::config::{Push, Retry};
+use crate::config::{CloudEventsMode, Push, PushProtocol, Retry};
 
 /// Reads a webhook.
 pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Push> {
@@ -16,6 +16,21 @@ pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Pus
     let timeout = span(&format!("{key}.timeout"), file.timeout, Duration::from_secs(10), errors);
     if timeout.is_zero() {
         errors.add(format!("{key}.timeout"), "must be more than nothing");
+    }
+    if file.protocol == PushProtocol::Grpc {
+        let says = [
+            ("secrets", !file.secrets.is_empty()),
+            ("headers", !file.headers.is_empty()),
+            ("cloudevents", file.cloudevents != CloudEventsMode::default()),
+        ];
+        for (name, _) in says.into_iter().filter(|(_, said)| *said) {
+            let reason = "belongs to a webhook: a gRPC receiver gets each message as it is, so leave it out";
+            errors.add(format!("{key}.{name}"), reason);
+        }
+        if url.as_ref().is_some_and(|url| url.path() != "/" || url.query().is_some()) {
+            let reason = "a gRPC receiver has no path of its own: write it as http://host:port";
+            errors.add(format!("{key}.url"), reason);
+        }
     }
     let mut headers = Vec::new();
     for name in file.headers {

@@ -27,10 +27,10 @@ use crate::config::{Push, PushProtocol};
 use crate::security::destination::{self, permitted};
 
 /// Connects by TCP, and TLS where the address says so.
-pub(super) type Connector = HttpsConnector<Marked>;
+pub(in crate::delivery::target) type Connector = HttpsConnector<Marked>;
 
 /// Makes a client with a pool of its own.
-pub(super) fn client(
+pub(in crate::delivery::target) fn client(
     push: &Push,
     max_in_flight: usize,
 ) -> Result<Client<Connector, Full<Bytes>>, WebhookError> {
@@ -42,7 +42,7 @@ pub(super) fn client(
         .with_tls_config(tls(push.url.scheme() == "https")?)
         .https_or_http();
     let connector = match push.protocol {
-        PushProtocol::H2 => connector.enable_http2().wrap_connector(Marked(tcp)),
+        PushProtocol::Grpc | PushProtocol::H2 => connector.enable_http2().wrap_connector(Marked(tcp)),
         PushProtocol::Http1 => connector.enable_http1().wrap_connector(Marked(tcp)),
     };
     Ok(Client::builder(TokioExecutor::new())
@@ -52,7 +52,7 @@ pub(super) fn client(
         // The pool connects anew for a request that comes a moment before a connection is free again.
         // Such spare ones are kept, or this would go on for ever.
         .pool_max_idle_per_host(max_in_flight.saturating_mul(2))
-        .http2_only(push.protocol == PushProtocol::H2)
+        .http2_only(push.protocol != PushProtocol::Http1)
         .build(connector))
 }
 
@@ -86,7 +86,7 @@ impl Used {
 
 /// Makes TCP connections that carry a [`Used`] mark.
 #[derive(Clone, Debug)]
-pub(super) struct Marked(HttpConnector<Resolver>);
+pub(in crate::delivery::target) struct Marked(HttpConnector<Resolver>);
 
 impl Service<Uri> for Marked {
     type Response = MarkedStream;
@@ -108,7 +108,7 @@ impl Service<Uri> for Marked {
 
 /// Finds a name's addresses, anew for each connection, and leaves out those that are never called.
 #[derive(Clone, Debug)]
-pub(super) struct Resolver(GaiResolver);
+pub(in crate::delivery::target) struct Resolver(GaiResolver);
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
@@ -127,7 +127,7 @@ impl Service<Name> for Resolver {
 
 /// A TCP connection with a mark.
 #[derive(Debug)]
-pub(super) struct MarkedStream {
+pub(in crate::delivery::target) struct MarkedStream {
     stream: TokioIo<TcpStream>,
     used: Used,
 }

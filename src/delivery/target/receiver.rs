@@ -1,0 +1,223 @@
+//! Calls a gRPC service (`Receiver.Deliver` of `proto/sidespan/v1`).
+//!
+//! Retries, dead letters and `retry.on` go by HTTP's statuses, so a gRPC status is told as the one that
+//! means the same there:
+//!
+//! | gRPC | as | which means |
+//! |---|---|---|
+//! | OK | 200 | accepted |
+//! | FAILED_PRECONDITION, INVALID_ARGUMENT, OUT_OF_RANGE | 400 | refused |
+//! | ALREADY_EXISTS | 409 | refused |
+//! | UNAUTHENTICATED | 401 | unavailable |
+//! | PERMISSION_DENIED | 403 | unavailable |
+//! | UNIMPLEMENTED: a wrong route, or an older service | 404 | unavailable |
+//! | RESOURCE_EXHAUSTED with a time to come back | 429 | unavailable |
+//! | UNAVAILABLE | 503 | unavailable |
+//! | RESOURCE_EXHAUSTED without one (a message too large says that too), NOT_FOUND, and all others | 500 | failed |
+//!
+//! A proxy's answer without a gRPC status counts by its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
+use percent_encoding::percent_decode;
+use prost::Message as _;
+use tokio::time::timeout;
+
+use super::webhook::{Connector, Exchange, KEPT, READ, WebhookError, answer, client, reply};
+use super::{Answer, Reply, Target};
+use crate::config::{Push, Subscription};
+use crate::delivery::letter::Letter;
+use crate::proto::{self, DeliverRequest};
+use crate::telemetry::is_trace;
+
+/// A gRPC service that takes messages.
+pub(in crate::delivery) struct Receiver {
+    client: Client<Connector, Full<Bytes>>,
+    uri: Uri,
+    subscription: String,
+    /// The topic's name, where the subscription reads one topic only.
+    topic: Option<String>,
+    timeout: Duration,
+}
+
+impl Receiver {
+    /// Prepares a subscription's receiver; connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// Address or certificates that cannot be used.
+    pub(in crate::delivery) fn new(subscription: &Subscription, push: &Push) -> Result<Self, WebhookError> {
+        let mut url = push.url.clone();
+        url.set_path(DELIVER);
+        let topic = (!subscription.pattern.is_wildcard()).then(|| subscription.topic.clone());
+        Ok(Self {
+            client: client(push, subscription.max_in_flight)?,
+            uri: url.as_str().parse().map_err(WebhookError::Url)?,
+            subscription: subscription.name.to_string(),
+            topic,
+            timeout: push.timeout,
+        })
+    }
+
+    fn write(&self, letter: &Letter, attempt: u32) -> Request<Full<Bytes>> {
+        let topic = self.topic.as_deref().unwrap_or(letter.topic.as_str());
+        let request = DeliverRequest {
+            message: Some(proto::Message::of(&letter.message, topic, &letter.id)),
+            subscription: self.subscription.clone(),
+            attempt,
+            position: letter.position.map(|position| position.to_string()).unwrap_or_default(),
+        };
+        let mut call = Request::new(Full::new(framed(&request)));
+        *call.method_mut() = Method::POST;
+        *call.uri_mut() = self.uri.clone();
+        let headers = call.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let millis = self.timeout.as_millis().min(99_999_999);
+        if let Ok(time) = HeaderValue::try_from(format!("{millis}m")) {
+            headers.insert(HeaderName::from_static("grpc-timeout"), time);
+        }
+        for header in &letter.message.headers {
+            let name = header.name.to_ascii_lowercase();
+            if is_trace(&name)
+                && let (Ok(name), Ok(value)) =
+                    (HeaderName::try_from(name), HeaderValue::from_bytes(&header.value))
+            {
+                headers.append(name, value);
+            }
+        }
+        call
+    }
+
+    async fn call(&self, call: Request<Full<Bytes>>) -> Result<Reply, Exchange> {
+        let response = self.client.request(call).await?;
+        if !response.status().is_success() {
+            return Ok(Reply::Answered(answer(response).await?));
+        }
+        let (head, mut body) = response.into_parts();
+        if let Some(answer) = told(&head.headers) {
+            return Ok(Reply::Answered(answer));
+        }
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            match frame?.into_trailers() {
+                Ok(trailers) => {
+                    if let Some(answer) = told(&trailers) {
+                        return Ok(Reply::Answered(answer));
+                    }
+                    break;
+                }
+                Err(frame) => read += frame.into_data().map_or(0, |data| data.len()),
+            }
+            if read > READ {
+                return Ok(Reply::Unanswered("the answer is larger than one that says nothing".into()));
+            }
+        }
+        Ok(Reply::Unreachable("the endpoint does not speak gRPC".into()))
+    }
+}
+
+#[async_trait]
+impl Target for Receiver {
+    async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply> {
+        let mut call = self.write(letter, attempt);
+        let connection = capture_connection(&mut call);
+        let ended = timeout(self.timeout, self.call(call)).await;
+        Some(reply(ended, &connection, self.timeout))
+    }
+}
+
+/// Reads a status from headers or trailers, if there is one.
+fn told(headers: &HeaderMap) -> Option<Answer> {
+    let code = headers.get("grpc-status")?.to_str().ok()?.parse().unwrap_or(UNKNOWN);
+    let pushback = headers.get("grpc-retry-pushback-ms").and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = pushback.map(Duration::from_millis);
+    let message = headers.get("grpc-message").map_or(&b""[..], HeaderValue::as_bytes);
+    let name = NAMES.get(code).copied().unwrap_or("UNKNOWN");
+    let mut excerpt = format!("{name}: ").into_bytes();
+    excerpt.extend(percent_decode(message));
+    excerpt.truncate(KEPT);
+    Some(Answer { status: as_http(name, retry_after.is_some()), retry_after, excerpt: excerpt.into() })
+}
+
+fn as_http(name: &str, comes_back: bool) -> u16 {
+    match name {
+        "OK" => 200,
+        "FAILED_PRECONDITION" | "INVALID_ARGUMENT" | "OUT_OF_RANGE" => 400,
+        "UNAUTHENTICATED" => 401,
+        "PERMISSION_DENIED" => 403,
+        "UNIMPLEMENTED" => 404,
+        "ALREADY_EXISTS" => 409,
+        "RESOURCE_EXHAUSTED" if comes_back => 429,
+        "UNAVAILABLE" => 503,
+        _ => 500,
+    }
+}
+
+/// Writes a message as a call has it: not compressed, and with its length ahead.
+fn framed(request: &DeliverRequest) -> Bytes {
+    let length = request.encoded_len();
+    let mut framed = BytesMut::with_capacity(HEAD + length);
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    framed.extend_from_slice(&request.encode_to_vec());
+    framed.freeze()
+}
+
+const DELIVER: &str = "/sidespan.v1.Receiver/Deliver";
+const HEAD: usize = 5;
+const UNKNOWN: usize = 2;
+/// Statuses by their numbers.
+const NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&'static str, &'static str)]) -> Option<Answer> {
+        let value = |text| HeaderValue::from_static(text);
+        told(&headers.iter().map(|(name, text)| (HeaderName::from_static(name), value(text))).collect())
+    }
+
+    #[test]
+    fn a_status_is_told_as_the_one_of_http_that_means_the_same() {
+        let expected = [200, 500, 500, 400, 500, 500, 409, 403, 500, 400, 500, 400, 404, 500, 503, 500, 401];
+        let codes =
+            ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+        for (code, status) in codes.into_iter().zip(expected) {
+            assert_eq!(read(&[("grpc-status", code)]).unwrap().status, status, "{code}");
+        }
+        assert_eq!(read(&[("grpc-status", "99")]).unwrap().status, 500);
+        assert_eq!(read(&[]), None);
+        let slow = read(&[("grpc-status", "8"), ("grpc-retry-pushback-ms", "1500")]).unwrap();
+        assert_eq!((slow.status, slow.retry_after), (429, Some(Duration::from_millis(1500))));
+        let told = read(&[("grpc-status", "5"), ("grpc-message", "no%20order%2017")]).unwrap();
+        assert_eq!(&told.excerpt[..], b"NOT_FOUND: no order 17");
+    }
+}

@@ -134,8 +134,8 @@ impl Run {
         let (ack_ids, verdict) = match request {
             Some(Request::Credit(more)) => return credit.add(more),
             Some(Request::Acknowledge(proto::Acknowledge { ack_ids })) => (ack_ids, Settle::Ack),
-            Some(Request::Return(proto::Return { ack_ids, delay })) => {
-                (ack_ids, Settle::Nack(delay.map(|delay| span("return.delay", delay)).transpose()?))
+            Some(Request::Nack(proto::Nack { ack_ids, delay })) => {
+                (ack_ids, Settle::Nack(delay.map(|delay| span("nack.delay", delay)).transpose()?))
             }
             Some(Request::Extend(proto::Extend { ack_ids, lease })) => {
                 (ack_ids, Settle::Extend(span("extend.lease", lease.unwrap_or_default())?))

@@ -1,5 +1,7 @@
 //! Interoperability: foreign clients of the brokers and Sidespan read what the other one wrote.
 //!
+//! A client of the gRPC door is among them, and a service that messages are pushed to.
+//!
 //! The clients are Python's, with the CloudEvents SDK where that has a binding; `tests/interop/setup`
 //! installs them. What they publish arrives at a webhook with all that it had, and what is published
 //! here is, to them, a message as any: their own fields, and no envelope.
@@ -16,7 +18,7 @@ mod script;
 use script::Script;
 use serde_json::{Value, json};
 use sidespan_test_support::{
-    Answer, Client, Kafka, Launch, Nats, Rabbit, Received, Request, Scene, Sidecar, Webhook,
+    Answer, Client, Kafka, Launch, Nats, Rabbit, Received, Request, Scene, Sidecar, Webhook, free_port,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,6 +105,45 @@ async fn pika_and_sidespan_understand_each_other() {
         })
     );
     assert_eq!(read.messages[1]["event"], the_event());
+}
+
+/// What grpcio publishes it reads again, and is sent: by calls, by streams, and as a service.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpcio_and_sidespan_understand_each_other() {
+    let receiver = format!("127.0.0.1:{}", free_port());
+    let pushed = Script::new("grpc_receiver.py", &receiver, "-").await.read(5).await;
+    let config = format!(
+        "version: 1\nservice: shop\nbridges: {{ main: {{ kind: embedded, dir: ./data }} }}\n\
+         topics: {{ orders: {{}} }}\nsubscriptions:\n\
+         \x20 jobs: {{ topic: orders, start: begin, pull: {{}} }}\n\
+         \x20 ship: {{ topic: orders, start: begin, order: topic, retry: {{ backoff: {{ base: 5ms }} }}, \
+         push: {{ url: 'http://{receiver}', protocol: grpc }} }}\n"
+    );
+    let sidecar = Launch::new(env!("CARGO_BIN_EXE_sidespan")).config(&config).start().await;
+    sidecar.until_ready().await;
+    let door = sidecar.url("").trim_start_matches("http://").to_owned();
+    let client = Script::new("grpc_client.py", &door, "jobs").await;
+    assert_eq!(client.publish().await, 5);
+    let fetched = client.read(5).await.lines().await;
+    let names = ["batch-0", "batch-1", "stream-0", "stream-1", "stream-2"];
+    for (name, (fetched, pushed)) in names.iter().zip(fetched.iter().zip(pushed.lines().await)) {
+        let message = json!({
+            "topic": "orders",
+            "id": fetched["id"],
+            "key": "customer-7",
+            "content_type": "text/plain; charset=utf-8",
+            "headers": [["note", "Zoë"], ["tag", "one"]],
+            "payload": name,
+            "tombstone": false,
+        });
+        let with = |more: Value| {
+            let mut all = message.clone();
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            all
+        };
+        assert_eq!(*fetched, with(json!({"attempt": 1})));
+        assert_eq!(pushed, with(json!({"attempt": 2, "subscription": "ship"})));
+    }
 }
 
 async fn start(scene: &Scene) -> (Sidecar, Webhook) {

@@ -6,8 +6,8 @@ use sidespan::proto::modify_deadline_request::Change;
 use sidespan::proto::subscribe_request::Request as Say;
 use sidespan::proto::subscriber_client::SubscriberClient;
 use sidespan::proto::{
-    Acknowledge, AcknowledgeRequest, Begin, Credit, Extend, GiveBack, ModifyDeadlineRequest, PullRequest,
-    ReceivedMessage, Return, Settled, SubscribeRequest, SubscribeResponse,
+    Acknowledge, AcknowledgeRequest, Begin, Credit, Extend, GiveBack, ModifyDeadlineRequest, Nack,
+    PullRequest, ReceivedMessage, Settled, SubscribeRequest, SubscribeResponse,
 };
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::timeout;
@@ -183,8 +183,8 @@ async fn a_stream_hands_out_as_far_as_there_is_credit_and_settles() {
     let extend = Extend { ack_ids: ids(&rest[..1]), lease: Some(seconds(60)) };
     stream.say(Say::Extend(extend)).await;
     assert!(stream.settled().await[0].failure.is_none());
-    let back = Return { ack_ids: ids(&rest[2..]), delay: Some(seconds(0)) };
-    stream.say(Say::Return(back)).await;
+    let back = Nack { ack_ids: ids(&rest[2..]), delay: Some(seconds(0)) };
+    stream.say(Say::Nack(back)).await;
     let mut again = Vec::new();
     while again.is_empty() {
         again = stream.next().await.messages;

@@ -8,6 +8,9 @@
 //!
 //! # How to read it
 //!
+//! Of `grpc`, what is called raw is REST through the same `sidespan`, with a connection for each message
+//! on its way; the calls share one. Of `grpc stream` it is the client library, and the stream is one.
+//!
 //! Broker, Sidespan and the load share the processors, so the rates say little by themselves, and
 //! less on a machine with other work. `L` is what the HTTP stack and the client leave when they share
 //! the processors, 1/(1/echo + 1/raw); ratios compare loads that followed one another. Brokers are
@@ -30,6 +33,7 @@ mod delivering;
 mod echo;
 mod fetching;
 mod footprint;
+mod grpc;
 mod http;
 mod latency;
 mod load;
@@ -88,6 +92,8 @@ enum Measure {
     Publish,
     /// A hundred messages a request
     Batch,
+    /// One message a call of gRPC, and on a stream
+    Grpc,
     /// A backlog to a webhook
     Deliver,
     /// A backlog to consumers that pull a hundred messages at a time
@@ -179,6 +185,9 @@ async fn all_of<B: Broker>(plan: &Plan, report: &mut Report) -> Result<(), Faile
     }
     if wanted(Measure::Batch) {
         publishing::batches(&broker, plan, report).await?;
+    }
+    if wanted(Measure::Grpc) {
+        publishing::calls(&broker, plan, report).await?;
     }
     if wanted(Measure::Deliver) {
         delivering::measure(&broker, plan, report).await?;

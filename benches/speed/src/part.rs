@@ -23,6 +23,12 @@ pub(crate) enum Role {
     /// Publishes by HTTP
     #[command(hide = true)]
     Http(load::Target),
+    /// Publishes by calls of gRPC
+    #[command(hide = true)]
+    Grpc(load::Target),
+    /// Publishes by a stream of gRPC
+    #[command(hide = true)]
+    GrpcStream(load::Target),
     /// Answers everything
     #[command(hide = true)]
     Echo,
@@ -62,6 +68,8 @@ pub(crate) async fn play(role: Role) -> Result<(), Failed> {
     match role {
         Role::Raw(target) => brokers::publish(target).await,
         Role::Http(target) => http::publish(target).await,
+        Role::Grpc(target) => grpc::publish(target).await,
+        Role::GrpcStream(target) => grpc::stream(target).await,
         Role::Echo => echo::serve().await,
         Role::Sockets(which) => sockets::take(which).await,
         Role::Sink => sink::serve().await,

@@ -23,6 +23,14 @@ pub(crate) async fn batches<B: Broker>(broker: &B, plan: &Plan, report: &mut Rep
     measure(broker, plan, report, Load { what: "batch", connections: 16, batch: 100 }).await
 }
 
+/// Measures gRPC: calls against REST, and a stream against the client.
+pub(crate) async fn calls<B: Broker>(broker: &B, plan: &Plan, report: &mut Report) -> Result<(), Failed> {
+    for what in ["grpc", "grpc stream"] {
+        measure(broker, plan, report, Load { what, connections: 64, batch: 1 }).await?;
+    }
+    Ok(())
+}
+
 struct Load {
     what: &'static str,
     connections: usize,
@@ -37,18 +45,21 @@ async fn measure<B: Broker>(broker: &B, plan: &Plan, report: &mut Report, load: 
     let usage = Usage::of(sidecar.id());
     let (_echo, echo): (_, SocketAddr) = Part::start(&["echo"]).await?;
     let (door, echo, raw_at) = (sidecar::door(&sidecar), echo.to_string(), broker.at());
-    let http = |at| ["http", "--topic", TOPIC, "--publishers", &connections, "--batch", &batch, "--at", at];
+    let by = |role, at| [role, "--topic", TOPIC, "--publishers", &connections, "--batch", &batch, "--at", at];
     let raw =
         ["raw", "--topic", TOPIC, "--publishers", &messages, "--kind", B::KIND, "--at", raw_at.as_str()];
     let mut ways = Vec::new();
     for way in [Way::Raw, Way::Echo, Way::Sidespan] {
-        if !plan.ways.contains(&way) || (way == Way::Echo && what == "batch") {
+        if !plan.ways.contains(&way) || (way == Way::Echo && what != "publish") {
             continue;
         }
-        let started = match way {
-            Way::Raw => Part::start::<String>(&raw).await?,
-            Way::Echo => Part::start(&http(&echo)).await?,
-            Way::Sidespan => Part::start(&http(&door)).await?,
+        let started = match (way, what) {
+            (Way::Raw, "grpc") => Part::start(&by("http", &door)).await?,
+            (Way::Raw, _) => Part::start::<String>(&raw).await?,
+            (Way::Echo, _) => Part::start(&by("http", &echo)).await?,
+            (Way::Sidespan, "grpc") => Part::start(&by("grpc", &door)).await?,
+            (Way::Sidespan, "grpc stream") => Part::start(&by("grpc-stream", &door)).await?,
+            (Way::Sidespan, _) => Part::start(&by("http", &door)).await?,
         };
         ways.push((way, started.0));
     }

@@ -1,7 +1,7 @@
-//! breaking changes: what callers were promised in `openapi/` still holds
+//! breaking changes: what callers were promised in `openapi/` and `proto/` still holds
 //!
-//! `released/` has it as it was when somebody last promised it. That is compared with what
-//! the tree has now, by oasdiff: what a caller who holds to the promise would stumble over
+//! `released/` has both as they were when somebody last promised them. Each of the two is compared with what
+//! the tree has now, by oasdiff and by buf: what a caller who holds to the promise would stumble over
 //! fails. So does an operation that is not promised yet, since nothing would watch over it.
 //!
 //! Who adds an operation, or breaks the promise knowingly, copies what the failure names, in the same commit. A
@@ -36,6 +36,15 @@ async fn the_rest_door_keeps_its_promise() {
     );
     let unpromised: Vec<String> =
         operations(&read(&now)).difference(&operations(&read(&promised))).cloned().collect();
+    assert!(unpromised.is_empty(), "nobody has promised {unpromised:?} yet.\n{KNOWINGLY}");
+}
+
+#[tokio::test]
+async fn the_grpc_door_keeps_its_promise() {
+    let (promised, now) = (released().join("proto"), root().join("proto"));
+    let said = buf(&promised, &now).await;
+    assert!(said.success, "proto/ breaks what was promised:\n{}{}\n{KNOWINGLY}", said.output, said.errors);
+    let unpromised: Vec<String> = calls(&now).difference(&calls(&promised)).cloned().collect();
     assert!(unpromised.is_empty(), "nobody has promised {unpromised:?} yet.\n{KNOWINGLY}");
 }
 
@@ -136,6 +145,27 @@ async fn what_only_adds_to_the_rest_door_passes() {
     assert!(refused.is_empty(), "refused: {refused:?}");
 }
 
+/// A check that sees nothing would be green for ever.
+#[tokio::test]
+async fn a_breaking_change_of_the_grpc_door_is_seen() {
+    let promised = root().join("proto");
+    for (what, old, new) in [
+        ("a field has another number", "Message message = 2;", "Message message = 12;"),
+        ("a field has another type", "uint32 failed = 2;", "string failed = 2;"),
+        ("a call is gone", "rpc Publish(", "// rpc Publish("),
+        ("a call has a stream", "returns (PublishResponse)", "returns (stream PublishResponse)"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let changed = directory.path().join("proto");
+        copy(&promised, &changed);
+        let file = changed.join("sidespan/v1/publisher.proto");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(old), "{what}: there is no {old:?}");
+        fs::write(&file, text.replacen(old, new, 1)).unwrap();
+        assert!(!buf(&promised, &changed).await.success, "not seen: {what}");
+    }
+}
+
 type Change<'a> = (&'a str, &'a dyn Fn(&mut Value));
 
 /// Returns which of the changes to the description oasdiff does not take for what they are.
@@ -164,6 +194,12 @@ async fn oasdiff(before: &Path, after: &Path) -> Said {
     run("oasdiff", &command, PATIENCE).await
 }
 
+async fn buf(before: &Path, after: &Path) -> Said {
+    let mut command = Command::new(installed().await.join("buf"));
+    command.arg("breaking").arg(after).arg("--against").arg(before);
+    run("buf", &command, PATIENCE).await
+}
+
 /// Returns each operation of a description, such as `get /v1/topics`.
 fn operations(document: &Value) -> BTreeSet<String> {
     let paths = document["paths"].as_object().unwrap();
@@ -173,6 +209,19 @@ fn operations(document: &Value) -> BTreeSet<String> {
         methods.map(move |(method, _)| format!("{method} {path}"))
     });
     operations.collect()
+}
+
+/// Returns each call that is described under a folder, such as `publisher.proto: rpc Publish(...)`.
+fn calls(proto: &Path) -> BTreeSet<String> {
+    let mut calls = BTreeSet::new();
+    for entry in fs::read_dir(proto.join("sidespan/v1")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().map(str::trim).filter(|line| line.starts_with("rpc "));
+        calls.extend(lines.map(|line| format!("{name}: {line}")));
+    }
+    calls
 }
 
 fn read(document: &Path) -> Value {
@@ -189,6 +238,19 @@ fn remove(value: &mut Value, pointer: &str) {
         other => panic!("{pointer} leads into {other}"),
     };
     assert!(removed.is_some(), "there is no {pointer}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// Installs the tools, unless they are there, and returns where.
@@ -212,6 +274,7 @@ fn root() -> PathBuf {
 }
 
 const KNOWINGLY: &str = "If it is meant, promise it in the same commit:
-  cp openapi/sidespan.yaml tests/breaking/released/";
+  cp openapi/sidespan.yaml tests/breaking/released/
+  rm -r tests/breaking/released/proto; cp -r proto tests/breaking/released/";
 const PATIENCE: Duration = Duration::from_secs(60);
 const INSTALLING: Duration = Duration::from_secs(300);

@@ -128,13 +128,13 @@ impl Running {
 /// Nothing lies there that no command runs, and no language is missing.
 #[test]
 fn every_door_is_shown_in_every_language() {
-    for door in crate::doors::DOORS {
+    for (door, languages) in crate::doors::DOORS {
         let commands = Example::of(door);
         let mut shown = BTreeSet::new();
         for entry in fs::read_dir(root().join("examples").join(door)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            let (_, ending) = name.rsplit_once('.').unwrap();
-            if ending != "md" {
+            let (_, ending) = name.rsplit_once('.').unwrap_or_default();
+            if ["go", "java", "py", "sh", "ts"].contains(&ending) {
                 let runs = |example: &&Example| {
                     example.command.contains(&format!("{door}/{name}"))
                         || (ending == "go" && example.command.starts_with(&format!("go run ./{door}")))
@@ -143,14 +143,14 @@ fn every_door_is_shown_in_every_language() {
                 shown.insert(ending.to_owned());
             }
         }
-        assert_eq!(shown, ["go", "java", "py", "sh", "ts"].map(str::to_owned).into(), "{door}");
+        assert_eq!(shown, languages.iter().map(ToString::to_string).collect(), "{door}");
     }
 }
 
 #[tokio::test]
 async fn the_languages_have_nothing_against_the_examples() {
     let workshop = Workshop::get().await;
-    for check in ["npm run --silent check", "go vet ./...", "test -z \"$(gofmt -l .)\""] {
+    for check in ["npm run --silent check", "go vet ./...", "test -z \"$(gofmt -l */*.go)\""] {
         let said = workshop.run(&Example { command: check.to_owned() }, &[]).await;
         assert!(said.success, "{check}:\n{}{}", said.output, said.errors);
     }

@@ -28,6 +28,14 @@ impl AckToken {
     }
 }
 
+impl AckToken {
+    /// Returns what the message can be accepted by elsewhere, once this process is gone: see
+    /// `Bridge::accept`. `None` where only this token settles it.
+    pub fn receipt(&self) -> Option<Box<str>> {
+        self.0.as_ref().and_then(|inner| inner.receipt())
+    }
+}
+
 impl Drop for AckToken {
     fn drop(&mut self) {
         if let Some(inner) = self.0.take() {
@@ -46,6 +54,11 @@ impl fmt::Debug for AckToken {
 pub trait Settle: Send {
     /// Takes the verdict and returns a future that knows when the broker has it.
     fn settle(self: Box<Self>, verdict: Verdict) -> Settled;
+
+    /// Returns what any other connection can accept the message by.
+    fn receipt(&self) -> Option<Box<str>> {
+        None
+    }
 }
 
 /// What becomes of a delivery.

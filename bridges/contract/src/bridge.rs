@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    Error, Event, Limits, Message, Pattern, Position, Receipt, Settings, SettingsError, Subscribe, Topic,
-    Unsupported,
+    Error, Event, Fault, Limits, Message, Pattern, Position, Receipt, Settings, SettingsError, Subscribe,
+    Topic, Unsupported,
 };
 
 /// A kind of broker, as the configuration names it (`kind: kafka`).
@@ -91,6 +91,18 @@ pub trait Bridge: Send + Sync {
     /// As `ensure`; `Unsupported` where nothing is stored at all.
     async fn ensure_kept(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
         self.ensure(topic, deadline).await
+    }
+
+    /// Accepts a message whose token went with its process, by the token's `receipt`. Done when the broker has
+    /// it; the message may have been given to another member before.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where the broker has no such thing, `Unroutable` where the receipt is good for nothing
+    /// any more.
+    async fn accept(&self, receipt: &str, deadline: Instant) -> Result<(), Error> {
+        let _ = (receipt, deadline);
+        Err(Error::new(Fault::Unsupported).detail("only the process that received a message settles it"))
     }
 
     /// Waits until everything that was handed over is settled one way or the other, then lets go

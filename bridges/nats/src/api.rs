@@ -93,6 +93,32 @@ impl Api {
     }
 }
 
+impl Api {
+    /// Acknowledges a delivery by its reply subject, and waits until the broker says that it has it.
+    pub(crate) async fn acknowledge(&self, reply: &str, deadline: Instant) -> Result<(), Error> {
+        if !reply.starts_with(ACKS) {
+            return Err(Error::new(Fault::Invalid).detail("this is no receipt of a delivery"));
+        }
+        self.link.until_up(deadline).await?;
+        let request = Request::new().payload(Bytes::from_static(b"+ACK")).timeout(None);
+        let asked = self.client.send_request(reply.to_owned(), request);
+        match timeout_at(deadline, asked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(match error.kind() {
+                RequestErrorKind::NoResponders => {
+                    Error::new(Fault::Unroutable).detail("the consumer is gone, and the delivery with it")
+                }
+                RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                    Error::new(Fault::Invalid)
+                }
+                RequestErrorKind::TimedOut | RequestErrorKind::Other => self.link.explain(),
+            }
+            .because(error)),
+            Err(_) => Err(Error::new(Fault::Timeout).detail("JetStream did not confirm in time")),
+        }
+    }
+}
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -134,3 +160,5 @@ pub(crate) async fn round_trip(api: &Api, deadline: Instant) -> Result<(), Error
 }
 
 pub(crate) const PREFIX: &str = "$JS.API.";
+/// Begins the reply subjects of deliveries.
+const ACKS: &str = "$JS.ACK.";

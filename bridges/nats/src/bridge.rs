@@ -128,6 +128,10 @@ impl Bridge for NatsBridge {
         }
     }
 
+    async fn accept(&self, receipt: &str, deadline: Instant) -> Result<(), Error> {
+        self.receiving.acknowledge(receipt, deadline).await
+    }
+
     async fn probe(&self, deadline: Instant) -> Result<(), Error> {
         let begin = Instant::now();
         let known_by = deadline.checked_sub(SILENCE).map_or(deadline, |earlier| earlier.max(begin + SILENCE));

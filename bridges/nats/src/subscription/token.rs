@@ -53,6 +53,17 @@ impl Settle for Token {
             outcome.await.unwrap_or(Settlement::Stale)
         })
     }
+
+    /// An acknowledgement is a message to the reply subject, whoever sends it. In order, only the active
+    /// member knows what came before.
+    fn receipt(&self) -> Option<Box<str>> {
+        if self.shared.kind != Kind::Shared {
+            return None;
+        }
+        let state = self.shared.lock();
+        let held = state.held.get(&self.sequence).filter(|_| state.epoch == self.epoch)?;
+        Some(held.reply.as_str().into())
+    }
 }
 
 /// A delay is cut to this, as instants have an end.

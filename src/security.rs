@@ -3,4 +3,5 @@
 pub mod caller;
 pub mod destination;
 pub mod fingerprint;
+pub mod seal;
 pub mod signature;

@@ -53,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long the two phases of stopping may take.
     pub drain: Drain,
+    /// The other replicas of this service.
+    pub replicas: Option<Replicas>,
     /// The brokers, by name.
     pub bridges: BTreeMap<Name, BridgeConfig>,
     /// Where undeclared topic names are looked for, if that bridge is open.
@@ -150,6 +152,17 @@ pub struct Drain {
     pub deliveries: Duration,
     /// Phase two: publishes are answered, settlements committed, groups left.
     pub shutdown: Duration,
+}
+
+/// The other replicas of this service.
+#[derive(Clone, Debug)]
+pub struct Replicas {
+    /// Where they are found: `host:port`, and every address of the host is one.
+    pub peers: Vec<String>,
+    /// Where they reach this one; by default where it listens.
+    pub advertise: Option<SocketAddr>,
+    /// What they share. The first signs, all are recognised.
+    pub secrets: Vec<Secret>,
 }
 
 /// One broker.

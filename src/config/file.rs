@@ -42,6 +42,8 @@ pub struct File {
     /// Deadlines of the two phases of stopping.
     #[serde(default)]
     pub drain: DrainFile,
+    /// The other replicas of this service, which consumers reach through this one too.
+    pub replicas: Option<ReplicasFile>,
     /// The brokers, by name.
     #[serde(default)]
     pub bridges: BTreeMap<String, BridgeFile>,
@@ -142,6 +144,21 @@ pub struct DrainFile {
     pub deliveries: Option<Span>,
     /// Answering publishes, committing, leaving groups. Default 5s.
     pub shutdown: Option<Span>,
+}
+
+/// The other replicas of this service: a pull or a verdict that reaches this one goes on to the one that has
+/// the message.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicasFile {
+    /// Where replicas are found, `host:port` of their `listen`, such as `sidespan-headless:7400`: every
+    /// address of a name is one. This one may be among them.
+    pub peers: Vec<String>,
+    /// Where the others reach this one: an IP address and a port. Default: `listen`.
+    pub advertise: Option<String>,
+    /// What all replicas share, and nobody else knows: 32 letters or more, read at the start. The first
+    /// signs; all are recognised, so that they can be rotated.
+    pub secrets: Vec<Secret>,
 }
 
 /// A broker. Keys besides these are the kind's own.

@@ -2,6 +2,7 @@
 
 mod auth;
 mod brokers;
+mod replicas;
 mod server;
 mod subscriptions;
 
@@ -30,6 +31,8 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
     let log = server::log(&file.log, &mut errors);
     let limits = server::limits(&file.limits, &mut errors);
     let drain = server::drain(&file.drain, &mut errors);
+    let replicas =
+        file.replicas.as_ref().and_then(|replicas| replicas::resolve(&file, replicas, &mut errors));
     let who = service.as_ref().map_or("unnamed", Name::as_str).to_owned();
     let brokers = brokers::resolve(&file, &who, drivers, &mut errors);
     let subscriptions = subscriptions::resolve(file.subscriptions, &who, &brokers, &mut errors);
@@ -49,6 +52,7 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
         log,
         limits,
         drain,
+        replicas,
         bridges: brokers.bridges,
         default_bridge: brokers.default_bridge,
         topics: brokers.topics,

@@ -145,7 +145,7 @@ fn address(text: &str) -> Result<Address, String> {
 }
 
 /// `localhost` is taken as 127.0.0.1; other names would need a look-up, and may mean several.
-fn socket(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     let literal = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     literal.as_deref().unwrap_or(text).parse().map_err(|_| {
         format!("{text:?} is no address: write an IP address and a port, such as 127.0.0.1:7400")

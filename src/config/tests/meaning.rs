@@ -245,3 +245,26 @@ fn what_is_longer_than_a_day_is_no_deadline() {
         refused_with(yaml(&format!("subscriptions: {{b: {{topic: o, {section}}}}}")), &[&expected]);
     }
 }
+
+#[test]
+fn replicas_are_found_by_name_and_find_this_one_where_it_listens() {
+    let with = |head: &str, replicas: &str| yaml(&format!("{head}\nreplicas: {{{replicas}}}\n"));
+    let all = "peers: ['sidespan-headless:7400', '[::1]:7400'], secrets: [{env: SHARED}]";
+    let replicas = with("", all).unwrap().replicas.unwrap();
+    assert_eq!((replicas.peers.len(), replicas.advertise, replicas.secrets.len()), (2, None, 1));
+    let everywhere = "listen: '0.0.0.0:7400'\ninsecure: true";
+    let advertised = with(everywhere, &format!("{all}, advertise: '10.0.0.5:7400'")).unwrap().replicas;
+    assert_eq!(advertised.unwrap().advertise, Some("10.0.0.5:7400".parse().unwrap()));
+    for vague in [everywhere, "listen: 'unix:/run/sidespan'"] {
+        refused_with(with(vague, all), &["replicas.advertise: the key is missing", "10.0.0.5:7400"]);
+    }
+    for nowhere in ["0.0.0.0:7400", "10.0.0.5:0", "sidespan:7400", "224.0.0.1:7400"] {
+        refused_with(with("", &format!("{all}, advertise: '{nowhere}'")), &["replicas.advertise: ", nowhere]);
+    }
+    for wrong in ["sidespan", "http://sidespan:7400", ":7400", "sidespan:0", "a b:1", "sidespan:http"] {
+        refused_with(with("", &format!("peers: ['{wrong}'], secrets: [s]")), &["replicas.peers: ", wrong]);
+    }
+    refused_with(with("", "peers: [], secrets: [s]"), &["replicas.peers: must name 1 to 64"]);
+    refused_with(with("", "peers: ['s:1'], secrets: []"), &["replicas.secrets: ", "openssl rand"]);
+    refused_with(with("", "peers: ['s:1']"), &["the key `secrets` is missing"]);
+}

@@ -72,15 +72,17 @@ pub fn start(
         destination: destination.clone(),
         desk: None,
     };
+    let bridge = office.bridge.clone();
     let guard = drain.clone().drop_guard();
     let task = Mutex::new(Some(tokio::spawn(office.run())));
-    Running { subscription, destination, board, drain, close, task, _guard: guard }
+    Running { subscription, bridge, destination, board, drain, close, task, _guard: guard }
 }
 
 /// A subscription that is being delivered. Dropped without [`Running::close`], it ends as it would
 /// with a deadline that has passed.
 pub struct Running {
     subscription: Arc<Subscription>,
+    bridge: Arc<dyn Bridge>,
     destination: Destination,
     board: Arc<Board>,
     drain: CancellationToken,
@@ -109,6 +111,15 @@ impl Running {
     /// Returns where its messages are fetched, if they are.
     pub fn shelf(&self) -> Option<&Arc<Shelf>> {
         self.destination.shelf()
+    }
+
+    /// Accepts a message that a process had which is gone, by the receipt of its letter.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge.
+    pub async fn accept(&self, receipt: &str, deadline: Instant) -> Result<(), sidespan_bridge::Error> {
+        self.bridge.accept(receipt, deadline).await
     }
 
     /// Returns how it is doing.

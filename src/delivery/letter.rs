@@ -24,9 +24,20 @@ pub struct Letter {
     pub(super) stop: CancellationToken,
     /// Who wants to know that the broker has the settlement.
     pub(super) witness: Witness,
+    /// What another process can accept the message by.
+    pub(super) receipt: Option<Box<str>>,
 }
 
 impl Letter {
+    /// Describes a message that another process has: it is settled there, and nothing can be done with it
+    /// here.
+    pub fn elsewhere(id: Box<str>, message: Message, topic: Topic, position: Option<Position>) -> Self {
+        let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
+        let (shard, epoch) = (Shard::new(""), Epoch::default());
+        let witness = Witness::default();
+        Self { id, message, topic, position, shard, epoch, lost, stop, witness, receipt: None }
+    }
+
     /// Returns what names the message to its receiver: the same in every attempt; letters, digits, `-`
     /// and `_`.
     pub fn id(&self) -> &str {
@@ -41,6 +52,11 @@ impl Letter {
     /// Returns the address that the message was found at.
     pub fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    /// Returns what another process can accept the message by, once this one is gone.
+    pub(crate) fn receipt(&self) -> Option<&str> {
+        self.receipt.as_deref()
     }
 
     /// Returns where the message stands there, if the broker has positions.
@@ -77,11 +93,16 @@ pub(super) struct Parcel {
 }
 
 impl Parcel {
-    pub(super) fn new(bridge: &str, delivery: Delivery, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        bridge: &str,
+        delivery: Delivery,
+        stop: CancellationToken,
+        receipt: Option<Box<str>>,
+    ) -> Self {
         let id = id(bridge, &delivery);
         let Delivery { message, topic, shard, epoch, position, redelivered: _, lost, ack } = delivery;
         let witness = Witness::default();
-        let letter = Letter { id, message, topic, position, shard, epoch, lost, stop, witness };
+        let letter = Letter { id, message, topic, position, shard, epoch, lost, stop, witness, receipt };
         Self { letter: Arc::new(letter), ack }
     }
 }

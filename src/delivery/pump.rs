@@ -173,7 +173,11 @@ impl Pump {
             return;
         }
         let lane = Lane::of(order, &delivery.shard, delivery.message.key.as_ref());
-        let parcel = Parcel::new(self.desk.subscription.bridge.as_str(), delivery, tenure.stop.clone());
+        let subscription = &self.desk.subscription;
+        // Only those who fetch come back with a verdict after this process is gone.
+        let is_fetched = subscription.target.push().is_none();
+        let receipt = is_fetched.then(|| delivery.ack.receipt()).flatten();
+        let parcel = Parcel::new(subscription.bridge.as_str(), delivery, tenure.stop.clone(), receipt);
         if stop.is_cancelled() {
             self.park(parcel);
         } else {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use sidespan_bridge::Settled;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -26,6 +27,8 @@ pub struct Shelf {
     state: Mutex<State>,
     /// Tells one consumer that something waits.
     arrived: Notify,
+    /// Tells those who only look that something waits.
+    seen: Notify,
     /// Tells the sweep that a lease ends before those it knows.
     sooner: Notify,
     lease: Duration,
@@ -34,7 +37,7 @@ pub struct Shelf {
 }
 
 /// How much a consumer takes at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// Messages.
     pub messages: usize,
@@ -68,8 +71,8 @@ pub struct Consumer {
 impl Shelf {
     /// Makes an empty shelf whose leases last for `lease`.
     pub(in crate::delivery) fn new(lease: Duration, drain: CancellationToken) -> Self {
-        let (arrived, sooner) = (Notify::new(), Notify::new());
-        Self { state: Mutex::default(), arrived, sooner, lease, drain }
+        let (arrived, seen, sooner) = (Notify::new(), Notify::new(), Notify::new());
+        Self { state: Mutex::default(), arrived, seen, sooner, lease, drain }
     }
 
     /// Waits until `until` for a message, then takes what is there, the oldest first. A future that is
@@ -80,6 +83,51 @@ impl Shelf {
     /// The server is stopping; messages that wait stay with their broker.
     pub async fn fetch(&self, most: Amount, until: Instant) -> Result<Vec<Lease>, Draining> {
         self.fetch_for(None, most, until).await
+    }
+
+    /// Takes what is there for a consumer of another process, by the number that it has there. The leases
+    /// end when it [leaves](Self::leave).
+    ///
+    /// # Errors
+    ///
+    /// The server is stopping.
+    pub async fn fetch_as(&self, consumer: Option<u64>, most: Amount) -> Result<Vec<Lease>, Draining> {
+        self.fetch_for(consumer, most, Instant::now()).await
+    }
+
+    /// Waits until `until` for a message that nobody has, without taking it; tells whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// The server is stopping.
+    pub async fn look(&self, until: Instant) -> Result<bool, Draining> {
+        loop {
+            let seen = self.seen.notified();
+            if self.drain.is_cancelled() {
+                return Err(Draining);
+            }
+            if !self.lock().waiting.is_empty() {
+                return Ok(true);
+            }
+            tokio::select! {
+                () = seen => {}
+                () = self.drain.cancelled() => return Err(Draining),
+                () = sleep_until(until) => return Ok(false),
+            }
+        }
+    }
+
+    /// Undoes a lease that never reached its consumer: its message waits again, in its place.
+    pub fn put_back(&self, number: u64) {
+        let is_back = self.lock().put_back(number);
+        if is_back {
+            self.tell();
+        }
+    }
+
+    /// Ends the leases of a consumer that went away.
+    pub fn leave(&self, consumer: u64) {
+        self.lock().leave(consumer);
     }
 
     /// Returns a consumer whose leases end with it.
@@ -190,8 +238,13 @@ impl Shelf {
         let number = state.number();
         state.waiting.insert(number, Waiting { letter, attempt, outcome });
         drop(state);
-        self.arrived.notify_one();
+        self.tell();
         Place { shelf: self, number }
+    }
+
+    fn tell(&self) {
+        self.arrived.notify_one();
+        self.seen.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -236,11 +289,16 @@ impl Consumer {
     pub fn shelf(&self) -> &Arc<Shelf> {
         &self.shelf
     }
+
+    /// Returns what it is known by on its shelf.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.shelf.lock().leave(self.number);
+        self.shelf.leave(self.number);
     }
 }
 
@@ -289,6 +347,7 @@ struct Waiting {
 
 struct Leased {
     letter: Arc<Letter>,
+    attempt: u32,
     ends: Instant,
     consumer: Option<u64>,
     outcome: oneshot::Sender<Reply>,
@@ -315,7 +374,8 @@ impl State {
                 continue;
             }
             self.ends.insert((ends, number));
-            self.leased.insert(number, Leased { letter: letter.clone(), ends, consumer, outcome });
+            let leased = Leased { letter: letter.clone(), attempt, ends, consumer, outcome };
+            self.leased.insert(number, leased);
             leases.push(Lease { number, letter, attempt, ends });
         }
         leases
@@ -325,6 +385,16 @@ impl State {
         let leased = self.leased.remove(&number)?;
         self.ends.remove(&(leased.ends, number));
         Some(leased)
+    }
+
+    fn put_back(&mut self, number: u64) -> bool {
+        let Some(Leased { letter, attempt, outcome, .. }) = self.end(number) else { return false };
+        // Its courier waits only for leases any more.
+        if letter.stop.is_cancelled() {
+            return false;
+        }
+        self.waiting.insert(number, Waiting { letter, attempt, outcome });
+        true
     }
 
     fn extend(&mut self, number: u64, ends: Instant) -> bool {

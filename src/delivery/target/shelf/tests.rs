@@ -60,7 +60,7 @@ fn letter(payload: &'static str, stop: &CancellationToken) -> Arc<Letter> {
         lost: CancellationToken::new(),
         ack: AckToken::new(Nobody),
     };
-    Parcel::new("main", delivery, stop.clone()).letter
+    Parcel::new("main", delivery, stop.clone(), None).letter
 }
 
 fn payloads(leases: &[Lease]) -> Vec<&[u8]> {
@@ -183,4 +183,51 @@ async fn an_end_takes_all_leases_back() {
     play.shelf.end();
     assert_eq!(courier.await.unwrap(), None);
     assert!(play.shelf.ack(leases[0].number).is_none());
+}
+
+#[tokio::test]
+async fn who_looks_sees_what_comes_and_takes_nothing() {
+    let play = Play::new();
+    assert!(!play.shelf.look(Instant::now()).await.unwrap());
+    let until = Instant::now() + Duration::from_secs(60);
+    let looking = (play.shelf.clone(), play.shelf.clone());
+    let looks = [looking.0, looking.1].map(|shelf| tokio::spawn(async move { shelf.look(until).await }));
+    tokio::task::yield_now().await;
+    let _courier = play.put("a").await;
+    for look in looks {
+        assert!(look.await.unwrap().unwrap());
+    }
+    assert_eq!(payloads(&play.fetch(ALL).await), [b"a"]);
+    assert!(!play.shelf.look(Instant::now()).await.unwrap(), "what is leased is nobody else's");
+    play.drain.cancel();
+    assert_eq!(play.shelf.look(until).await, Err(Draining));
+}
+
+#[tokio::test]
+async fn what_is_put_back_waits_in_its_place_as_if_it_had_not_been_taken() {
+    let play = Play::new();
+    let first = play.put("a").await;
+    let _second = play.put("b").await;
+    let taken = play.fetch(Amount { messages: 1, bytes: 100 }).await;
+    play.shelf.put_back(taken[0].number);
+    play.shelf.put_back(taken[0].number);
+    let again = play.fetch(ALL).await;
+    assert_eq!(payloads(&again), [b"a", b"b"]);
+    assert_eq!(again[0].attempt, taken[0].attempt);
+    // While draining nothing waits any more: its courier keeps it for the broker.
+    play.drain.cancel();
+    play.shelf.put_back(again[0].number);
+    assert!(first.await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_leases_of_a_consumer_elsewhere_end_when_it_leaves() {
+    let play = Play::new();
+    let courier = play.put("a").await;
+    let own = play.shelf.consumer();
+    assert_eq!(play.shelf.fetch_as(Some(u64::MAX), ALL).await.unwrap().len(), 1);
+    drop(own);
+    assert_eq!(play.shelf.leases(), 1, "another's");
+    play.shelf.leave(u64::MAX);
+    assert!(matches!(courier.await.unwrap(), Some(Reply::Unanswered(_))));
 }

@@ -22,9 +22,12 @@ use crate::health::Health;
 use crate::listen::{self, Bounds, Listener};
 use crate::prepare;
 use crate::publish::{Budget, Outlet, Publishing, Routes};
+use crate::pull::peers::Peers;
 use crate::pull::{AckIds, Pulling};
+use crate::replicas::Replicas;
 use crate::rest::{Door, Guard, Rest};
 use crate::security::caller::Callers;
+use crate::security::seal::Seal;
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -32,6 +35,7 @@ pub struct App {
     config: Config,
     outlets: BTreeMap<Name, Arc<Outlet>>,
     ack_ids: AckIds,
+    peers: Option<Arc<Peers>>,
 }
 
 /// The sockets of a server. Tests bring their own.
@@ -100,6 +104,9 @@ pub enum StartError {
     /// There is no randomness to keep ack ids from being made up.
     #[error("the system gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),
+    /// What the replicas share cannot be used.
+    #[error("replicas.{0}")]
+    Replicas(String),
     /// A bridge cannot be opened.
     #[error("bridge {bridge}: {error}")]
     Bridge {
@@ -179,7 +186,8 @@ impl App {
             let budget = Budget::new(config.limits.max_in_flight, config.limits.max_in_flight_bytes);
             outlets.insert(name.clone(), Arc::new(Outlet::new(name.clone(), opened, budget)));
         }
-        Ok(Self { listeners, config, outlets, ack_ids: AckIds::new()? })
+        let (ack_ids, peers) = replicas(&config, &listeners.services)?;
+        Ok(Self { listeners, config, outlets, ack_ids, peers })
     }
 
     /// Returns where the server listens.
@@ -193,7 +201,7 @@ impl App {
 
     /// Serves until `stop`, then drains in two phases. What is left stays with the brokers.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
-        let Self { listeners, config, outlets, ack_ids } = self;
+        let Self { listeners, config, outlets, ack_ids, peers } = self;
         let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
         let preparing = prepare::topics(publishing.routes());
         let subscriptions = subscriptions(&config, &outlets);
@@ -206,7 +214,7 @@ impl App {
         ));
         let closing = CancellationToken::new();
         let callers = config.auth.as_ref().map(|auth| Arc::new(Callers::new(auth)));
-        let pulling = Arc::new(Pulling::new(subscriptions.clone(), ack_ids));
+        let pulling = Arc::new(Pulling::new(subscriptions.clone(), ack_ids, peers));
         let rest = Door::new(
             publishing.clone(),
             subscriptions.clone(),
@@ -247,6 +255,7 @@ impl App {
         let mut doors = JoinSet::new();
         let services = Grpc::before(Rest::new(door.clone()), calls);
         let services = guard(&listeners.services, grpc::OPEN).protect(services);
+        let services = Replicas::before(services, pulling.clone());
         doors.spawn(listen::serve(listeners.services, services, bounds, stop_serving(), grace));
         let admin = guard(&listeners.admin, admin::HEALTH).protect(admin::router(operators.clone()));
         doors.spawn(listen::serve(listeners.admin, admin, bounds, stop_serving(), grace));
@@ -262,8 +271,10 @@ impl App {
         drop(preparing);
         let (held, cut) = tokio::join!(drain.close(deadline), doors.join_all());
         let connections_cut = cut.iter().sum();
-        door.tasks().close();
-        let _ = timeout_at(deadline, door.tasks().wait()).await;
+        for tasks in [door.tasks().clone(), pulling.tasks()] {
+            tasks.close();
+            let _ = timeout_at(deadline, tasks.wait()).await;
+        }
         join_all(outlets.values().map(|outlet| close(outlet, deadline))).await;
         Ended { attempts_left: unfinished.attempts, held, connections_cut }
     }
@@ -277,6 +288,28 @@ async fn close(outlet: &Outlet, deadline: Instant) {
 
 async fn bind(address: Address) -> Result<Listener, StartError> {
     Listener::bind(&address).await.map_err(|error| StartError::Bind { address, error })
+}
+
+/// Prepares to name leases, and to call the other replicas if there are any.
+fn replicas(config: &Config, services: &Listener) -> Result<(AckIds, Option<Arc<Peers>>), StartError> {
+    let Some(replicas) = &config.replicas else { return Ok((AckIds::alone()?, None)) };
+    let mut secrets = Vec::new();
+    for secret in &replicas.secrets {
+        let secret = secret.reveal().map_err(|error| StartError::Replicas(format!("secrets: {error}")))?;
+        if secret.len() < SECRET {
+            let advice = "too short: `openssl rand -base64 32` makes one that nobody guesses";
+            return Err(StartError::Replicas(format!("secrets: {advice}")));
+        }
+        secrets.push(secret);
+    }
+    let address = match (replicas.advertise, services.address()) {
+        (Some(address), _) | (None, Ok(Address::Tcp(address))) => address,
+        (None, _) => return Err(StartError::Replicas("advertise: the key is missing".into())),
+    };
+    // Services that share a secret by mistake do not share messages.
+    let seal = |purpose: &str| Seal::of(&secrets, &format!("{purpose} of {}", config.service));
+    let peers = Peers::new(replicas.peers.clone(), address, seal("replicas"));
+    Ok((AckIds::shared(seal("ack ids"), address)?, Some(Arc::new(peers))))
 }
 
 fn subscriptions(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<[Running]> {
@@ -293,3 +326,5 @@ fn subscriptions(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<
 
 /// What a bridge may take beyond the deadline that it was given.
 const GRACE: Duration = Duration::from_secs(1);
+/// The least letters of a shared secret.
+const SECRET: usize = 32;

@@ -29,6 +29,14 @@ pub enum Error {
     /// The lease that an ack id stands for is over, or its message was settled already.
     #[error("the lease is over: the message was settled, or has gone to somebody else")]
     LeaseEnded,
+    /// Only other replicas get messages of the subscription.
+    #[error("{}", misdirected(subscription, *alone))]
+    Misdirected {
+        /// Which.
+        subscription: String,
+        /// Whether no others are configured.
+        alone: bool,
+    },
     /// The method is not one of the resource's.
     #[error("this resource has no such method")]
     MethodNotAllowed,
@@ -79,6 +87,9 @@ pub enum Error {
     /// The caller does not say who it is, or it is nobody that we know.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// The replica that leased a message cannot be reached.
+    #[error("the replica that leased the message cannot be reached, and has not been told")]
+    Unreached,
     /// No subscription has this name.
     #[error("there is no subscription named {0:?}; /v1/subscriptions lists those that there are")]
     UnknownSubscription(String),
@@ -186,6 +197,9 @@ impl Error {
                 Class::later("limited", "A configured limit is reached", StatusCode::TOO_MANY_REQUESTS)
             }
             Self::LeaseEnded => Class::new("lease-ended", "The lease is over", StatusCode::CONFLICT),
+            Self::Misdirected { .. } => {
+                Class::later("misdirected", "Another replica has this", StatusCode::MISDIRECTED_REQUEST)
+            }
             Self::MethodNotAllowed => Class::new(
                 "method-not-allowed",
                 "The resource has no such method",
@@ -216,6 +230,11 @@ impl Error {
             Self::Unauthenticated(_) => {
                 Class::new("unauthenticated", "The caller is not known", StatusCode::UNAUTHORIZED)
             }
+            Self::Unreached => Class::later(
+                "replica-unreachable",
+                "Another replica cannot be reached",
+                StatusCode::SERVICE_UNAVAILABLE,
+            ),
             Self::UnknownSubscription(_) => {
                 Class::new("unknown-subscription", "There is no such subscription", StatusCode::NOT_FOUND)
             }
@@ -293,5 +312,14 @@ impl Class {
 
     const fn later(slug: &'static str, title: &'static str, status: StatusCode) -> Self {
         Self { retryable: true, retry_after: Some(Duration::from_secs(1)), ..Self::new(slug, title, status) }
+    }
+}
+
+fn misdirected(subscription: &str, alone: bool) -> String {
+    let what = format!("another replica gets the messages of {subscription}, and this one stands by: ");
+    what + if alone {
+        "set `replicas` on all of them, and each fetches from the others"
+    } else {
+        "none of `replicas.peers` can be asked; the log says why"
     }
 }

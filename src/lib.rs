@@ -9,12 +9,13 @@
 //! broker -> bridges/X/subscription.rs -> delivery/pump.rs -> delivery/courier.rs -> webhook
 //! ```
 //!
-//! Where consumers fetch instead, the courier's target is a shelf, and `pull.rs` takes from it.
+//! Where consumers fetch instead, the courier's target is a shelf, and `pull.rs` takes from it, or from
+//! that of another replica.
 //!
 //! # The layers, low to high
 //!
 //! `error proto` · `config` · `cloudevents security telemetry` · `publish delivery` · `catalogue drain
-//! health paging prepare pull` · `listen rest grpc admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
+//! health paging prepare pull` · `listen replicas rest grpc admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
 //! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
 
 pub mod admin;
@@ -35,6 +36,7 @@ pub mod prepare;
 pub mod proto;
 pub mod publish;
 pub mod pull;
+pub mod replicas;
 pub mod rest;
 pub mod security;
 pub mod telemetry;

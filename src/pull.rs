@@ -1,21 +1,29 @@
 //! Fetches: messages are leased to whoever asks for them, by any door.
 //!
 //! The delivery engine puts the messages of a `pull` subscription on a shelf, keeps their attempts and
-//! stores their dead letters, as for a webhook. Here they get ack ids, and verdicts find their leases.
+//! stores their dead letters, as for a webhook. Here they get ack ids, and verdicts find their leases: those
+//! of this process, and by way of [`peers`] those of the other replicas.
 
 mod ack_id;
+mod host;
+pub mod peers;
+mod verdicts;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sidespan_bridge::{Fault, Settled, Settlement};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use serde::{Deserialize, Serialize};
+use sidespan_bridge::{Fault, Role};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 pub use ack_id::AckIds;
 
+use self::peers::{Peers, Turn};
 use crate::config::Pull;
-use crate::delivery::{self, Amount, Draining, Lease, Letter, Running, Shelf};
+use crate::delivery::{self, Amount, Draining, Lease, Letter, Running, Shelf, State};
 use crate::error::Error;
 use crate::security::caller::Caller;
 
@@ -23,13 +31,22 @@ use crate::security::caller::Caller;
 #[derive(Debug)]
 pub struct Pulling {
     subscriptions: Arc<[Running]>,
+    /// One a subscription.
+    turns: Box<[Arc<Turn>]>,
     ids: Arc<AckIds>,
+    peers: Option<Arc<Peers>>,
 }
 
 impl Pulling {
-    /// Fetches from these subscriptions.
-    pub fn new(subscriptions: Arc<[Running]>, ids: AckIds) -> Self {
-        Self { subscriptions, ids: Arc::new(ids) }
+    /// Fetches from these subscriptions, and what other replicas have of them from `peers`.
+    pub fn new(subscriptions: Arc<[Running]>, ids: AckIds, peers: Option<Arc<Peers>>) -> Self {
+        let turns = subscriptions.iter().map(|_| Arc::default()).collect();
+        Self { subscriptions, turns, ids: Arc::new(ids), peers }
+    }
+
+    /// Returns the tasks that outlive their callers. Close and await them before the end.
+    pub fn tasks(&self) -> TaskTracker {
+        self.peers.as_ref().map(|peers| peers.tasks().clone()).unwrap_or_default()
     }
 
     /// Finds a subscription for a caller to fetch from.
@@ -39,13 +56,24 @@ impl Pulling {
     /// `Denied`, `UnknownSubscription`, or `NotPulled`.
     pub fn find(&self, caller: &Caller, name: &str) -> Result<Fetching, Error> {
         caller.require_subscribe(name)?;
-        let found = self.subscriptions.iter().find(|running| running.subscription().name.as_str() == name);
-        let running = found.ok_or_else(|| Error::UnknownSubscription(name.chars().take(80).collect()))?;
+        let mut all = self.subscriptions.iter().zip(&self.turns).enumerate();
+        let found = all.find(|(_, (running, _))| running.subscription().name.as_str() == name);
+        let (index, (running, turn)) =
+            found.ok_or_else(|| Error::UnknownSubscription(name.chars().take(80).collect()))?;
         let shelf = running.shelf().ok_or_else(|| Error::NotPulled(name.to_owned()))?.clone();
         let subscription = running.subscription();
         // A declared topic goes by its name, what a pattern stands for by its address.
         let topic = (!subscription.pattern.is_wildcard()).then(|| subscription.topic.as_str().into());
-        Ok(Fetching { subscription: name.into(), topic, shelf, ids: self.ids.clone() })
+        Ok(Fetching {
+            subscription: name.into(),
+            topic,
+            shelf,
+            ids: self.ids.clone(),
+            subscriptions: self.subscriptions.clone(),
+            index,
+            turn: turn.clone(),
+            peers: self.peers.clone(),
+        })
     }
 }
 
@@ -56,6 +84,11 @@ pub struct Fetching {
     topic: Option<Box<str>>,
     shelf: Arc<Shelf>,
     ids: Arc<AckIds>,
+    subscriptions: Arc<[Running]>,
+    /// Which of them it is.
+    index: usize,
+    turn: Arc<Turn>,
+    peers: Option<Arc<Peers>>,
 }
 
 /// A message that was handed out.
@@ -72,7 +105,8 @@ pub struct Handed {
 }
 
 /// What a consumer says of a message that it was handed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Settle {
     /// It is handled.
     Ack,
@@ -103,13 +137,82 @@ impl Settle {
 
 impl Fetching {
     /// Waits until `until` for a message, then takes what is there, the oldest first; nothing if none
-    /// came. A future that is dropped has taken nothing.
+    /// came. What other replicas have is taken from them where this one has nothing. A future that is
+    /// dropped has taken nothing.
     ///
     /// # Errors
     ///
-    /// `Draining`.
+    /// `Draining`; `Misdirected` where only other replicas get messages and none can be asked;
+    /// `Unavailable` where nobody has a connection to the broker.
     pub async fn fetch(&self, most: Amount, until: Instant) -> Result<Vec<Handed>, Error> {
-        self.handed(self.shelf.fetch(most, until).await)
+        let own = self.shelf.fetch(most, until);
+        let (_, handed) = self.fetch_by(None, own, most, until).await?;
+        Ok(handed)
+    }
+
+    /// Fetches from the own shelf by `own`, and from peers. Tells from which, unless from none.
+    async fn fetch_by(
+        &self,
+        consumer: Option<u64>,
+        own: impl Future<Output = Result<Vec<Lease>, Draining>>,
+        most: Amount,
+        until: Instant,
+    ) -> Result<(Option<SocketAddr>, Vec<Handed>), Error> {
+        let Some(peers) = &self.peers else {
+            if self.role() == Some(Role::Standby) {
+                return Err(self.misdirected());
+            }
+            let handed = self.handed(own.await)?;
+            return self.unless_broken(handed).map(|handed| (None, handed));
+        };
+        let own = async {
+            match own.await {
+                // The peers have a moment longer to answer.
+                Ok(leases) if leases.is_empty() => std::future::pending().await,
+                leases => leases,
+            }
+        };
+        tokio::select! {
+            biased;
+            leases = own => self.handed(leases).map(|handed| (None, handed)),
+            found = peers.fetch(&self.subscription, &self.turn, consumer, most, until) => match found {
+                Some((peer, handed)) => Ok((Some(peer), handed)),
+                None if !self.turn.lacks_owner() => Ok((None, Vec::new())),
+                None if self.role() == Some(Role::Standby) => Err(self.misdirected()),
+                None => self.unless_broken(Vec::new()).map(|handed| (None, handed)),
+            }
+        }
+    }
+
+    fn running(&self) -> Option<&Running> {
+        self.subscriptions.get(self.index)
+    }
+
+    fn role(&self) -> Option<Role> {
+        self.running().and_then(|running| running.status().role)
+    }
+
+    /// Tells whether this replica gets messages, as far as it knows.
+    fn is_owner(&self) -> bool {
+        let status = self.running().map(Running::status);
+        status.is_some_and(|status| {
+            matches!(status.state, State::Running) && status.role != Some(Role::Standby)
+        })
+    }
+
+    fn misdirected(&self) -> Error {
+        Error::Misdirected { subscription: self.subscription.to_string(), alone: self.peers.is_none() }
+    }
+
+    /// An empty answer without end would hide that nothing can come.
+    fn unless_broken(&self, handed: Vec<Handed>) -> Result<Vec<Handed>, Error> {
+        if !handed.is_empty() {
+            return Ok(handed);
+        }
+        let state = self.running().map(|running| running.status().state);
+        let Some(State::Retrying(trouble)) = state else { return Ok(handed) };
+        let detail = format!("the subscription does not run: {}", trouble.error);
+        Err(sidespan_bridge::Error::new(Fault::Unavailable).detail(detail).into())
     }
 
     /// Returns the topic of a message, by the name that callers know it by.
@@ -124,44 +227,12 @@ impl Fetching {
 
     /// Returns a consumer whose leases end when it is dropped.
     pub fn consumer(&self) -> Consumer {
-        Consumer { consumer: self.shelf.consumer(), fetching: self.clone() }
-    }
-
-    /// Settles messages by their ack ids: one outcome an id, in order. An `Ack` that is `Ok` is one that
-    /// the broker has.
-    pub async fn settle(
-        &self,
-        ack_ids: &[impl AsRef<str>],
-        verdict: Settle,
-        deadline: Instant,
-    ) -> Vec<Result<(), Error>> {
-        // All are given before any is waited for: a broker confirms many as fast as one.
-        let given: Vec<_> = ack_ids.iter().map(|id| self.give(id.as_ref(), verdict)).collect();
-        let mut outcomes = Vec::with_capacity(given.len());
-        for given in given {
-            outcomes.push(match given {
-                Ok(Some(told)) => confirmed(told, deadline).await,
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            });
-        }
-        outcomes
-    }
-
-    /// Gives one verdict; an `Ack` is yet to be confirmed.
-    fn give(&self, ack_id: &str, verdict: Settle) -> Result<Option<oneshot::Receiver<Settled>>, Error> {
-        let number = self.ids.read(&self.subscription, ack_id)?;
-        let is_leased = match verdict {
-            Settle::Ack => return self.shelf.ack(number).map(Some).ok_or(Error::LeaseEnded),
-            Settle::Extend(by) => self.shelf.extend(number, by),
-            Settle::Nack(delay) => self.shelf.nack(number, delay),
-        };
-        if is_leased { Ok(None) } else { Err(Error::LeaseEnded) }
+        Consumer { consumer: self.shelf.consumer(), fetching: self.clone(), peers: Mutex::default() }
     }
 
     fn handed(&self, leases: Result<Vec<Lease>, Draining>) -> Result<Vec<Handed>, Error> {
         let hand = |Lease { number, letter, attempt, ends }| {
-            let ack_id = self.ids.write(&self.subscription, number);
+            let ack_id = self.ids.write(&self.subscription, number, letter.receipt());
             Handed { ack_id, letter, attempt, ends }
         };
         match leases {
@@ -176,6 +247,8 @@ impl Fetching {
 pub struct Consumer {
     consumer: delivery::Consumer,
     fetching: Fetching,
+    /// From whom it has taken.
+    peers: Mutex<BTreeSet<SocketAddr>>,
 }
 
 impl Consumer {
@@ -183,9 +256,14 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// `Draining`.
+    /// Those of [`Fetching::fetch`].
     pub async fn fetch(&self, most: Amount, until: Instant) -> Result<Vec<Handed>, Error> {
-        self.fetching.handed(self.consumer.fetch(most, until).await)
+        let own = self.consumer.fetch(most, until);
+        let (peer, handed) = self.fetching.fetch_by(Some(self.number()), own, most, until).await?;
+        if let Some(peer) = peer {
+            self.peers.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        }
+        Ok(handed)
     }
 
     /// Waits until nothing more is handed out.
@@ -202,20 +280,20 @@ impl Consumer {
     pub fn fetching(&self) -> &Fetching {
         &self.fetching
     }
+
+    /// What peers know it by: their own consumers have small numbers.
+    fn number(&self) -> u64 {
+        let process = u64::from_be_bytes(self.fetching.ids.process());
+        process.wrapping_add(self.consumer.number()) | 1 << 63
+    }
 }
 
-async fn confirmed(told: oneshot::Receiver<Settled>, deadline: Instant) -> Result<(), Error> {
-    let settlement = async {
-        match told.await {
-            Ok(settled) => settled.await,
-            Err(_) => Settlement::Stale,
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let Some(peers) = &self.fetching.peers else { return };
+        let number = self.number();
+        for peer in self.peers.get_mut().unwrap_or_else(PoisonError::into_inner).iter() {
+            peers.leave(*peer, &self.fetching.subscription, number);
         }
-    };
-    match timeout_at(deadline, settlement).await {
-        Ok(Settlement::Confirmed) => Ok(()),
-        Ok(Settlement::Stale) => Err(Error::LeaseEnded),
-        Err(_) => Err(sidespan_bridge::Error::new(Fault::Timeout)
-            .detail("the broker did not confirm in time; the message may come again")
-            .into()),
     }
 }

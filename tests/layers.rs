@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["cloudevents", "schema", "security", "telemetry"],
     &["publish", "delivery"],
     &["catalogue", "pull", "streams", "drain", "health", "paging", "prepare"],
-    &["listen", "rest", "grpc", "admin"],
+    &["listen", "replicas", "rest", "grpc", "admin"],
     &["bridges", "app", "cli"],
 ];
 

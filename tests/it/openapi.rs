@@ -139,6 +139,7 @@ fn classes() -> Vec<Class> {
         | Error::Invalid(_)
         | Error::Forbidden(_)
         | Error::LeaseEnded
+        | Error::Misdirected { .. }
         | Error::MethodNotAllowed
         | Error::NotAcceptable(_)
         | Error::NotFound
@@ -149,6 +150,7 @@ fn classes() -> Vec<Class> {
         | Error::TooMany { .. }
         | Error::RequestTimeout
         | Error::Unauthenticated(_)
+        | Error::Unreached
         | Error::UnknownSubscription(_)
         | Error::UnknownTopic(_)
         | Error::UnsupportedEncoding
@@ -163,6 +165,7 @@ fn classes() -> Vec<Class> {
         Error::Invalid(text()),
         Error::Forbidden(text()),
         Error::LeaseEnded,
+        Error::Misdirected { subscription: text(), alone: true },
         Error::MethodNotAllowed,
         Error::NotAcceptable(text()),
         Error::NotFound,
@@ -173,6 +176,7 @@ fn classes() -> Vec<Class> {
         Error::TooMany { limit: "", most: 0 },
         Error::RequestTimeout,
         Error::Unauthenticated(""),
+        Error::Unreached,
         Error::UnknownSubscription(text()),
         Error::UnknownTopic(text()),
         Error::UnsupportedEncoding,

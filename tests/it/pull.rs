@@ -162,6 +162,20 @@ async fn what_cannot_be_understood_is_told_why() {
     }
 }
 
+/// Empty lists without end would hide that nothing can come.
+#[tokio::test]
+async fn a_pull_says_that_the_subscription_does_not_run() {
+    let broken = "subscriptions:\n  jobs: { topic: missing, dead_letter: false, pull: {} }\n";
+    let server = Server::with(broken).await;
+    eventually(PATIENCE, "it has failed to start", async || {
+        server.get("/v1/subscriptions/jobs").expect(200).await["state"] == "retrying"
+    })
+    .await;
+    let pull = server.post("/v1/subscriptions/jobs/pull", r#"{"wait": "10ms"}"#);
+    let problem = pull.problem(503, "UNAVAILABLE").await;
+    assert!(problem["detail"].as_str().unwrap().starts_with("the subscription does not run: "), "{problem}");
+}
+
 #[tokio::test]
 async fn a_subscription_that_is_pushed_is_not_fetched_from() {
     let push = "subscriptions:\n  jobs: { topic: declared, push: { url: 'http://127.0.0.1:1/' } }\n";

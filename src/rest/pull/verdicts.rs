@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::error::{Class, Error};
+use crate::pull::AckIds;
 use crate::rest::json;
 use crate::rest::problem::Problem;
 
@@ -71,5 +72,4 @@ impl Verdicts {
     }
 }
 
-/// Ack ids have 44 letters.
-const MOST_SHOWN: usize = 64;
+const MOST_SHOWN: usize = AckIds::LONGEST;

@@ -63,7 +63,7 @@ impl Scene {
 
     /// Delivers in no order.
     pub fn unordered(self) -> Self {
-        Self { order: "none", ..self }
+        Self { order: "none", active_of_two: 2, ..self }
     }
 
     /// Gives the webhook so long to answer.
@@ -117,13 +117,43 @@ subscriptions:
         )
     }
 
+    /// Returns the configuration of a sidecar from which consumers fetch what is published once it is ready,
+    /// with further top-level sections.
+    pub fn replica(&self, lease: Duration, sections: &str) -> String {
+        let Self { service, bridge, orders, dead, order, .. } = self;
+        let lease = lease.as_millis();
+        format!(
+            "
+version: 1
+service: {service}
+bridges: {{ main: {bridge} }}
+topics:
+  orders: {{ address: '{orders}' }}
+  dead-orders: {{ address: '{dead}' }}
+subscriptions:
+  billing:
+    topic: orders
+    order: {order}
+    dead_letter: dead-orders
+    pull: {{ lease: {lease}ms }}
+    retry: {{ backoff: {{ base: 5ms, cap: 100ms }} }}
+{sections}
+"
+        )
+    }
+
+    /// Returns the name of the service.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
     /// Returns the address of the topic `orders` at the broker.
     pub fn orders(&self) -> &str {
         &self.orders
     }
 
-    /// Returns how many of two members of an ordered subscription get messages: one, and the other
-    /// stands by, unless they share partitions.
+    /// Returns how many of two members of a subscription get messages: of an ordered one a single one, and
+    /// the other stands by, unless they share partitions.
     pub fn active_of_two(&self) -> usize {
         self.active_of_two
     }

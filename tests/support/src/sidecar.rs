@@ -88,6 +88,11 @@ impl Launch {
         self.directory.path()
     }
 
+    /// Returns where services will reach it: `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.listen)
+    }
+
     /// Starts it, and waits until it answers on its listeners. It need not be ready: its broker
     /// may be down.
     pub async fn start(self) -> Sidecar {

@@ -1,0 +1,9 @@
+//! Replicas: three sidecars share a subscription to fetch from, and consumers reach any of them.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cluster;
+mod fetching;
+mod leaving;
+mod owners;
+mod strangers;

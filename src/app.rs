@@ -226,7 +226,7 @@ impl App {
         let calls = grpc::Door {
             publishing,
             subscriptions,
-            pulling,
+            pulling: pulling.clone(),
             health: health.clone(),
             limits: config.limits.clone(),
             drain: closing.clone(),

@@ -104,6 +104,14 @@ struct Streamed {
 /// Who waits for an outcome: `true` is a receipt.
 type Waiting = Arc<Mutex<Vec<Option<oneshot::Sender<bool>>>>>;
 
+impl Streamed {
+    fn wait(&self, told: oneshot::Sender<bool>) -> Result<(), Failed> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting.get_mut(self.number).ok_or("the stream has ended")? = Some(told);
+        Ok(())
+    }
+}
+
 impl Publish for Streamed {
     async fn publish(&mut self, message: &Message) -> Result<(), Failed> {
         let mut encoded = BytesMut::with_capacity(512);
@@ -111,9 +119,7 @@ impl Publish for Streamed {
         varint(&mut encoded, self.number);
         field(&mut encoded, 2, &written(&self.target.topic, message));
         let (told, outcome) = oneshot::channel();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        *waiting.get_mut(self.number).ok_or("the stream has ended")? = Some(told);
-        drop(waiting);
+        self.wait(told)?;
         self.queue.send(framed(&encoded))?;
         if outcome.await? { Ok(()) } else { Err("a message was not stored".into()) }
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::brokers::{self, Kind};
-use crate::{Failed, echo, fetching, http, load, sink, sockets};
+use crate::{Failed, echo, fetching, grpc, http, load, sink, sockets};
 
 /// What a process does.
 #[derive(Clone, Debug, Subcommand)]

@@ -4,6 +4,8 @@ pub(crate) mod client;
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sidespan_test_support::eventually;
 
@@ -357,6 +359,28 @@ async fn where_the_broker_is_full_a_client_waits_for_its_own_messages() {
     }
     for _ in 0..50 {
         assert_eq!(socket.answer("published").await["status"], 200);
+    }
+}
+
+#[tokio::test]
+async fn a_socket_has_the_rights_of_its_caller() {
+    let auth = "auth: { tokens: [{ name: page, secret: page-page-page-page-page, publish: [orders], \
+                subscribe: [jobs] }] }";
+    let server = server("lease: 60s", auth).await;
+    assert_eq!(refused(&server, JOBS, &[]).await["code"], "UNAUTHENTICATED");
+    let token = URL_SAFE_NO_PAD.encode("page-page-page-page-page");
+    // As a page does it, which cannot set `Authorization`.
+    let protocols = format!("sidespan.v1.json, sidespan.token.{token}");
+    let page = [("Sec-WebSocket-Protocol", protocols.as_str())];
+    let others = refused(&server, "/v1/subscriptions/others/stream", &page).await;
+    assert_eq!(others["code"], "PERMISSION_DENIED");
+    assert_eq!(refused(&server, "/v1/topics/orders/stream", &page).await["code"], "PERMISSION_DENIED");
+    let mut socket = Socket::open_with(&server, JOBS, &page).await;
+    assert_eq!(socket.protocol(), Some("sidespan.v1.json"));
+    for (topic, status) in [("orders", 200), ("declared", 403)] {
+        let publish = json!({ "type": "publish", "seq": 1, "topic": topic, "message": { "text": "x" } });
+        socket.send(publish).await;
+        assert_eq!(socket.answer("published").await["status"], status);
     }
 }
 

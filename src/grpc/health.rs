@@ -44,7 +44,7 @@ fn serving(health: &Health, service: &str) -> ServingStatus {
     let report = health.report();
     let serves = match service {
         "" | SUBSCRIBER => report.ready,
-        // Both phases of stopping but the last take messages.
+        // Messages are taken until the very end of stopping.
         PUBLISHER => report.can_publish(),
         ADMIN | HEALTH | REFLECTION | REFLECTION_ALPHA => true,
         _ => return ServingStatus::ServiceUnknown,
@@ -52,11 +52,11 @@ fn serving(health: &Health, service: &str) -> ServingStatus {
     if serves { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
 
-const ADMIN: &str = "sidespan.v1.Admin";
-const HEALTH: &str = "grpc.health.v1.Health";
-const PUBLISHER: &str = "sidespan.v1.Publisher";
-const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
-const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
-const SUBSCRIBER: &str = "sidespan.v1.Subscriber";
+pub(super) const ADMIN: &str = "sidespan.v1.Admin";
+pub(super) const HEALTH: &str = "grpc.health.v1.Health";
+pub(super) const PUBLISHER: &str = "sidespan.v1.Publisher";
+pub(super) const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+pub(super) const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+pub(super) const SUBSCRIBER: &str = "sidespan.v1.Subscriber";
 /// How soon a change is told.
 const EVERY: Duration = Duration::from_secs(1);

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::body::Incoming;
+use super::health::{ADMIN, HEALTH, PUBLISHER, REFLECTION, REFLECTION_ALPHA, SUBSCRIBER};
 use crate::proto;
 
 type Service = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
@@ -27,14 +28,18 @@ impl Reflection {
     ///
     /// A description that was built in is broken.
     pub(super) fn new() -> Result<Self, Error> {
-        let all = || {
-            Builder::configure()
+        // `Receiver` is described too, and is for others to serve.
+        let all = |own| {
+            let described = Builder::configure()
                 .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            [ADMIN, HEALTH, PUBLISHER, SUBSCRIBER, own]
+                .into_iter()
+                .fold(described, Builder::with_service_name)
         };
         Ok(Self {
-            v1: BoxCloneSyncService::new(all().build_v1()?),
-            v1alpha: BoxCloneSyncService::new(all().build_v1alpha()?),
+            v1: BoxCloneSyncService::new(all(REFLECTION).build_v1()?),
+            v1alpha: BoxCloneSyncService::new(all(REFLECTION_ALPHA).build_v1alpha()?),
         })
     }
 

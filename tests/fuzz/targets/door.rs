@@ -19,6 +19,7 @@ use libfuzzer_sys::fuzz_target;
 use sidespan::config::Config;
 use sidespan::listen::Service;
 use sidespan::publish::{Budget, Outlet, Publishing, Routes};
+use sidespan::pull::{AckIds, Pulling};
 use sidespan::rest::{Door, Guard, Guarded, Rest};
 use sidespan_bridge::{
     Bridge, Driver, Error, Fault, Guarantee, Message, Pattern, Publisher, Receipt, Subscribe, Subscription,
@@ -184,7 +185,9 @@ static DOOR: LazyLock<Guarded<Rest>> = LazyLock::new(|| {
     });
     let outlets: BTreeMap<_, _> = outlets.collect();
     let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
-    let door = Door::new(publishing, Arc::new([]), config.limits, CancellationToken::new());
+    let ids = AckIds::new().expect("random bytes");
+    let pulling = Arc::new(Pulling::new(Arc::new([]), ids));
+    let door = Door::new(publishing, Arc::new([]), pulling, config.limits, CancellationToken::new());
     Guard::new(None, vec!["localhost".into()], Vec::new()).protect(Rest::new(Arc::new(door)))
 });
 

@@ -91,7 +91,9 @@ async fn health_is_that_of_each_service() {
     let server = Server::start().await;
     let mut health = HealthClient::new(server.channel().await);
     let ask = |service: &str| HealthCheckRequest { service: service.into() };
-    for service in ["sidespan.v1.Admin", "sidespan.v1.Publisher", "grpc.health.v1.Health"] {
+    for service in
+        ["sidespan.v1.Admin", "sidespan.v1.Publisher", "sidespan.v1.Subscriber", "grpc.health.v1.Health"]
+    {
         eventually(Duration::from_secs(20), service, async || {
             let answer = health.clone().check(ask(service)).await.unwrap().into_inner();
             answer.status() == ServingStatus::Serving
@@ -125,10 +127,16 @@ async fn the_door_describes_itself() {
     else {
         panic!("a list of services")
     };
-    let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for service in ["sidespan.v1.Publisher", "sidespan.v1.Admin", "grpc.health.v1.Health"] {
-        assert!(names.contains(&service), "{names:?}");
-    }
+    let mut names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+    names.sort_unstable();
+    let served = [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "sidespan.v1.Admin",
+        "sidespan.v1.Publisher",
+        "sidespan.v1.Subscriber",
+    ];
+    assert_eq!(names, served);
     let symbol = MessageRequest::FileContainingSymbol("sidespan.v1.Publisher.Publish".into());
     assert!(matches!(ask(symbol).await, MessageResponse::FileDescriptorResponse(_)));
 }

@@ -101,16 +101,16 @@ struct Streamed {
     target: Target,
 }
 
-/// Who waits for an outcome: `true` is a receipt.
-type Waiting = Arc<Mutex<Vec<Option<oneshot::Sender<bool>>>>>;
-
 impl Streamed {
-    fn wait(&self, told: oneshot::Sender<bool>) -> Result<(), Failed> {
+    fn expect(&self, told: oneshot::Sender<bool>) -> Result<(), Failed> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         *waiting.get_mut(self.number).ok_or("the stream has ended")? = Some(told);
         Ok(())
     }
 }
+
+/// Who waits for an outcome: `true` is a receipt.
+type Waiting = Arc<Mutex<Vec<Option<oneshot::Sender<bool>>>>>;
 
 impl Publish for Streamed {
     async fn publish(&mut self, message: &Message) -> Result<(), Failed> {
@@ -119,7 +119,7 @@ impl Publish for Streamed {
         varint(&mut encoded, self.number);
         field(&mut encoded, 2, &written(&self.target.topic, message));
         let (told, outcome) = oneshot::channel();
-        self.wait(told)?;
+        self.expect(told)?;
         self.queue.send(framed(&encoded))?;
         if outcome.await? { Ok(()) } else { Err("a message was not stored".into()) }
     }

@@ -124,18 +124,19 @@ fn text(name: &str, value: &RawValue) -> Result<String, EventError> {
     serde_json::from_str(value.get()).map_err(|_| EventError::value(name, "must be a string"))
 }
 
-/// Strings, booleans and integers are what attributes can be; each has one canonical string.
+/// Strings, booleans and integers are what extensions can be; each has one canonical string. The attributes of
+/// the specification are strings.
 fn scalar(name: &str, value: &RawValue) -> Result<String, EventError> {
     let written = value.get();
     if written.starts_with('"') {
         return text(name, value);
     }
-    let required = super::REQUIRED.contains(&name);
-    if !required && (matches!(written, "true" | "false") || written.parse::<i32>().is_ok()) {
+    let specified = super::REQUIRED.contains(&name) || TEXTS.contains(&name);
+    if !specified && (matches!(written, "true" | "false") || written.parse::<i32>().is_ok()) {
         return Ok(written.to_owned());
     }
     let reason =
-        if required { "must be a string" } else { "must be a string, a boolean or a 32-bit integer" };
+        if specified { "must be a string" } else { "must be a string, a boolean or a 32-bit integer" };
     Err(EventError::value(name, reason))
 }
 
@@ -173,6 +174,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 const MOST_MEMBERS: usize = 256;
+/// Attributes that need not be there, and are strings where they are.
+const TEXTS: [&str; 4] = ["dataschema", "partitionkey", "subject", "time"];
 
 #[cfg(test)]
 mod tests {
@@ -232,6 +235,10 @@ mod tests {
             (r#"[]"#, "this is not a CloudEvent in JSON"),
             (r#"{"specversion":"1.0","id":"1","source":"/o"}"#, "needs the attribute `type`"),
             (r#"{"specversion":"1.0","id":1,"source":"/o","type":"t"}"#, "`id` must be a string"),
+            (
+                r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","subject":false}"#,
+                "`subject` must be a string",
+            ),
             (r#"{"specversion":"1.0","id":"1","id":"2","source":"/o","type":"t"}"#, "`id` twice"),
             (r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","x":{}}"#, "`x` must be"),
             (r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","x":1.5}"#, "`x` must be"),

@@ -6,6 +6,7 @@ import json
 import os
 
 import schemathesis
+from schemathesis.specs.openapi.checks import negative_data_rejection as refused
 
 
 @schemathesis.serializer("application/x-ndjson")
@@ -15,6 +16,20 @@ def lines(context, value):
 
 leased = collections.deque(maxlen=100)
 answers = collections.defaultdict(collections.Counter)
+
+
+@schemathesis.check
+def what_breaks_the_schema_is_refused(context, response, case):
+    """Unless it does so by being `null`: then it is not there."""
+    return None if has_null(case.body) else refused(context, response, case)
+
+
+def has_null(value):
+    if isinstance(value, dict):
+        return any(has_null(member) for member in value.values())
+    if isinstance(value, list):
+        return any(has_null(item) for item in value)
+    return value is None
 
 
 @schemathesis.hook

@@ -7,12 +7,13 @@ use crate::workshop::{Example, Workshop};
 use crate::{PATIENCE, SECRET, SIDESPAN, root};
 
 /// The folders, and what they have files in.
-pub(crate) const DOORS: [(&str, &[&str]); 5] = [
+pub(crate) const DOORS: [(&str, &[&str]); 6] = [
     ("grpc", &["go", "java", "py"]),
     ("publish", &["go", "java", "py", "sh", "ts"]),
     ("pull", &["go", "java", "py", "sh", "ts"]),
     ("stream", &["go", "java", "py", "sh", "ts"]),
     ("webhook", &["go", "java", "py", "sh", "ts"]),
+    ("websocket", &["go", "java", "py", "ts"]),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,6 +81,11 @@ async fn the_examples_are_called_and_believe_signatures_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_examples_fetch_and_settle() {
     take_and_settle("pull").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_take_from_a_socket_and_settle() {
+    take_and_settle("websocket").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,9 +104,24 @@ fn one(rest: &str, value: OsString, file: &Dict) -> Result<(Vec<String>, Value),
         path.push(key);
     }
     let value = value.into_string().map_err(|_| "the value is not UTF-8".to_owned())?;
+    if is_misread(&value) {
+        return Err(
+            "a backslash cannot follow letters beyond ASCII here: write those as \\u and four digits, or \
+                    set the key in the file"
+                .to_owned(),
+        );
+    }
     // Infallible: what is nothing else is a string.
     let value = value.parse::<Value>().unwrap_or_else(|never| match never {});
     Ok((path, value))
+}
+
+/// Tells whether figment would misread a quoted text: 0.10 takes the count of letters before the first
+/// escape for that of bytes, and loses some, or panics.
+fn is_misread(value: &str) -> bool {
+    let last = value.rfind('\\').unwrap_or(0);
+    let quoted = value.trim_start().starts_with(['"', '[', '{']) && value.contains('"');
+    quoted && value.get(..last).is_some_and(|before| !before.is_ascii())
 }
 
 /// Finds the key that a segment means: one of the file's, in any case and with `_` for what a

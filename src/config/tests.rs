@@ -285,6 +285,22 @@ fn a_variable_reaches_names_that_it_cannot_spell() {
 }
 
 #[test]
+fn what_would_be_misread_of_the_environment_is_refused() {
+    for value in ["\"®\\A\"", "\"é\\n\"", "[\"\\n\", \"é\\n\"]"] {
+        refused_with(
+            with(&[("SIDESPAN__SERVICE", value)]),
+            &["SIDESPAN__SERVICE: a backslash cannot follow"],
+        );
+    }
+    let read = |value| with(&[("SIDESPAN__TOPICS__ORDERS__ADDRESS", value)]).unwrap();
+    for (value, expected) in [("é", "é"), ("\"é\"", "é"), ("é\\n", "é\\n"), ("\"\\u00e9.\\u00e9\"", "é.é")]
+    {
+        let topics = read(value).topics;
+        assert_eq!(topics.values().next().unwrap().address.as_str(), expected);
+    }
+}
+
+#[test]
 fn an_error_in_the_environment_names_the_variable() {
     let variable = |name: &str, value: &str| with(&[(name, value)]);
     refused(

@@ -24,6 +24,7 @@ mod subscriptions;
 mod tally;
 mod topics;
 mod upload;
+mod verdicts;
 
 use std::sync::Arc;
 

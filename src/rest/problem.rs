@@ -10,8 +10,8 @@ use http::header::{
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::pull::Verdicts;
 use super::tally::{Outcome, Tally};
+use super::verdicts::Verdicts;
 use crate::error::{Class, Error};
 use crate::publish::new_id;
 

@@ -1,13 +1,11 @@
 //! `POST /v1/subscriptions/{subscription}/pull`, and the verdicts on what was pulled: `/ack`, `/nack` and
 //! `/extend`.
 
-mod verdicts;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sidespan_bridge::Span;
 use tokio::time::Instant;
@@ -16,14 +14,14 @@ use super::body::{Incoming, Limit};
 use super::head::Terms;
 use super::message::Received;
 use super::path::name;
+use super::problem::Problem;
 use super::upload::Upload;
+use super::verdicts::Verdicts;
 use super::{Door, acceptable, json};
 use crate::delivery::Amount;
 use crate::error::Error;
 use crate::pull::{Fetching, Handed, Settle};
 use crate::security::caller::Caller;
-
-pub(super) use verdicts::{Verdict, Verdicts};
 
 /// Hands out messages, and waits for the first if there is none.
 pub(super) async fn pull(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
@@ -137,7 +135,11 @@ async fn settle(
         return Err(Error::TooMany { limit: "limits.max_batch_messages", most });
     }
     let outcomes = fetching.settle(ack_ids, verdict.check()?, deadline).await;
-    Ok(Verdicts::new(ack_ids, &outcomes).answer())
+    let verdicts = Verdicts::new(ack_ids, &outcomes);
+    Ok(match verdicts.worst() {
+        None => json(&verdicts),
+        Some((class, detail)) => Problem::of_verdicts(class, detail, verdicts).into_response(),
+    })
 }
 
 /// Finds the subscription and reads what is asked of it; an absent body asks for nothing special.

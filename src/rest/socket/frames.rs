@@ -10,8 +10,8 @@ use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 use crate::error::Error;
 use crate::publish::Stored;
 use crate::pull::{Fetching, Handed, Settle};
-use crate::rest::pull::Verdict;
 use crate::rest::tally::Told as Published;
+use crate::rest::verdicts::Verdict;
 
 /// How frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

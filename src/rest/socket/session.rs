@@ -20,7 +20,7 @@ use crate::publish::fields::own;
 use crate::publish::{Route, Stored};
 use crate::pull::{Consumer, Handed, Settle};
 use crate::rest::Door;
-use crate::rest::pull::Verdict;
+use crate::rest::verdicts::Verdict;
 use crate::security::caller::Caller;
 
 /// A client and what it was promised.

@@ -1,16 +1,13 @@
 //! What became of each verdict.
 
-use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::error::{Class, Error};
 use crate::pull::AckIds;
-use crate::rest::json;
-use crate::rest::problem::Problem;
 
 /// The outcomes of verdicts, in the order of their ack ids.
 #[derive(Debug, Serialize)]
-pub(in crate::rest) struct Verdicts {
+pub(super) struct Verdicts {
     settled: usize,
     failed: usize,
     outcomes: Vec<Verdict>,
@@ -20,7 +17,7 @@ pub(in crate::rest) struct Verdicts {
 
 /// What became of one verdict.
 #[derive(Debug, Serialize)]
-pub(in crate::rest) struct Verdict {
+pub(super) struct Verdict {
     ack_id: String,
     status: u16,
     #[serde(flatten)]
@@ -36,7 +33,7 @@ struct Failure {
 
 impl Verdict {
     /// Tells of the verdict on one message.
-    pub(in crate::rest) fn new(ack_id: &str, outcome: &Result<(), Error>) -> Self {
+    pub(super) fn new(ack_id: &str, outcome: &Result<(), Error>) -> Self {
         let ack_id = ack_id.chars().take(MOST_SHOWN).collect();
         let Err(error) = outcome else { return Self { ack_id, status: 200, failure: None } };
         let class = error.class();
@@ -60,15 +57,10 @@ impl Verdicts {
         Self { settled: outcomes.len() - failed, failed, outcomes: lines.collect(), worst }
     }
 
-    /// Answers 200 if all are settled, else with the worst.
-    pub(super) fn answer(mut self) -> Response {
-        match self.worst.take() {
-            None => json(&self),
-            Some((class, detail)) => {
-                let detail = format!("settled: {}, failed: {}; {detail}", self.settled, self.failed);
-                Problem::of_verdicts(class, detail, self).into_response()
-            }
-        }
+    /// Returns the worst failure, with what is to be said of all.
+    pub(super) fn worst(&self) -> Option<(Class, String)> {
+        let (class, detail) = self.worst.as_ref()?;
+        Some((*class, format!("settled: {}, failed: {}; {detail}", self.settled, self.failed)))
     }
 }
 

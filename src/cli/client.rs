@@ -1,6 +1,7 @@
 //! Speaks HTTP to a running Sidespan.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -76,35 +77,11 @@ impl Server {
         token: &Token,
         patience: Duration,
     ) -> Result<Answer, Failure> {
-        let host = match self {
-            Self::Tcp(_, _, name) => name.clone(),
-            Self::Unix(_) => HeaderValue::from_static("localhost"),
-        };
-        request.headers_mut().insert(HOST, host);
+        request.headers_mut().insert(HOST, self.host());
         if let Some(bearer) = token.header()? {
             request.headers_mut().insert(AUTHORIZATION, bearer);
         }
-        let connected = async {
-            match self {
-                Self::Tcp(host, port, _) => {
-                    let socket = TcpStream::connect((host.as_str(), *port)).await?;
-                    socket.set_nodelay(true)?;
-                    Ok(Socket::Tcp(socket))
-                }
-                Self::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
-            }
-        };
-        let socket = match timeout(CONNECT, connected).await {
-            Ok(Ok(socket)) => socket,
-            Ok(Err(error)) => return Err(self.unreachable(&error)),
-            Err(_) => return Err(self.unreachable(&"no answer")),
-        };
-        let answered = async {
-            match socket {
-                Socket::Tcp(socket) => exchange(socket, request).await,
-                Socket::Unix(socket) => exchange(socket, request).await,
-            }
-        };
+        let answered = exchange(self.connect().await?, request);
         match timeout(patience, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Failure::Later(format!(
@@ -113,6 +90,34 @@ impl Server {
             Err(_) => Err(Failure::Later(format!(
                 "no answer from {self} in {patience:?}: the outcome is not known"
             ))),
+        }
+    }
+
+    /// Opens a connection.
+    pub(super) async fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+        let connected = async {
+            let stream: Box<dyn Stream> = match self {
+                Self::Tcp(host, port, _) => {
+                    let socket = TcpStream::connect((host.as_str(), *port)).await?;
+                    socket.set_nodelay(true)?;
+                    Box::new(socket)
+                }
+                Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            };
+            Ok::<_, io::Error>(stream)
+        };
+        match timeout(CONNECT, connected).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_) => Err(self.unreachable(&"no answer")),
+        }
+    }
+
+    /// Returns what goes into `Host`.
+    pub(super) fn host(&self) -> HeaderValue {
+        match self {
+            Self::Tcp(_, _, name) => name.clone(),
+            Self::Unix(_) => HeaderValue::from_static("localhost"),
         }
     }
 
@@ -213,16 +218,12 @@ struct Problem {
     retryable: bool,
 }
 
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// A byte stream, whichever socket it came by.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn exchange(
-    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Answer, hyper::Error> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+async fn exchange(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> Result<Answer, hyper::Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // How the connection ends is told by the answer and its body.
     let connection = AbortOnDropHandle::new(tokio::spawn(async {
         let _ = connection.await;

@@ -3,6 +3,7 @@
 mod events;
 mod pull;
 mod show;
+mod stream;
 mod tail;
 
 use std::time::Duration;
@@ -19,9 +20,9 @@ use super::token::Token;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --tail it has a cursor of its own and settles nothing: no subscription gets less. With --pull
-it is one of the consumers of a subscription that is configured with `pull`: what it has printed
-is acknowledged, and nobody else gets it. Either way it goes on after the server was away, and
-ends with Ctrl-C.
+or --stream it is one of the consumers of a subscription that is configured with `pull`: what it
+has printed is acknowledged, and nobody else gets it. --pull asks again and again, --stream has
+one WebSocket. Each goes on after the server was away, and ends with Ctrl-C.
 
 Examples:
   sidespan sub orders
@@ -29,20 +30,23 @@ Examples:
   sidespan sub 'orders.*' -o json | jq .data
   sidespan sub --pull jobs -o json | while read -r job; do handle \"$job\"; done")]
 pub(super) struct Sub {
-    /// The topic; with --pull the subscription.
+    /// The topic; with --pull and --stream the subscription.
     #[arg(value_name = "TOPIC|SUBSCRIPTION")]
     name: String,
     /// Follow a topic. This is the default.
-    #[arg(long, conflicts_with = "pull")]
+    #[arg(long, conflicts_with_all = ["pull", "stream"])]
     tail: bool,
     /// Take the messages of a subscription, and acknowledge what was printed.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stream")]
     pull: bool,
+    /// As --pull, over a WebSocket: messages come as soon as they are there.
+    #[arg(long)]
+    stream: bool,
     /// Stop after so many messages.
     #[arg(short = 'n', long = "number", value_name = "N")]
     number: Option<u64>,
     /// Where to begin: begin, end, or a position that a receipt or a message gave.
-    #[arg(long, default_value = "end", conflicts_with = "pull")]
+    #[arg(long, default_value = "end", conflicts_with_all = ["pull", "stream"])]
     start: String,
     /// Where Sidespan listens: a URL, or unix:/path.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7400")]
@@ -59,7 +63,13 @@ impl Sub {
         if self.number == Some(0) {
             return Ok(());
         }
-        let work = async { if self.pull { self.take().await } else { self.follow().await } };
+        let work = async {
+            match (self.pull, self.stream) {
+                (true, _) => self.take().await,
+                (false, true) => self.stream().await,
+                (false, false) => self.follow().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = ctrl_c() => Ok(()),

@@ -85,14 +85,23 @@ async fn following_a_pattern_goes_on_without_a_gap() {
 }
 
 #[tokio::test]
-async fn what_is_taken_is_printed_once_and_acknowledged() {
+async fn what_is_pulled_is_printed_once_and_acknowledged() {
+    printed_once_and_acknowledged("--pull").await;
+}
+
+#[tokio::test]
+async fn what_is_streamed_is_printed_once_and_acknowledged() {
+    printed_once_and_acknowledged("--stream").await;
+}
+
+async fn printed_once_and_acknowledged(way: &str) {
     let sidecar = Launch::new(SIDESPAN).arguments(&["--pull", "jobs"]).start().await;
     sidecar.until_ready().await;
     let url = sidecar.url("");
     for text in ["one", "two", "three"] {
         ended(&sidespan(&["publish", "jobs", text, "--server", &url]).await, 0);
     }
-    let taken = sidespan(&["sub", "--pull", "jobs", "-n", "2", "-o", "json", "--server", &url]).await;
+    let taken = sidespan(&["sub", way, "jobs", "-n", "2", "-o", "json", "--server", &url]).await;
     ended(&taken, 0);
     assert_eq!(taken.stderr, "taking from jobs\n");
     let texts = |text: &str| -> Vec<String> {
@@ -100,9 +109,9 @@ async fn what_is_taken_is_printed_once_and_acknowledged() {
         text.lines().map(|line| message(line)["text"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(texts(&taken.stdout), ["one", "two"]);
-    let rest = sidespan(&["sub", "--pull", "jobs", "-n", "1", "-o", "json", "--server", &url]).await;
+    let rest = sidespan(&["sub", way, "jobs", "-n", "1", "-o", "json", "--server", &url]).await;
     assert_eq!(texts(&rest.stdout), ["three"]);
-    let none = sidespan(&["sub", "--pull", "nobody", "--server", &url]).await;
+    let none = sidespan(&["sub", way, "nobody", "--server", &url]).await;
     ended(&none, 1);
     assert!(none.stderr.contains("There is no such subscription (404)"), "{}", none.stderr);
 }

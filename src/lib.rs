@@ -15,8 +15,9 @@
 //! # The layers, low to high
 //!
 //! `error proto` · `config` · `cloudevents security telemetry` · `publish delivery` · `catalogue drain
-//! health paging prepare pull` · `listen replicas rest grpc admin` · `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never
-//! name a broker, use cases never name axum, and what a broker is like stays in its bridge.
+//! health paging prepare pull` · `listen replicas rest grpc admin` · `bridges app cli`. A module uses only
+//! lower ones; `tests/layers.rs` keeps it so. Doors never name a broker, use cases never name axum or tonic,
+//! and what a broker is like stays in its bridge.
 
 pub mod admin;
 pub mod app;

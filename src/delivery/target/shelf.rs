@@ -4,7 +4,8 @@
 //! lease: until it ends nobody else has the message. A lease that ends, or is given back, is a failed
 //! attempt, and what follows is the courier's to decide, as with any target.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod state;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::state::{Leased, State, Waiting};
 use super::{Reply, Target};
 use crate::delivery::letter::Letter;
 
@@ -325,100 +327,6 @@ impl Drop for Place<'_> {
         let mut state = self.shelf.lock();
         if state.waiting.remove(&self.number).is_none() {
             state.end(self.number);
-        }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    next: u64,
-    /// In the order in which they came.
-    waiting: BTreeMap<u64, Waiting>,
-    leased: HashMap<u64, Leased>,
-    /// When each lease ends.
-    ends: BTreeSet<(Instant, u64)>,
-}
-
-struct Waiting {
-    letter: Arc<Letter>,
-    attempt: u32,
-    outcome: oneshot::Sender<Reply>,
-}
-
-struct Leased {
-    letter: Arc<Letter>,
-    attempt: u32,
-    ends: Instant,
-    consumer: Option<u64>,
-    outcome: oneshot::Sender<Reply>,
-}
-
-impl State {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn take(&mut self, consumer: Option<u64>, most: Amount, ends: Instant) -> Vec<Lease> {
-        let mut leases = Vec::new();
-        let mut room = most.bytes;
-        while leases.len() < most.messages {
-            let Some(first) = self.waiting.first_entry() else { break };
-            let weight = first.get().letter.message.weight();
-            if weight > room && !leases.is_empty() {
-                break;
-            }
-            room = room.saturating_sub(weight);
-            let (number, Waiting { letter, attempt, outcome }) = first.remove_entry();
-            if outcome.is_closed() {
-                continue;
-            }
-            self.ends.insert((ends, number));
-            let leased = Leased { letter: letter.clone(), attempt, ends, consumer, outcome };
-            self.leased.insert(number, leased);
-            leases.push(Lease { number, letter, attempt, ends });
-        }
-        leases
-    }
-
-    fn end(&mut self, number: u64) -> Option<Leased> {
-        let leased = self.leased.remove(&number)?;
-        self.ends.remove(&(leased.ends, number));
-        Some(leased)
-    }
-
-    fn put_back(&mut self, number: u64) -> bool {
-        let Some(Leased { letter, attempt, outcome, .. }) = self.end(number) else { return false };
-        // Its courier waits only for leases any more.
-        if letter.stop.is_cancelled() {
-            return false;
-        }
-        self.waiting.insert(number, Waiting { letter, attempt, outcome });
-        true
-    }
-
-    fn extend(&mut self, number: u64, ends: Instant) -> bool {
-        let Some(leased) = self.leased.get_mut(&number) else { return false };
-        self.ends.remove(&(leased.ends, number));
-        leased.ends = ends;
-        self.ends.insert((ends, number));
-        true
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while let Some((ends, number)) = self.ends.first().copied().filter(|(ends, _)| *ends <= now) {
-            self.ends.remove(&(ends, number));
-            if let Some(leased) = self.leased.remove(&number) {
-                let _ = leased.outcome.send(Reply::Unanswered("the lease ended".into()));
-            }
-        }
-    }
-
-    fn leave(&mut self, consumer: u64) {
-        let gone = self.leased.extract_if(|_, leased| leased.consumer == Some(consumer));
-        for (number, leased) in gone {
-            self.ends.remove(&(leased.ends, number));
-            let _ = leased.outcome.send(Reply::Unanswered("the consumer went away".into()));
         }
     }
 }

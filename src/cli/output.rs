@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::future::pending;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -63,6 +64,50 @@ pub(super) fn talk(text: &str) {
     // There is nobody to tell if the terminal is gone.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
+
+/// A line that tells how far long work has come, for somebody at a terminal; nobody else sees it.
+pub(super) struct Progress {
+    next: Option<Instant>,
+    shown: bool,
+}
+
+impl Progress {
+    /// Begins; what is done soon shows nothing.
+    pub(super) fn new() -> Self {
+        let next = io::stderr().is_terminal().then(|| Instant::now() + NOW_AND_THEN);
+        Self { next, shown: false }
+    }
+
+    /// Shows a line in the place of the last one, but not all the time.
+    pub(super) fn show(&mut self, line: impl FnOnce() -> String) {
+        let now = Instant::now();
+        if self.next.is_some_and(|next| next <= now) {
+            (self.next, self.shown) = (Some(now + NOW_AND_THEN), true);
+            self.write(&line());
+        }
+    }
+
+    /// Takes the line away, so that something else can be said.
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            self.write("");
+        }
+    }
+
+    fn write(&self, line: &str) {
+        let mut out = io::stderr().lock();
+        // To the beginning, and nothing behind it: ECMA-48, CR and EL.
+        let _ = write!(out, "\r\u{1b}[K{line}").and_then(|()| out.flush());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+const NOW_AND_THEN: Duration = Duration::from_millis(500);
 
 /// Makes text safe to show: a message may hold what steers a terminal.
 pub(super) fn visible(text: &str) -> String {

@@ -18,12 +18,13 @@ use tokio::time::{Instant, timeout_at};
 use super::{GRACE, Publish};
 use crate::cli::client::{problem, topic_path};
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output::{self, Format};
+use crate::cli::output::{self, Format, Progress};
 
 /// Publishes until the input ends, or a batch is not wholly stored.
 pub(super) async fn publish(publish: &Publish) -> Outcome {
     let mut input = Input { read: BufReader::new(tokio::io::stdin()), part: Vec::new(), ended: false };
     let mut stored = 0;
+    let mut progress = Progress::new();
     loop {
         let batch = input.batch().await?;
         if batch.is_empty() {
@@ -39,13 +40,16 @@ pub(super) async fn publish(publish: &Publish) -> Outcome {
             Ok(answer) => answer.read().await,
             Err(failure) => Err(failure),
         };
+        progress.clear();
         let told = told.and_then(|(status, body)| tell(status, &body, stored, publish.output.format));
         stored += told.inspect_err(|_| {
             if stored > 0 {
                 output::talk(&format!("stored from earlier batches: {stored}"));
             }
         })?;
+        progress.show(|| format!("{stored} messages are stored so far"));
     }
+    drop(progress);
     match publish.output.format {
         Format::Json => Ok(()),
         Format::Text => {

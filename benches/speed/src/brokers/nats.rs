@@ -23,7 +23,7 @@ impl Broker for Nats {
             // The oldest go, so that a long run does not fill the disk.
             let stream = json!({
                 "name": topic, "subjects": [topic], "storage": "file", "retention": "limits",
-                "max_bytes": 256 << 20, "discard": "old",
+                "max_bytes": 160 << 20, "discard": "old",
             });
             ask(&client, format!("$JS.API.STREAM.CREATE.{topic}"), &stream).await?;
         }

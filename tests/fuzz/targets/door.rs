@@ -185,8 +185,8 @@ static DOOR: LazyLock<Guarded<Rest>> = LazyLock::new(|| {
     });
     let outlets: BTreeMap<_, _> = outlets.collect();
     let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
-    let ids = AckIds::new().expect("random bytes");
-    let pulling = Arc::new(Pulling::new(Arc::new([]), ids));
+    let ids = AckIds::alone().expect("random bytes");
+    let pulling = Arc::new(Pulling::new(Arc::new([]), ids, None));
     let door = Door::new(publishing, Arc::new([]), pulling, config.limits, CancellationToken::new());
     Guard::new(None, vec!["localhost".into()], Vec::new()).protect(Rest::new(Arc::new(door)))
 });

@@ -9,8 +9,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::Door;
-use super::message::{Refused, read};
-use super::outcome::outcome;
+use super::message::{Refused, outcome, read};
 use super::status::status;
 use super::terms::Terms;
 use crate::error::Error;

@@ -18,8 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::Door;
-use super::message::{Refused, read};
-use super::outcome::outcome;
+use super::message::{Refused, outcome, read};
 use super::streaming::{self, Inlet, over};
 use super::terms::Terms;
 use crate::error::Error;

@@ -14,9 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::Door;
+use super::message::{self, Refused, received, settled};
 use super::status::status;
 use super::streaming::{Inlet, Place, over};
-use super::subscriber::{few, find, received, settled, span};
+use super::subscriber::{few, find};
 use super::terms::Terms;
 use crate::delivery::Amount;
 use crate::error::Error;
@@ -131,15 +132,11 @@ impl Run {
         place: Place<SubscribeResponse>,
         request: Option<Request>,
     ) -> Result<(), Status> {
-        let (ack_ids, verdict) = match request {
+        let read = match request {
             Some(Request::Credit(more)) => return credit.add(more),
-            Some(Request::Acknowledge(proto::Acknowledge { ack_ids })) => (ack_ids, Settle::Ack),
-            Some(Request::Nack(proto::Nack { ack_ids, delay })) => {
-                (ack_ids, Settle::Nack(delay.map(|delay| span("nack.delay", delay)).transpose()?))
-            }
-            Some(Request::Extend(proto::Extend { ack_ids, lease })) => {
-                (ack_ids, Settle::Extend(span("extend.lease", lease.unwrap_or_default())?))
-            }
+            Some(Request::Acknowledge(proto::Acknowledge { ack_ids })) => Ok((ack_ids, Settle::Ack)),
+            Some(Request::Nack(nack)) => message::nack(nack),
+            Some(Request::Extend(extend)) => message::extend(extend),
             Some(Request::Begin(_)) => {
                 return Err(status(&Error::Invalid("the stream has begun already".into()), Some("begin")));
             }
@@ -148,13 +145,14 @@ impl Run {
                 return Err(status(&unknown, None));
             }
         };
+        let (ack_ids, verdict) = read.map_err(|Refused { error, field }| status(&error, field))?;
         let asked = few(&self.door, &ack_ids).and_then(|()| Ok((verdict.check()?, self.terms.deadline()?)));
         let (verdict, deadline) = asked.map_err(|error| status(&error, None))?;
         let fetching = consumer.fetching().clone();
         let settling = async move {
             let outcomes = fetching.settle(&ack_ids, verdict, deadline).await;
-            let settled = settled(ack_ids, &outcomes);
-            (place, SubscribeResponse { messages: Vec::new(), settled })
+            let told = ack_ids.into_iter().zip(&outcomes).map(|(ack_id, outcome)| settled(ack_id, outcome));
+            (place, SubscribeResponse { messages: Vec::new(), settled: told.collect() })
         };
         self.unsettled.push(settling.boxed());
         Ok(())

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::Door;
-use super::outcome::failure;
+use super::message::{self, received, settled};
 use super::status::status;
 use super::terms::Terms;
 use crate::delivery::Amount;
@@ -14,9 +14,9 @@ use crate::error::Error;
 use crate::proto::modify_deadline_request::Change;
 use crate::proto::{
     self, AcknowledgeRequest, AcknowledgeResponse, ModifyDeadlineRequest, ModifyDeadlineResponse,
-    PullRequest, PullResponse, ReceivedMessage, Settled,
+    PullRequest, PullResponse, Settled,
 };
-use crate::pull::{Fetching, Handed, Settle};
+use crate::pull::{Fetching, Settle};
 
 /// Hands out messages, and waits for the first if there is none.
 pub(super) async fn pull(door: &Door, terms: &Terms, request: PullRequest) -> Result<PullResponse, Status> {
@@ -87,37 +87,8 @@ pub(super) fn find(door: &Door, terms: &Terms, name: &str) -> Result<Fetching, S
     door.pulling.find(&terms.caller, name).map_err(|error| status(&error, Some("subscription")))
 }
 
-/// Describes a message that is leased.
-pub(super) fn received(
-    fetching: &Fetching,
-    Handed { ack_id, letter, attempt, ends }: &Handed,
-) -> ReceivedMessage {
-    let message = letter.message();
-    ReceivedMessage {
-        message: Some(proto::Message::of(message, fetching.topic(letter), letter.id())),
-        ack_id: ack_id.clone(),
-        attempt: *attempt,
-        position: letter.position().map(|position| position.to_string()).unwrap_or_default(),
-        time: message.time.map(prost_types::Timestamp::from),
-        lease: ends.saturating_duration_since(Instant::now()).try_into().ok(),
-    }
-}
-
-/// Tells what became of verdicts.
-pub(super) fn settled(ack_ids: Vec<String>, outcomes: &[Result<(), Error>]) -> Vec<Settled> {
-    let told = |(mut ack_id, outcome): (String, &Result<(), Error>)| {
-        if ack_id.len() > MOST_SHOWN {
-            ack_id = ack_id.chars().take(MOST_SHOWN).collect();
-        }
-        Settled { ack_id, failure: outcome.as_ref().err().map(failure) }
-    };
-    ack_ids.into_iter().zip(outcomes).map(told).collect()
-}
-
-/// Reads a duration that is none of the past.
-pub(super) fn span(field: &str, span: prost_types::Duration) -> Result<Duration, Status> {
-    Duration::try_from(span)
-        .map_err(|_| status(&Error::Invalid(format!("`{field}` is no duration from 0")), Some(field)))
+fn span(field: &str, span: prost_types::Duration) -> Result<Duration, Status> {
+    message::span(field, span).map_err(|error| status(&error, Some(field)))
 }
 
 /// Checks how many ack ids there are.
@@ -147,7 +118,10 @@ async fn settle(
     let worst = failures().max_by_key(|error| error.class().rank());
     match worst.filter(|_| failed == outcomes.len()) {
         Some(worst) => Err(status(worst, Some("ack_ids"))),
-        None => Ok((settled(ack_ids, &outcomes), u32::try_from(failed).unwrap_or(u32::MAX))),
+        None => {
+            let told = ack_ids.into_iter().zip(&outcomes).map(|(ack_id, outcome)| settled(ack_id, outcome));
+            Ok((told.collect(), u32::try_from(failed).unwrap_or(u32::MAX)))
+        }
     }
 }
 
@@ -167,5 +141,3 @@ const BYTES: usize = 1 << 20;
 const WAIT: Duration = Duration::from_secs(10);
 /// What an answer may take on its way.
 const MOMENT: Duration = Duration::from_millis(100);
-/// Ack ids have 44 letters.
-const MOST_SHOWN: usize = 64;

@@ -1,0 +1,92 @@
+//! Looks at what is to be decoded before that takes memory.
+//!
+//! # Why
+//!
+//! Two bytes can stand for a message of a batch, or for a header, that takes a hundred times as much
+//! once it is decoded. Whoever sends as many elements as their bytes allow would have us take that for
+//! a moment; so elements are counted first.
+
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+/// Takes a request that holds messages in this field, if it has no more elements than belong to its
+/// size.
+pub(crate) fn messages<const FIELD: u32>(request: &[u8]) -> bool {
+    let mut elements = 0;
+    for message in Fields(request).filter_map(|(tag, body)| (tag == FIELD).then_some(body)) {
+        elements += 1 + Fields(message).filter(|(tag, _)| *tag == HEADERS).count();
+    }
+    elements <= FREE + request.len() / BYTES
+}
+
+/// The fields of an encoded message that have a length. What is broken ends it: decoding says so.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u32, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (tag, form) = decode_key(&mut self.0).ok()?;
+            let length = match form {
+                WireType::LengthDelimited => usize::try_from(decode_varint(&mut self.0).ok()?).ok()?,
+                WireType::Varint => {
+                    decode_varint(&mut self.0).ok()?;
+                    continue;
+                }
+                WireType::SixtyFourBit => 8,
+                WireType::ThirtyTwoBit => 4,
+                WireType::StartGroup | WireType::EndGroup => 0,
+            };
+            let (body, rest) = self.0.split_at_checked(length)?;
+            self.0 = rest;
+            if form == WireType::LengthDelimited {
+                return Some((tag, body));
+            }
+        }
+    }
+}
+
+/// `Message.headers`.
+const HEADERS: u32 = 6;
+/// Elements that any request may have.
+const FREE: usize = 1000;
+/// Bytes for each further one.
+const BYTES: usize = 16;
+
+/// What is said of what is refused.
+pub(crate) const CROWDED: &str = "the message has too many elements for its size: send fewer at a time";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+    use crate::proto;
+
+    fn request(messages: usize, headers: usize, payload: usize) -> Vec<u8> {
+        let message = proto::Message {
+            headers: vec![proto::Header::default(); headers],
+            payload: vec![b'x'; payload].into(),
+            ..proto::Message::default()
+        };
+        proto::PublishRequest { messages: vec![message; messages] }.encode_to_vec()
+    }
+
+    #[test]
+    fn what_is_mostly_elements_is_refused() {
+        assert!(messages::<1>(&request(1000, 0, 0)));
+        assert!(!messages::<1>(&request(1200, 0, 0)));
+        assert!(!messages::<1>(&request(1, 1200, 0)));
+        assert!(messages::<1>(&request(1, 900, 0)));
+        assert!(messages::<1>(&request(100_000, 0, 20)));
+        assert!(messages::<1>(&request(10_000, 2, 100)));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_does_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = messages::<1>(&bytes);
+        }
+    }
+}

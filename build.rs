@@ -21,4 +21,4 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-const FILES: [&str; 6] = ["admin", "failure", "message", "publisher", "receiver", "subscriber"];
+const FILES: [&str; 7] = ["admin", "failure", "message", "publisher", "receiver", "socket", "subscriber"];

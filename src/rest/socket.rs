@@ -19,13 +19,14 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 
+use self::frames::SUBPROTOCOLS;
 use self::session::Session;
 use super::Door;
 use super::path::name;
 use crate::error::Error;
 use crate::security::caller::Caller;
 
-pub(super) use frames::{Codec, SUBPROTOCOLS, Told};
+pub(super) use frames::{Codec, JSON, Told};
 pub(super) use upgrade::Upgrade;
 pub(super) use wire::{Ending, Wire};
 

@@ -27,7 +27,7 @@ use self::events::Events;
 use self::reader::Reader;
 use super::head::Terms;
 use super::path::name;
-use super::socket::{SUBPROTOCOLS, Upgrade, Wire};
+use super::socket::{JSON, Upgrade, Wire};
 use super::{Door, acceptable};
 use crate::error::Error;
 use crate::publish::{Outlet, Route};
@@ -49,7 +49,7 @@ pub(super) async fn stream(State(door): State<Arc<Door>>, mut request: Request) 
     let start = start::read(request.uri().query().unwrap_or(""), request.headers(), &pattern)?;
     let upgrade = if is_socket {
         let upgrade = Upgrade::read(&mut request)?;
-        Some((upgrade.speak(&SUBPROTOCOLS)?, upgrade))
+        Some((upgrade.speak(&[JSON])?, upgrade))
     } else {
         None
     };

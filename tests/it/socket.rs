@@ -1,6 +1,7 @@
 //! Fetching, settling and publishing over a WebSocket.
 
 pub(crate) mod client;
+mod proto;
 
 use std::time::Duration;
 
@@ -306,7 +307,10 @@ async fn what_is_no_handshake_is_told_why() {
     assert_eq!(version["code"], "UPGRADE_REQUIRED");
     let protocol = refused(&server, JOBS, &[("Sec-WebSocket-Protocol", "mqtt, sidespan.v9.json")]).await;
     assert_eq!(protocol["code"], "INVALID_REQUEST");
-    assert!(protocol["detail"].as_str().unwrap().contains("sidespan.v1.json"), "{protocol}");
+    assert!(
+        protocol["detail"].as_str().unwrap().contains("sidespan.v1.json, sidespan.v1.proto"),
+        "{protocol}"
+    );
     assert_eq!(
         refused(&server, "/v1/subscriptions/nobody/stream", &[]).await["code"],
         "UNKNOWN_SUBSCRIPTION"

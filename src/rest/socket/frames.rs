@@ -1,27 +1,29 @@
 //! What is said over a socket, whatever it is written in.
 
 mod json;
+mod proto;
 
 use bytes::Bytes;
-use serde::Serialize;
 use sidespan_bridge::Message;
 use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 
 use crate::error::Error;
 use crate::publish::Stored;
 use crate::pull::{Fetching, Handed, Settle};
-use crate::rest::tally::Told as Published;
-use crate::rest::verdicts::Verdict;
 
 /// How frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::rest) enum Codec {
     /// `sidespan.v1.json`: JSON in text frames; in binary ones it is read too.
     Json,
+    /// `sidespan.v1.proto`: protobuf (`proto/sidespan/v1/socket.proto`) in binary frames.
+    Proto,
 }
 
 /// The subprotocols, the first of which is spoken with clients that name none.
-pub(in crate::rest) const SUBPROTOCOLS: [(&str, Codec); 1] = [("sidespan.v1.json", Codec::Json)];
+pub(super) const SUBPROTOCOLS: [(&str, Codec); 2] = [JSON, (PROTO, Codec::Proto)];
+/// The one that every socket has.
+pub(in crate::rest) const JSON: (&str, Codec) = ("sidespan.v1.json", Codec::Json);
 
 /// What a client says.
 #[derive(Debug)]
@@ -37,42 +39,18 @@ pub(super) enum Asked {
 }
 
 /// What a client is told.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(in crate::rest) enum Told {
+#[derive(Debug)]
+pub(in crate::rest) enum Told<'a> {
     /// Nothing more is handed out.
     Draining { detail: &'static str },
     /// Why the socket is closed.
-    Error { code: String, retryable: bool, detail: String },
+    Error(&'a Error),
     /// We are there.
     Pong { seq: u64 },
     /// What became of a message that it published.
-    Published {
-        seq: u64,
-        status: u16,
-        #[serde(flatten)]
-        outcome: Published,
-    },
-    /// What became of its verdicts.
-    Settled {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        seq: Option<u64>,
-        outcomes: Vec<Verdict>,
-    },
-}
-
-impl Told {
-    /// Tells of a message that was published.
-    pub(super) fn published(seq: u64, outcome: Result<Stored, Error>) -> Self {
-        let outcome = Published::from(outcome);
-        Self::Published { seq, status: outcome.status(), outcome }
-    }
-
-    /// Tells why the socket is closed.
-    pub(in crate::rest) fn error(error: &Error) -> Self {
-        let class = error.class();
-        Self::Error { code: class.code(), retryable: class.retryable, detail: error.to_string() }
-    }
+    Published { seq: u64, outcome: Result<Stored, Error> },
+    /// What became of its verdicts, by ack id.
+    Settled { seq: Option<u64>, outcomes: Vec<(String, Result<(), Error>)> },
 }
 
 impl Codec {
@@ -82,21 +60,23 @@ impl Codec {
     ///
     /// `Invalid`: it is none that a client may send.
     pub(super) fn read(self, frame: Frame) -> Result<Asked, Error> {
-        let bytes = match frame {
-            Frame::Text(text) => Bytes::from(text),
-            Frame::Binary(bytes) => bytes,
+        match (self, frame) {
+            (Self::Json, Frame::Text(text)) => json::read(&Bytes::from(text)),
+            (Self::Json, Frame::Binary(bytes)) => json::read(&bytes),
+            (Self::Proto, Frame::Binary(bytes)) => proto::read(bytes),
+            (Self::Proto, _) => Err(Error::Invalid(format!("{PROTO} has binary frames only"))),
             // Not passed on by the wire.
-            Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::Frame(_) => Bytes::new(),
-        };
-        match self {
-            Self::Json => json::read(&bytes),
+            (Self::Json, Frame::Ping(_) | Frame::Pong(_) | Frame::Close(_) | Frame::Frame(_)) => {
+                Err(Error::Internal)
+            }
         }
     }
 
     /// Writes what a client is told.
-    pub(in crate::rest) fn write(self, told: &Told) -> Frame {
+    pub(in crate::rest) fn write(self, told: Told<'_>) -> Frame {
         match self {
             Self::Json => json::write(told),
+            Self::Proto => proto::write(told),
         }
     }
 
@@ -104,6 +84,9 @@ impl Codec {
     pub(super) fn message(self, fetching: &Fetching, handed: &Handed, weight: usize) -> Frame {
         match self {
             Self::Json => json::message(fetching, handed, weight),
+            Self::Proto => proto::message(fetching, handed, weight),
         }
     }
 }
+
+const PROTO: &str = "sidespan.v1.proto";

@@ -20,7 +20,6 @@ use crate::publish::fields::own;
 use crate::publish::{Route, Stored};
 use crate::pull::{Consumer, Handed, Settle};
 use crate::rest::Door;
-use crate::rest::verdicts::Verdict;
 use crate::security::caller::Caller;
 
 /// A client and what it was promised.
@@ -119,7 +118,7 @@ impl Talk {
             }
             Event::Draining => {
                 self.is_draining = true;
-                self.tell(&Told::Draining { detail: DRAINING });
+                self.tell(Told::Draining { detail: DRAINING });
             }
             Event::Fetched(handed) => {
                 for handed in handed {
@@ -182,7 +181,7 @@ impl Talk {
         Ok(())
     }
 
-    fn tell(&mut self, told: &Told) {
+    fn tell(&mut self, told: Told<'_>) {
         self.queue.push_back(Item::Written(self.codec.write(told)));
     }
 
@@ -190,10 +189,10 @@ impl Talk {
     fn take(&mut self, asked: Asked) -> Result<(), Error> {
         match asked {
             Asked::Credit { messages, bytes } => self.credit.give(messages, bytes)?,
-            Asked::Ping { seq } => self.tell(&Told::Pong { seq }),
+            Asked::Ping { seq } => self.tell(Told::Pong { seq }),
             Asked::Publish { seq, topic, message } => match self.admissible(&topic, message) {
                 Ok((route, message)) => self.publish(Publish { seq, route, message }),
-                Err(error) => self.tell(&Told::published(seq, Err(error))),
+                Err(error) => self.tell(Told::Published { seq, outcome: Err(error) }),
             },
             Asked::Verdict { seq, ack_ids, verdict } => {
                 let most = self.door.limits.max_batch_messages;
@@ -238,7 +237,7 @@ impl Talk {
                 self.unanswered.push(outcome.map(move |outcome| Answer::Published(seq, outcome)).boxed());
             }
             Err(Error::Saturated { .. }) if self.publishing > 0 => self.parked = Some(publish),
-            Err(error) => self.tell(&Told::published(seq, Err(error))),
+            Err(error) => self.tell(Told::Published { seq, outcome: Err(error) }),
         }
     }
 
@@ -261,17 +260,17 @@ impl Talk {
         match answer {
             Answer::Published(seq, outcome) => {
                 self.publishing -= 1;
-                self.tell(&Told::published(seq, outcome));
+                self.tell(Told::Published { seq, outcome });
                 if let Some(parked) = self.parked.take() {
                     self.publish(parked);
                 }
             }
             Answer::Settled(seq, ack_ids, outcomes) => {
-                let told =
-                    ack_ids.iter().zip(&outcomes).filter(|(_, outcome)| seq.is_some() || outcome.is_err());
-                let outcomes: Vec<_> = told.map(|(ack_id, outcome)| Verdict::new(ack_id, outcome)).collect();
+                let told = ack_ids.into_iter().zip(outcomes);
+                let outcomes: Vec<_> =
+                    told.filter(|(_, outcome)| seq.is_some() || outcome.is_err()).collect();
                 if seq.is_some() || !outcomes.is_empty() {
-                    self.tell(&Told::Settled { seq, outcomes });
+                    self.tell(Told::Settled { seq, outcomes });
                 }
             }
         }
@@ -279,7 +278,7 @@ impl Talk {
 
     /// Tells why the socket is closed, as far as there is room for that.
     fn refuse(&mut self, wire: &mut Wire, error: &Error) -> Ending {
-        wire.say(self.codec.write(&Told::error(error)));
+        wire.say(self.codec.write(Told::Error(error)));
         Ending::of(error)
     }
 

@@ -22,7 +22,7 @@ pub(super) async fn show(mut reader: Reader, mut wire: Wire, earlier: Option<u64
         Ok(None) => Ending::stopping(),
         Ok(Some(Failure(error))) => {
             tracing::debug!(topic = reader.topic(), %error, "a stream ended");
-            wire.say(Codec::Json.write(&Told::error(&error)));
+            wire.say(Codec::Json.write(Told::Error(&error)));
             Ending::of(&error)
         }
     };

@@ -55,6 +55,10 @@ impl Socket {
         self.stream.send(Message::text(text)).await
     }
 
+    pub(super) async fn send_binary(&mut self, bytes: Vec<u8>) {
+        self.stream.send(Message::binary(bytes)).await.unwrap();
+    }
+
     /// Sends bytes as they are.
     pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).await.unwrap();
@@ -101,18 +105,25 @@ impl Socket {
 
     /// Returns the next frame, or why there is none.
     async fn frame(&mut self) -> Result<Value, Option<(u16, String)>> {
+        match self.next().await? {
+            Message::Text(text) => {
+                let frame = serde_json::from_str(&text).unwrap();
+                Document::get().check_schema(self.schema, &frame);
+                Ok(frame)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Returns the next frame with data, or why there is none.
+    pub(super) async fn next(&mut self) -> Result<Message, Option<(u16, String)>> {
         loop {
             match self.stream.next().await {
-                Some(Ok(Message::Text(text))) => {
-                    let frame = serde_json::from_str(&text).unwrap();
-                    Document::get().check_schema(self.schema, &frame);
-                    return Ok(frame);
-                }
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return Err(Some((frame.code.into(), frame.reason.to_string())));
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(other)) => panic!("{other:?}"),
+                Some(Ok(frame)) => return Ok(frame),
                 Some(Err(_)) | None => return Err(None),
             }
         }

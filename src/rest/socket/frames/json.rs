@@ -11,6 +11,8 @@ use crate::error::Error;
 use crate::pull::{Fetching, Handed, Settle};
 use crate::rest::message::{self, Received};
 use crate::rest::pull::describe;
+use crate::rest::tally::Told as Published;
+use crate::rest::verdicts::Verdict;
 
 /// Reads a frame.
 pub(super) fn read(json: &Bytes) -> Result<Asked, Error> {
@@ -37,9 +39,25 @@ pub(super) fn read(json: &Bytes) -> Result<Asked, Error> {
 }
 
 /// Writes what a client is told.
-pub(super) fn write(told: &Told) -> Frame {
+pub(super) fn write(told: Told<'_>) -> Frame {
+    let answer = match told {
+        Told::Draining { detail } => Answer::Draining { detail },
+        Told::Error(error) => {
+            let class = error.class();
+            Answer::Error { code: class.code(), retryable: class.retryable, detail: error.to_string() }
+        }
+        Told::Pong { seq } => Answer::Pong { seq },
+        Told::Published { seq, outcome } => {
+            let outcome = Published::from(outcome);
+            Answer::Published { seq, status: outcome.status(), outcome }
+        }
+        Told::Settled { seq, outcomes } => {
+            let outcomes = outcomes.iter().map(|(ack_id, outcome)| Verdict::new(ack_id, outcome));
+            Answer::Settled { seq, outcomes: outcomes.collect() }
+        }
+    };
     // Our own types have text keys only: it cannot fail.
-    Frame::text(serde_json::to_string(told).unwrap_or_default())
+    Frame::text(serde_json::to_string(&answer).unwrap_or_default())
 }
 
 /// Writes a message that is handed out.
@@ -94,6 +112,34 @@ struct Publish<'a> {
     topic: String,
     #[serde(borrow)]
     message: &'a RawValue,
+}
+
+/// What a client is told, but for messages.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Answer {
+    Draining {
+        detail: &'static str,
+    },
+    Error {
+        code: String,
+        retryable: bool,
+        detail: String,
+    },
+    Pong {
+        seq: u64,
+    },
+    Published {
+        seq: u64,
+        status: u16,
+        #[serde(flatten)]
+        outcome: Published,
+    },
+    Settled {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        outcomes: Vec<Verdict>,
+    },
 }
 
 /// A caller's own text need not come back whole.

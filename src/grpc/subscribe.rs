@@ -100,7 +100,9 @@ impl Run {
                         place.send(Ok(SubscribeResponse { messages, settled: Vec::new() }));
                     }
                     // What was handed out can still be settled.
-                    Err(_) => draining = true,
+                    Err(Error::Draining) => draining = true,
+                    // Another replica has it: here nothing would ever come.
+                    Err(error) => return Err(status(&error, None)),
                 },
                 taken = self.inlet.take() => match taken {
                     Ok((place, SubscribeRequest { request })) => {

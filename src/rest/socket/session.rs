@@ -68,6 +68,8 @@ enum Event {
     Asked(Frame),
     Draining,
     Fetched(Vec<Handed>),
+    /// Nothing would ever be handed out here.
+    Refused(Error),
     Stop,
     /// To look at everything again.
     Woken,
@@ -126,6 +128,7 @@ impl Talk {
                     self.queue.push_back(Item::Handed(handed));
                 }
             }
+            Event::Refused(error) => return Err(self.refuse(wire, &error)),
             Event::Woken => {}
             Event::Stop => {
                 // Whoever does not read what it has asked for is not waited for.
@@ -151,9 +154,11 @@ impl Talk {
             () = consumer.draining(), if !*is_draining => Ok(Event::Draining),
             Some(answer) = unanswered.next() => Ok(Event::Answered(answer)),
             frame = wire.next(reads, !queue.is_empty()) => Ok(frame?.map_or(Event::Woken, Event::Asked)),
-            handed = consumer.fetch(amount, far), if wish.is_some() => {
-                Ok(handed.map_or(Event::Draining, Event::Fetched))
-            }
+            handed = consumer.fetch(amount, far), if wish.is_some() => Ok(match handed {
+                Ok(handed) => Event::Fetched(handed),
+                Err(Error::Draining) => Event::Draining,
+                Err(error) => Event::Refused(error),
+            }),
         }
     }
 

@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    Error, Event, Fault, Limits, Message, Pattern, Position, Receipt, Settings, SettingsError, Subscribe,
-    Topic, Unsupported,
+    Error, Event, Fault, Limits, Message, Pattern, Position, Receipt, Registry, Settings, SettingsError,
+    Subscribe, Topic, Unsupported,
 };
 
 /// A kind of broker, as the configuration names it (`kind: kafka`).
@@ -38,6 +38,12 @@ pub trait Driver: Sync {
 
     /// Tells, without any I/O, whether the broker stores what is published.
     fn stores(&self, settings: &Settings) -> bool;
+
+    /// Tells, without any I/O, whether the broker can keep a [`Registry`].
+    fn keeps_registry(&self, settings: &Settings) -> bool {
+        let _ = settings;
+        false
+    }
 
     /// Opens a bridge, within a Tokio runtime. Never waits for the broker: `probe` tells.
     ///
@@ -103,6 +109,57 @@ pub trait Bridge: Send + Sync {
     async fn accept(&self, receipt: &str, deadline: Instant) -> Result<(), Error> {
         let _ = (receipt, deadline);
         Err(Error::new(Fault::Unsupported).detail("only the process that received a message settles it"))
+    }
+
+    /// Publishes a request, and waits for the one reply that names it. Where replies arrive is the bridge's own
+    /// affair: it sets the message's `reply_to` and `correlation`, and gives both back as they came in the reply.
+    ///
+    /// Dropping the future forgets the request: a reply that comes later is for nobody, and is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `Unroutable` where the broker tells that nobody listens, `Timeout` where no reply came by `deadline` (the
+    /// request may have been handled), `Overloaded` where too many replies are awaited, `Unsupported` where the
+    /// broker has no such thing; else as a publish.
+    async fn request(&self, topic: &Topic, message: Message, deadline: Instant) -> Result<Message, Error> {
+        let _ = (topic, message, deadline);
+        Err(Error::new(Fault::Unsupported).detail("this broker has no replies"))
+    }
+
+    /// Sends a reply to where a received message awaits it: `to` is that message's `reply_to`, and the reply has
+    /// its `correlation`. Done when the broker has it, or, where it keeps nothing, has seen it.
+    ///
+    /// # Errors
+    ///
+    /// `Unroutable` where the broker tells that nobody waits there any more, `Invalid` where `to` is no place that
+    /// a reply may go to, `Unsupported` where the broker has no replies; else as a publish.
+    async fn reply(&self, to: &str, reply: Message, deadline: Instant) -> Result<(), Error> {
+        let _ = (to, reply, deadline);
+        Err(Error::new(Fault::Unsupported).detail("this broker has no replies"))
+    }
+
+    /// Moves a group to `to.start`, whatever it has settled: what lies behind comes again, what lies before is
+    /// skipped. The group exists, or is made. Done when the broker has it recorded.
+    ///
+    /// Nobody here may be a member meanwhile; where others are, the bridge waits for them to leave until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` where members are left by then, `Unsupported` where the broker cannot, or not to there.
+    async fn seek(&self, to: &Subscribe, deadline: Instant) -> Result<(), Error> {
+        let _ = (to, deadline);
+        Err(Error::new(Fault::Unsupported).detail("this broker cannot move a group"))
+    }
+
+    /// Opens the registry of this name, making it where it does not exist. Never waits for the broker.
+    ///
+    /// # Errors
+    ///
+    /// The broker cannot keep one, as [`Driver::keeps_registry`] tells.
+    fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {
+        Err(Unsupported(
+            format!("this broker cannot keep the registry {name}: name a bridge that can").into(),
+        ))
     }
 
     /// Waits until everything that was handed over is settled one way or the other, then lets go

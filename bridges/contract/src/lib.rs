@@ -7,6 +7,8 @@
 //! ```text
 //! publish:  Message  -> Publisher::publish   -> Receipt | Error{fault}
 //! deliver:  Delivery <- Subscription::next   -> AckToken::settle(Verdict) -> Settled
+//! ask:      Message  -> Bridge::request      -> Message | Error{fault}
+//! answer:   Delivery with reply_to           -> Bridge::reply
 //! ```
 //!
 //! Five decisions carry it:
@@ -31,6 +33,7 @@ mod fault;
 mod message;
 mod outcome;
 mod prefix;
+mod registry;
 mod secret;
 mod settings;
 mod subscribe;
@@ -46,6 +49,7 @@ pub use fault::{Error, Fault};
 pub use message::{CE_PREFIX, Guarantee, Header, Message, Receipt, is_reserved};
 pub use outcome::{Batch, Budget, Share, Ticket};
 pub use prefix::Prefix;
+pub use registry::{Change, Registry, Revision};
 pub use secret::{Secret, SecretError};
 pub use settings::{Settings, SettingsError};
 pub use subscribe::{Limits, Order, Start, Subscribe, Unsupported, Window};

@@ -10,6 +10,9 @@ use super::{Amount, Lease};
 use crate::delivery::letter::Letter;
 use crate::delivery::target::Reply;
 
+#[cfg(test)]
+mod tests;
+
 /// The letters of one shelf, by their numbers.
 #[derive(Default)]
 pub(super) struct State {
@@ -47,18 +50,21 @@ impl State {
     /// Leases the oldest, as much as is asked for.
     pub(super) fn take(&mut self, consumer: Option<u64>, most: Amount, ends: Instant) -> Vec<Lease> {
         let mut leases = Vec::new();
-        let mut room = most.bytes;
-        while leases.len() < most.messages {
+        let mut room = Some(most.bytes);
+        while let Some(left) = room
+            && leases.len() < most.messages
+        {
             let Some(first) = self.waiting.first_entry() else { break };
-            let weight = first.get().letter.message.weight();
-            if weight > room && !leases.is_empty() {
-                break;
-            }
-            room = room.saturating_sub(weight);
-            let (number, Waiting { letter, attempt, outcome }) = first.remove_entry();
-            if outcome.is_closed() {
+            if first.get().outcome.is_closed() {
+                first.remove();
                 continue;
             }
+            let weight = first.get().letter.message.weight();
+            if weight > left && !leases.is_empty() {
+                break;
+            }
+            room = left.checked_sub(weight);
+            let (number, Waiting { letter, attempt, outcome }) = first.remove_entry();
             self.ends.insert((ends, number));
             let leased = Leased { letter: letter.clone(), attempt, ends, consumer, outcome };
             self.leased.insert(number, leased);

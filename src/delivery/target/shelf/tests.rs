@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use sidespan_bridge::{AckToken, Delivery, Epoch, Message, Settle, Settlement, Shard, Topic, Verdict};
 use tokio::task::JoinHandle;
 
@@ -49,7 +50,7 @@ impl Play {
     }
 }
 
-fn letter(payload: &'static str, stop: &CancellationToken) -> Arc<Letter> {
+pub(super) fn letter(payload: impl Into<Bytes>, stop: &CancellationToken) -> Arc<Letter> {
     let delivery = Delivery {
         message: Message { payload: Some(payload.into()), ..Message::default() },
         topic: Topic::new("orders"),

@@ -26,6 +26,7 @@ pub struct Load {
     webhook: Option<Webhook>,
     port: u16,
     publishers: Mutex<JoinSet<()>>,
+    consumers: Mutex<JoinSet<()>>,
     enough: CancellationToken,
     began: Instant,
 }
@@ -63,6 +64,7 @@ impl Load {
             port: webhook.address().port(),
             webhook: Some(webhook),
             publishers: Mutex::default(),
+            consumers: Mutex::default(),
             enough: CancellationToken::new(),
             began: Instant::now(),
         }
@@ -105,6 +107,11 @@ impl Load {
     /// Publishes like [`Load::publish`] until [`Load::enough`].
     pub fn publish_on(&mut self, doors: &[String]) {
         self.publish(doors, usize::MAX);
+    }
+
+    /// Has a consumer work until the run ends, which fails as soon as this one does.
+    pub fn consume(&mut self, consumer: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.consumers).spawn(consumer);
     }
 
     /// Publishes nothing more.
@@ -177,11 +184,12 @@ impl Load {
     }
 
     /// Waits until a condition holds, for as long as something is published or attempted meanwhile,
-    /// and no publisher has given up.
+    /// and no publisher or consumer has given up.
     async fn until(&self, what: &str, mut condition: impl FnMut(&History) -> bool) {
         let (mut last, mut seen) = (Instant::now(), (0, 0));
         loop {
-            self.see_publishers();
+            see(&self.name, "publisher", &self.publishers);
+            see(&self.name, "consumer", &self.consumers);
             let now = {
                 let history = self.history();
                 if condition(&history) {
@@ -196,16 +204,16 @@ impl Load {
             sleep(Duration::from_millis(10)).await;
         }
     }
+}
 
-    /// Fails as a publisher did: what it has yet to publish would be waited for in vain.
-    fn see_publishers(&self) {
-        let mut ended = std::iter::from_fn(|| lock(&self.publishers).try_join_next());
-        let Some(error) = ended.find_map(Result::err) else { return };
-        let why = error.into_panic();
-        let text = why.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| why.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-        panic!("{}: a publisher gave up: {text}", self.name);
-    }
+/// Fails as one of them did: what it has yet to do would be waited for in vain.
+fn see(run: &str, who: &str, tasks: &Mutex<JoinSet<()>>) {
+    let mut ended = std::iter::from_fn(|| lock(tasks).try_join_next());
+    let Some(error) = ended.find_map(Result::err) else { return };
+    let why = error.into_panic();
+    let text = why.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| why.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+    panic!("{run}: a {who} gave up: {text}");
 }
 
 async fn listen(port: u16, history: &Arc<Mutex<History>>, receiver: &Arc<Mutex<Receiver>>) -> Webhook {

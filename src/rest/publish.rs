@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use sidespan_bridge::Message;
@@ -18,7 +19,7 @@ use super::{Door, acceptable, json};
 use crate::cloudevents;
 use crate::error::Error;
 use crate::publish::fields::{own, set_key};
-use crate::publish::{Admission, new_id};
+use crate::publish::{Admission, Stored, new_id};
 use crate::security::caller::Caller;
 
 /// Publishes one message: refused before the body is read where there is no room, and the answer is
@@ -39,20 +40,33 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let mut admission = door.publishing.admit(&route, 1, 0)?;
     let payload = own(whole(&mut body, &mut admission).await?);
     let mut message = complete(head, payload)?;
-    if terms.respond_async {
-        let id = message.id.get_or_insert_with(new_id).clone();
-        let outcome = door.publishing.publish(&caller, &route, admission, vec![message], terms.deadline);
-        let topic = route.name().to_owned();
-        door.tasks.spawn(async move {
-            if let Some(Err(error)) = outcome.await.pop() {
-                tracing::warn!(topic, %error, "a message answered with 202 was not stored");
-            }
-        });
+    let id = terms.respond_async.then(|| message.id.get_or_insert_with(new_id).clone());
+    let outcome = door.publishing.publish(&caller, &route, admission, vec![message], terms.deadline);
+    if let Some(id) = id {
+        unless_refused(&door, route.name(), outcome)?;
         return Ok(admitted(&id, route.name()));
     }
-    let outcome = door.publishing.publish(&caller, &route, admission, vec![message], terms.deadline);
     let stored = outcome.await.pop().unwrap_or(Err(Error::Internal))?;
     Ok(json(&Receipt { topic: route.name(), stored: stored.into() }))
+}
+
+/// Waits for no broker. What refuses the message at once is the caller's to know, and the rest the log's.
+fn unless_refused(
+    door: &Door,
+    topic: &str,
+    outcome: impl Future<Output = Vec<Result<Stored, Error>>> + Send + 'static,
+) -> Result<(), Error> {
+    let mut outcome = Box::pin(outcome);
+    if let Some(mut known) = (&mut outcome).now_or_never() {
+        return known.pop().unwrap_or(Err(Error::Internal)).map(drop);
+    }
+    let topic = topic.to_owned();
+    door.tasks.spawn(async move {
+        if let Some(Err(error)) = outcome.await.pop() {
+            tracing::warn!(topic, %error, "a message answered with 202 was not stored");
+        }
+    });
+    Ok(())
 }
 
 /// Reads a body to its end. A body that came in one piece, as most do, is not copied.

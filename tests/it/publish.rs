@@ -277,6 +277,16 @@ async fn respond_async_answers_before_the_broker_does() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+/// Else nobody but the log would hear of it.
+#[tokio::test]
+async fn respond_async_tells_what_is_known_at_once() {
+    let server = Server::start().await;
+    let post = |path: &str| server.post(path, "x").header("Prefer", "respond-async");
+    post("/v1/topics/orders.%3E/messages").problem(400, "INVALID_REQUEST").await;
+    post(ORDERS).header("Sidespan-Partition", "7").problem(400, "INVALID_REQUEST").await;
+    post("/v1/topics/missing/messages").problem(404, "UNKNOWN_TOPIC").await;
+}
+
 #[tokio::test]
 async fn every_fault_of_a_broker_has_its_status() {
     let server = Server::start().await;

@@ -57,6 +57,7 @@ pub mod load;
 pub mod lost;
 pub mod order;
 pub mod publish;
+pub mod requests;
 mod run;
 pub mod settle;
 pub mod start;

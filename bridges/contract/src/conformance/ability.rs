@@ -1,8 +1,8 @@
 //! What a broker may lack.
 
 use Ability::{
-    Broker, Deduplication, DelayedRelease, Groups, Listing, Order, OrderedSharing, Partitions, Positions,
-    SeparateMembers, Start, Storage, Tombstone, UnknownTopic,
+    Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing, Partitions,
+    Positions, Requests, SeparateMembers, Start, Storage, Tombstone, UnknownTopic,
 };
 
 /// A broker, as far as its abilities go.
@@ -32,6 +32,8 @@ pub enum Ability {
     /// What a group has settled outlives its members, and so does what it has not. Else `settle`
     /// is `Stale` and `lag` is `Unsupported`.
     Groups,
+    /// The broker tells that nobody listens to a request. Else it waits in vain, and is a `Timeout`.
+    Listeners,
     /// Topics can be listed. Else `topics` is `Unsupported`.
     Listing,
     /// `Order::Key` and `Order::Topic`. Else `Unsupported`.
@@ -42,6 +44,8 @@ pub enum Ability {
     Partitions,
     /// Positions. Else receipts and deliveries have none.
     Positions,
+    /// Requests get replies. Else `request` and `reply` are `Unsupported`.
+    Requests,
     /// Several members at a time that live and die apart. Else `open` gives the one bridge again.
     SeparateMembers,
     /// `Start::Begin`, `Start::Time`, `Start::Position`, `Start::Resume`, and cursors that tell where
@@ -57,16 +61,18 @@ pub enum Ability {
 }
 
 /// All abilities.
-pub const ABILITIES: [Ability; 14] = [
+pub const ABILITIES: [Ability; 16] = [
     Broker,
     Deduplication,
     DelayedRelease,
     Groups,
+    Listeners,
     Listing,
     Order,
     OrderedSharing,
     Partitions,
     Positions,
+    Requests,
     SeparateMembers,
     Start,
     Storage,
@@ -84,11 +90,13 @@ impl Ability {
             Self::Deduplication   => [false, true,  false, false, true],
             Self::DelayedRelease  => [false, true,  false, false, true],
             Self::Groups          => [true,  true,  false, true,  true],
+            Self::Listeners       => [false, false, true,  true,  true],
             Self::Listing         => [true,  true,  false, false, true],
             Self::Order           => [true,  true,  false, true,  true],
             Self::OrderedSharing  => [true,  false, false, false, false],
             Self::Partitions      => [true,  false, false, false, false],
             Self::Positions       => [true,  true,  false, false, true],
+            Self::Requests        => [true,  false, true,  true,  true],
             Self::SeparateMembers => [true,  true,  true,  true,  false],
             Self::Start           => [true,  true,  false, false, true],
             Self::Storage         => [true,  true,  false, true,  true],

@@ -5,11 +5,12 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 use super::Ability::{
-    self, Broker, Deduplication, DelayedRelease, Groups, Listing, Order, OrderedSharing, Partitions, Start,
-    Tombstone, UnknownTopic,
+    self, Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing,
+    Partitions, Requests, Start, Tombstone, UnknownTopic,
 };
 use super::{
-    Harness, ending, faults, limits, load, lost, order, publish, settle, start, subscribe, topics, window,
+    Harness, ending, faults, limits, load, lost, order, publish, requests, settle, start, subscribe, topics,
+    window,
 };
 
 /// One sentence of the specification.
@@ -90,6 +91,13 @@ pub const CASES: &[Case] = &[
     case("order_survives_a_polite_stop", &[Order], |h| Box::pin(order::order_survives_a_polite_stop(h))),
     case("members_say_which_of_them_is_active", &[Order], |h| Box::pin(order::members_say_which_of_them_is_active(h))),
     case("what_another_member_takes_over_is_said_to_be_lost", &[OrderedSharing], |h| Box::pin(lost::what_another_member_takes_over_is_said_to_be_lost(h))),
+    case("a_request_gets_the_reply_that_names_it", &[Requests], |h| Box::pin(requests::a_request_gets_the_reply_that_names_it(h))),
+    case("requests_at_once_each_get_their_own_reply", &[Requests], |h| Box::pin(requests::requests_at_once_each_get_their_own_reply(h))),
+    case("a_reply_to_nobody_harms_nobody", &[Requests], |h| Box::pin(requests::a_reply_to_nobody_harms_nobody(h))),
+    case("a_request_without_a_reply_is_a_timeout", &[Requests], |h| Box::pin(requests::a_request_without_a_reply_is_a_timeout(h))),
+    case("a_request_that_nobody_hears_is_unroutable", &[Requests, Listeners], |h| Box::pin(requests::a_request_that_nobody_hears_is_unroutable(h))),
+    case("a_reply_to_no_address_is_refused", &[Requests], |h| Box::pin(requests::a_reply_to_no_address_is_refused(h))),
+    alone("too_many_requests_are_refused_and_dropped_ones_give_way", &[Requests], |h| Box::pin(requests::too_many_requests_are_refused_and_dropped_ones_give_way(h))),
     alone("a_broker_that_is_down_is_said_at_once", &[Broker], |h| Box::pin(faults::a_broker_that_is_down_is_said_at_once(h))),
     alone("a_deadline_after_the_hand_over_is_a_timeout", &[Broker], |h| Box::pin(faults::a_deadline_after_the_hand_over_is_a_timeout(h))),
     alone("a_subscription_outlives_its_broker", &[Broker, Groups], |h| Box::pin(faults::a_subscription_outlives_its_broker(h))),
@@ -125,6 +133,7 @@ mod tests {
             include_str!("ending.rs"),
             include_str!("order.rs"),
             include_str!("lost.rs"),
+            include_str!("requests.rs"),
             include_str!("faults.rs"),
         ];
         let functions: BTreeSet<&str> = sources

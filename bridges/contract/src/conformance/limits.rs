@@ -1,7 +1,7 @@
 //! What the broker cannot do is said, with a typed error and before any I/O where that is possible.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -78,6 +78,12 @@ async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic
             let fault = inbox.control().lag().await.map_err(|error| error.fault);
             assert_eq!(fault, Err(Fault::Unsupported), "{lack:?} is lacking: the lag");
         }
+        Ability::Listeners => {
+            let fault = member.request(topic, message("is anybody there?"), Instant::now() + SHORT).await;
+            let fault = fault.map_err(|error| error.fault);
+            let expected = if has(harness, Ability::Requests) { Fault::Timeout } else { Fault::Unsupported };
+            assert_eq!(fault, Err(expected), "{lack:?} is lacking: a request that nobody hears");
+        }
         Ability::Listing => {
             let deadline = Instant::now() + harness.patience();
             let found = member.topics(&Pattern::exactly(topic), deadline).await.map_err(|error| error.fault);
@@ -93,6 +99,15 @@ async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic
             for receipt in publish(harness, member, topic, vec![message("somewhere")]).await {
                 assert_eq!(receipt.position, None, "{lack:?} is lacking: {receipt:?}");
             }
+        }
+        Ability::Requests => {
+            let deadline = Instant::now() + harness.patience();
+            let asked = member.request(topic, message("is anybody there?"), deadline).await;
+            let fault = asked.map_err(|error| error.fault);
+            assert_eq!(fault, Err(Fault::Unsupported), "{lack:?} is lacking: a request");
+            let fault =
+                member.reply(topic.as_str(), message("yes"), deadline).await.map_err(|error| error.fault);
+            assert_eq!(fault, Err(Fault::Unsupported), "{lack:?} is lacking: a reply");
         }
         Ability::SeparateMembers => {
             let again = harness.open().await;
@@ -154,3 +169,6 @@ fn starts(harness: &dyn Harness, topic: &Topic) -> Vec<Subscribe> {
         .map(|start| Subscribe { start, ..wish(harness, topic, &unique()) })
         .into()
 }
+
+/// How long a request waits that nobody hears.
+const SHORT: Duration = Duration::from_secs(3);

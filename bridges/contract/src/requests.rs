@@ -1,0 +1,154 @@
+//! What bridges with replies share: the requests that still await theirs.
+//!
+//! A bridge takes a place for each request, sends its correlation along, and whoever reads replies hands them
+//! in by that correlation. A request that is dropped gives its place back at once: what comes for it then is
+//! for nobody.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{Error, Fault, Message};
+
+/// The requests of one bridge that await replies: at most [`Requests::MOST`].
+pub struct Requests {
+    prefix: Box<str>,
+    next: AtomicU64,
+    awaited: Mutex<Places>,
+}
+
+/// Who waits, by correlation.
+type Places = HashMap<Box<str>, oneshot::Sender<Result<Message, Error>>>;
+
+/// A place among them, given back when dropped.
+pub struct Awaited {
+    requests: Arc<Requests>,
+    correlation: Box<str>,
+    outcome: oneshot::Receiver<Result<Message, Error>>,
+}
+
+impl Requests {
+    /// How many may await their replies at a time.
+    pub const MOST: usize = 10_000;
+
+    /// Makes a table whose correlations begin with `prefix`, which must be unique to it: replies of several
+    /// bridges may come to one place.
+    pub fn new(prefix: impl Into<Box<str>>) -> Arc<Self> {
+        Arc::new(Self { prefix: prefix.into(), next: AtomicU64::new(1), awaited: Mutex::default() })
+    }
+
+    /// Takes a place for a request.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded` where there is none.
+    pub fn take(self: &Arc<Self>) -> Result<Awaited, Error> {
+        let (sender, outcome) = oneshot::channel();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let correlation: Box<str> = format!("{}{number:x}", self.prefix).into();
+        let mut awaited = self.lock();
+        if awaited.len() >= Self::MOST {
+            let detail = format!("{} requests await their replies already: try again later", Self::MOST);
+            return Err(Error::new(Fault::Overloaded).detail(detail));
+        }
+        awaited.insert(correlation.clone(), sender);
+        drop(awaited);
+        Ok(Awaited { requests: Arc::clone(self), correlation, outcome })
+    }
+
+    /// Hands in what became of a request; false where nobody awaits it.
+    pub fn conclude(&self, correlation: &str, outcome: Result<Message, Error>) -> bool {
+        let sender = self.lock().remove(correlation);
+        sender.is_some_and(|sender| sender.send(outcome).is_ok())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Awaited {
+    /// Returns what the reply must name.
+    pub fn correlation(&self) -> &str {
+        &self.correlation
+    }
+
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    ///
+    /// What was handed in instead; `Timeout` where nothing was by `deadline`.
+    pub async fn reply(&mut self, deadline: Instant) -> Result<Message, Error> {
+        match timeout_at(deadline, &mut self.outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => {
+                let detail = "no reply came in time; the request may have been handled";
+                Err(Error::new(Fault::Timeout).detail(detail))
+            }
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.requests.lock().remove(&self.correlation);
+    }
+}
+
+impl fmt::Debug for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requests").field("awaited", &self.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Awaited").field(&self.correlation).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn fault<T>(outcome: Result<T, Error>) -> Option<Fault> {
+        outcome.err().map(|error| error.fault)
+    }
+
+    #[tokio::test]
+    async fn a_reply_goes_to_the_request_that_it_names() {
+        let requests = Requests::new("a.");
+        let [mut one, mut other] = [requests.take().unwrap(), requests.take().unwrap()];
+        let reply = Message { key: Some("one".into()), ..Message::default() };
+        assert!(requests.conclude(one.correlation(), Ok(reply.clone())));
+        assert!(requests.conclude(other.correlation(), Err(Fault::Unroutable.into())));
+        let soon = Instant::now() + Duration::from_secs(5);
+        assert_eq!(one.reply(soon).await.unwrap(), reply);
+        assert_eq!(fault(other.reply(soon).await), Some(Fault::Unroutable));
+        assert!(!requests.conclude(one.correlation(), Ok(reply)), "a second reply is for nobody");
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_reply_times_out() {
+        let mut awaited = Requests::new("").take().unwrap();
+        assert_eq!(fault(awaited.reply(Instant::now()).await), Some(Fault::Timeout));
+    }
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let requests = Requests::new("");
+        let mut taken: Vec<Awaited> = (0..Requests::MOST).map(|_| requests.take().unwrap()).collect();
+        assert_eq!(fault(requests.take()), Some(Fault::Overloaded));
+        let dropped = taken.pop().unwrap();
+        let correlation = dropped.correlation().to_owned();
+        drop(dropped);
+        assert!(!requests.conclude(&correlation, Ok(Message::default())));
+        assert!(requests.take().is_ok());
+    }
+}

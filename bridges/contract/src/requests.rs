@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,8 @@ use crate::{Error, Fault, Message};
 /// The requests of one bridge that await replies: at most [`Requests::MOST`].
 pub struct Requests {
     prefix: Box<str>,
+    /// Keyed at random, so that who answers one request cannot guess what another is called.
+    names: RandomState,
     next: AtomicU64,
     awaited: Mutex<Places>,
 }
@@ -38,7 +41,8 @@ impl Requests {
     /// Makes a table whose correlations begin with `prefix`, which must be unique to it: replies of several
     /// bridges may come to one place.
     pub fn new(prefix: impl Into<Box<str>>) -> Arc<Self> {
-        Arc::new(Self { prefix: prefix.into(), next: AtomicU64::new(1), awaited: Mutex::default() })
+        let (names, next) = (RandomState::new(), AtomicU64::new(1));
+        Arc::new(Self { prefix: prefix.into(), names, next, awaited: Mutex::default() })
     }
 
     /// Takes a place for a request.
@@ -49,7 +53,8 @@ impl Requests {
     pub fn take(self: &Arc<Self>) -> Result<Awaited, Error> {
         let (sender, outcome) = oneshot::channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let correlation: Box<str> = format!("{}{number:x}", self.prefix).into();
+        let name = self.names.hash_one(number);
+        let correlation: Box<str> = format!("{}{number:x}-{name:016x}", self.prefix).into();
         let mut awaited = self.lock();
         if awaited.len() >= Self::MOST {
             let detail = format!("{} requests await their replies already: try again later", Self::MOST);

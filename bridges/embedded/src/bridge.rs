@@ -5,7 +5,8 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Pattern, Position, Publisher, Start, Subscribe, Subscription, Topic, TopicInfo,
+    Bridge, Error, Fault, Message, Pattern, Position, Publisher, Start, Subscribe, Subscription, Topic,
+    TopicInfo,
 };
 use tokio::sync::oneshot;
 use tokio::task;
@@ -20,6 +21,7 @@ use crate::index::check_name;
 use crate::log::{self, Log};
 use crate::publisher::EmbeddedPublisher;
 use crate::queue::Job;
+use crate::replies::Replies;
 use crate::saved::Saved;
 use crate::settings::EmbeddedSettings;
 use crate::store::{RECORDS, Store, read_meta};
@@ -31,6 +33,7 @@ pub(crate) struct EmbeddedBridge {
     log: Arc<Log>,
     groups: Arc<Groups>,
     publisher: Arc<EmbeddedPublisher>,
+    replies: Replies,
     writer: Mutex<Option<JoinHandle<()>>>,
     teller: Mutex<Option<task::JoinHandle<()>>>,
 }
@@ -70,7 +73,8 @@ impl EmbeddedBridge {
         let Writer { thread, teller } = writer.map_err(|error| fault::directory(&dir, error))?;
         let publisher = Arc::new(EmbeddedPublisher::new(Arc::clone(&log)));
         let (writer, teller) = (Mutex::new(Some(thread)), Mutex::new(teller));
-        Ok(Self { log, groups, publisher, writer, teller })
+        let replies = Replies::new(log.limits.message);
+        Ok(Self { log, groups, publisher, replies, writer, teller })
     }
 
     /// Queues a job and waits until it is done.
@@ -194,6 +198,30 @@ impl Bridge for EmbeddedBridge {
         self.check_open()?;
         let late = || Error::new(Fault::Timeout).detail("the embedded log did not store the topic in time");
         timeout_at(deadline, self.create(topic)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn request(
+        &self,
+        topic: &Topic,
+        mut message: Message,
+        deadline: Instant,
+    ) -> Result<Message, Error> {
+        self.check_open()?;
+        check_name(topic)?;
+        if !self.groups.read(topic) {
+            let detail = "nobody answers requests here: no subscription reads this topic";
+            return Err(Error::new(Fault::Unroutable).detail(detail));
+        }
+        let mut awaited = self.replies.await_one(&mut message)?;
+        for outcome in self.publisher.publish(topic, vec![message], deadline).await {
+            outcome?;
+        }
+        awaited.reply(deadline).await
+    }
+
+    async fn reply(&self, to: &str, reply: Message, _: Instant) -> Result<(), Error> {
+        self.check_open()?;
+        self.replies.deliver(to, reply)
     }
 
     async fn close(&self, deadline: Instant) {

@@ -246,6 +246,11 @@ impl Group {
         self.stored.send_modify(|stored| stored.ended = true);
     }
 
+    /// Tells whether it gets the messages of a topic.
+    pub(crate) fn reads(&self, topic: &Topic) -> bool {
+        self.lock().matching.pattern().matches(topic)
+    }
+
     /// Hears of new messages.
     pub(crate) fn hear(&self, news: &[(Topic, u64)]) {
         let mut state = self.lock();

@@ -53,6 +53,11 @@ impl Groups {
         group
     }
 
+    /// Tells whether anybody reads a topic, or will.
+    pub(crate) fn read(&self, topic: &Topic) -> bool {
+        self.everyone().iter().any(|group| group.reads(topic))
+    }
+
     /// Tells all groups what has come.
     pub(crate) fn announce(&self, news: &[(Topic, u64)]) {
         self.everyone().iter().for_each(|group| group.hear(news));

@@ -19,6 +19,8 @@
 //! - **Members** of a group share it within the process (there is no other: the directory is
 //!   locked). With `Order::Key` a key with something outstanding stays with its member, with
 //!   `Order::Topic` one member is active. Nothing is ever revoked, so there is no `Lost`.
+//! - **Request**: a message like any other, refused where no group and no cursor reads its topic. Its reply
+//!   goes from hand to hand within the process, and is stored nowhere.
 //! - **Retention**: by size (1 GiB if nothing else is said) and by age, oldest first over all
 //!   topics, never past what a durable group has not settled: publishing is refused then, unless
 //!   `discard: old` gives up the old messages.
@@ -27,7 +29,7 @@
 //!
 //! In: `publisher` -> `queue` -> `committer` (draft, retention, answer) -> `store`. Out: `store` ->
 //! `reading` -> `group` (filling, board, state, keeping) -> `subscription`. `log` is what both share, and
-//! knows neither; `groups` is who reads.
+//! knows neither; `groups` is who reads, and `replies` who awaits an answer.
 
 mod bridge;
 mod committer;
@@ -41,6 +43,7 @@ mod publisher;
 mod queue;
 mod reading;
 mod record;
+mod replies;
 mod saved;
 pub mod settings;
 mod store;

@@ -57,6 +57,7 @@ pub mod load;
 pub mod lost;
 pub mod order;
 pub mod publish;
+pub mod registry;
 pub mod requests;
 mod run;
 pub mod settle;
@@ -105,6 +106,12 @@ pub trait Harness: Send + Sync {
     /// `partitions` is at least 1 and is ignored where there are none. Topics that share a first
     /// token must be within reach of one pattern (on JetStream: in one stream).
     async fn make(&self, topic: &Topic, partitions: u32);
+
+    /// Writes into a registry what somebody else could: a record of a name of its own, and, where the broker keeps
+    /// what is written over, one of the name `key`. Nothing where only the bridge can write.
+    async fn litter(&self, registry: &str, key: &str) {
+        let _ = (registry, key);
+    }
 
     /// Closes a member as a polite stop does, so that everything it has settled is with the broker.
     async fn close(&self, member: Arc<dyn Bridge>) {

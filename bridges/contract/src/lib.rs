@@ -50,7 +50,7 @@ pub use fault::{Error, Fault};
 pub use message::{CE_PREFIX, Guarantee, Header, Message, Receipt, is_reserved};
 pub use outcome::{Batch, Budget, Share, Ticket};
 pub use prefix::Prefix;
-pub use registry::{Change, Registry, Revision};
+pub use registry::{Change, LARGEST_RECORD, MOST_RECORDS, Registry, Revision, check_record, outdated};
 pub use requests::{Awaited, Requests};
 pub use secret::{Secret, SecretError};
 pub use settings::{Settings, SettingsError};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
-use crate::Error;
+use crate::{Error, Fault};
 
 /// Named values, changed one at a time, and seen by all who watch in the same order.
 ///
@@ -32,8 +32,8 @@ pub trait Registry: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Conflict` where the record has another revision by now; `TooLarge`; `Timeout` where it may or may not
-    /// have been written.
+    /// `Conflict` where the record has another revision by now; what [`check_record`] refuses; `StorageFull` where
+    /// there are too many; `Timeout` where it may or may not have been written.
     async fn put(
         &self,
         key: &str,
@@ -72,3 +72,36 @@ impl Revision {
     /// The revision of a record that does not exist.
     pub const NONE: Self = Self(0);
 }
+
+/// Refuses a record that no registry takes.
+///
+/// # Errors
+///
+/// `Invalid` where the name is not 1 to 255 letters, digits, `-`, `_` and single dots between them; `TooLarge` where
+/// the value has more than [`LARGEST_RECORD`] bytes.
+pub fn check_record(key: &str, value: Option<&Bytes>) -> Result<(), Error> {
+    let legal = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    if key.len() > LONGEST_KEY || !key.split('.').all(legal) {
+        return Err(Error::new(Fault::Invalid).detail(
+            "a record's name has 1 to 255 letters, digits, `-` and `_`, and dots only between them",
+        ));
+    }
+    if value.is_some_and(|value| value.len() > LARGEST_RECORD) {
+        return Err(Error::new(Fault::TooLarge)
+            .detail(format!("a record of a registry has at most {LARGEST_RECORD} bytes")));
+    }
+    Ok(())
+}
+
+/// Says that a record is not what its writer took it for.
+pub fn outdated(key: &str) -> Error {
+    Error::new(Fault::Conflict).detail(format!("{key} has been changed meanwhile: read it again"))
+}
+
+/// Bytes that a record's value has at most.
+pub const LARGEST_RECORD: usize = 64 << 10;
+/// Records that a registry has at most, where the bridge can count them.
+pub const MOST_RECORDS: usize = 10_000;
+const LONGEST_KEY: usize = 255;

@@ -2,7 +2,7 @@
 
 use Ability::{
     Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing, Partitions,
-    Positions, Requests, SeparateMembers, Start, Storage, Tombstone, UnknownTopic,
+    Positions, Registry, Requests, SeparateMembers, Start, Storage, Tombstone, UnknownTopic,
 };
 
 /// A broker, as far as its abilities go.
@@ -44,6 +44,8 @@ pub enum Ability {
     Partitions,
     /// Positions. Else receipts and deliveries have none.
     Positions,
+    /// A registry. Else `registry` is `Unsupported`, and the driver says so.
+    Registry,
     /// Requests get replies. Else `request` and `reply` are `Unsupported`.
     Requests,
     /// Several members at a time that live and die apart. Else `open` gives the one bridge again.
@@ -61,7 +63,7 @@ pub enum Ability {
 }
 
 /// All abilities.
-pub const ABILITIES: [Ability; 16] = [
+pub const ABILITIES: [Ability; 17] = [
     Broker,
     Deduplication,
     DelayedRelease,
@@ -72,6 +74,7 @@ pub const ABILITIES: [Ability; 16] = [
     OrderedSharing,
     Partitions,
     Positions,
+    Registry,
     Requests,
     SeparateMembers,
     Start,
@@ -96,6 +99,7 @@ impl Ability {
             Self::OrderedSharing  => [true,  false, false, false, false],
             Self::Partitions      => [true,  false, false, false, false],
             Self::Positions       => [true,  true,  false, false, true],
+            Self::Registry        => [false, false, false, false, false],
             Self::Requests        => [true,  false, true,  true,  true],
             Self::SeparateMembers => [true,  true,  true,  true,  false],
             Self::Start           => [true,  true,  false, false, true],

@@ -6,11 +6,11 @@ use futures_util::future::BoxFuture;
 
 use super::Ability::{
     self, Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing,
-    Partitions, Requests, Start, Tombstone, UnknownTopic,
+    Partitions, Registry, Requests, Start, Tombstone, UnknownTopic,
 };
 use super::{
-    Harness, ending, faults, limits, load, lost, order, publish, requests, settle, start, subscribe, topics,
-    window,
+    Harness, ending, faults, limits, load, lost, order, publish, registry, requests, settle, start,
+    subscribe, topics, window,
 };
 
 /// One sentence of the specification.
@@ -98,9 +98,18 @@ pub const CASES: &[Case] = &[
     case("a_request_that_nobody_hears_is_unroutable", &[Requests, Listeners], |h| Box::pin(requests::a_request_that_nobody_hears_is_unroutable(h))),
     case("a_reply_to_no_address_is_refused", &[Requests], |h| Box::pin(requests::a_reply_to_no_address_is_refused(h))),
     alone("too_many_requests_are_refused_and_dropped_ones_give_way", &[Requests], |h| Box::pin(requests::too_many_requests_are_refused_and_dropped_ones_give_way(h))),
+    case("a_watcher_is_told_what_is_there_and_then_what_changes", &[Registry], |h| Box::pin(registry::a_watcher_is_told_what_is_there_and_then_what_changes(h))),
+    case("of_those_who_expect_one_revision_one_succeeds", &[Registry], |h| Box::pin(registry::of_those_who_expect_one_revision_one_succeeds(h))),
+    case("a_record_made_again_has_a_greater_revision", &[Registry], |h| Box::pin(registry::a_record_made_again_has_a_greater_revision(h))),
+    case("members_see_changes_in_order_and_soon", &[Registry], |h| Box::pin(registry::members_see_changes_in_order_and_soon(h))),
+    case("a_registry_outlives_its_members", &[Registry], |h| Box::pin(registry::a_registry_outlives_its_members(h))),
+    case("registries_are_apart", &[Registry], |h| Box::pin(registry::registries_are_apart(h))),
+    case("what_strangers_wrote_harms_nothing", &[Registry], |h| Box::pin(registry::what_strangers_wrote_harms_nothing(h))),
+    case("what_a_registry_cannot_take_it_refuses", &[Registry], |h| Box::pin(registry::what_a_registry_cannot_take_it_refuses(h))),
     alone("a_broker_that_is_down_is_said_at_once", &[Broker], |h| Box::pin(faults::a_broker_that_is_down_is_said_at_once(h))),
     alone("a_deadline_after_the_hand_over_is_a_timeout", &[Broker], |h| Box::pin(faults::a_deadline_after_the_hand_over_is_a_timeout(h))),
     alone("a_subscription_outlives_its_broker", &[Broker, Groups], |h| Box::pin(faults::a_subscription_outlives_its_broker(h))),
+    alone("a_registry_outlives_its_broker", &[Broker, Registry], |h| Box::pin(registry::a_registry_outlives_its_broker(h))),
 ];
 
 /// A case that others may run beside.
@@ -135,6 +144,7 @@ mod tests {
             include_str!("lost.rs"),
             include_str!("requests.rs"),
             include_str!("faults.rs"),
+            include_str!("registry.rs"),
         ];
         let functions: BTreeSet<&str> = sources
             .iter()

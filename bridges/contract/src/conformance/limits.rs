@@ -42,6 +42,12 @@ fn allowed(harness: &dyn Harness, topic: &Topic, ability: Ability) {
             assert!(limits.releases_to_broker, "{ability:?}: a release waits at the broker or on disk");
         }
     }
+    if ability == Ability::Registry {
+        assert!(
+            harness.driver().keeps_registry(&harness.settings()),
+            "{ability:?}: the driver says otherwise"
+        );
+    }
     if ability == Ability::Storage {
         assert!(harness.driver().stores(&harness.settings()), "{ability:?}: the driver says otherwise");
     }
@@ -108,6 +114,10 @@ async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic
             let fault =
                 member.reply(topic.as_str(), message("yes"), deadline).await.map_err(|error| error.fault);
             assert_eq!(fault, Err(Fault::Unsupported), "{lack:?} is lacking: a reply");
+        }
+        Ability::Registry => {
+            assert!(!harness.driver().keeps_registry(&harness.settings()), "{lack:?} is lacking: the driver");
+            assert!(member.registry(&unique()).is_err(), "{lack:?} is lacking: the bridge");
         }
         Ability::SeparateMembers => {
             let again = harness.open().await;

@@ -5,8 +5,8 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Message, Pattern, Position, Publisher, Start, Subscribe, Subscription, Topic,
-    TopicInfo,
+    Bridge, Error, Fault, Message, Pattern, Position, Publisher, Registry, Start, Subscribe, Subscription,
+    Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::oneshot;
 use tokio::task;
@@ -21,6 +21,7 @@ use crate::index::check_name;
 use crate::log::{self, Log};
 use crate::publisher::EmbeddedPublisher;
 use crate::queue::Job;
+use crate::registry::EmbeddedRegistry;
 use crate::replies::Replies;
 use crate::saved::Saved;
 use crate::settings::EmbeddedSettings;
@@ -222,6 +223,10 @@ impl Bridge for EmbeddedBridge {
     async fn reply(&self, to: &str, reply: Message, _: Instant) -> Result<(), Error> {
         self.check_open()?;
         self.replies.deliver(to, reply)
+    }
+
+    fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {
+        Ok(Arc::new(EmbeddedRegistry::new(Arc::clone(&self.log), name)))
     }
 
     async fn close(&self, deadline: Instant) {

@@ -15,6 +15,7 @@
 mod answer;
 mod draft;
 mod floors;
+mod keeping;
 mod retention;
 
 use std::sync::Arc;
@@ -166,7 +167,7 @@ impl Committer {
                 }
                 draft.forget_ids()?;
                 let more = tidy && draft.expire()?;
-                Ok(Committed { change: draft.finish(txn)?, saved, more })
+                Ok(Committed { change: draft.finish()?, saved, more })
             },
             &mut committing,
         );
@@ -225,6 +226,7 @@ impl Committer {
         self.log.apply(change.meta, change.rows.into_values());
         change.founded.into_iter().for_each(|saved| self.groups.adopt(saved));
         saved.into_iter().for_each(|(group, version)| group.saved(version));
+        self.log.bulletin.announce(change.kept);
         if !news.is_empty() {
             self.groups.announce(&news);
         }
@@ -319,6 +321,8 @@ impl Committer {
             self.log.replace(index);
             groups.into_iter().for_each(|saved| self.groups.adopt(saved));
             self.groups.announce(&news);
+            // Nobody noted what that commit has changed: whoever watches begins again.
+            self.log.bulletin.renew();
         }
         let Some(trouble) = &mut self.trouble else { return };
         let Some((commits, answers)) = trouble.doubt.take() else { return };
@@ -341,6 +345,7 @@ impl Committer {
 
     fn stop(self, directory: Directory) {
         self.groups.end();
+        self.log.bulletin.close();
         self.log.store.shut();
         directory.release();
         self.log.stopped.send_replace(true);

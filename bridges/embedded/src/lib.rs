@@ -21,6 +21,8 @@
 //!   `Order::Topic` one member is active. Nothing is ever revoked, so there is no `Lost`.
 //! - **Request**: a message like any other, refused where no group and no cursor reads its topic. Its reply
 //!   goes from hand to hand within the process, and is stored nowhere.
+//! - **Registry**: rows beside the log, changed by the same transactions. A revision is the number of the
+//!   transaction that wrote the record; the one writer compares.
 //! - **Retention**: by size (1 GiB if nothing else is said) and by age, oldest first over all
 //!   topics, never past what a durable group has not settled: publishing is refused then, unless
 //!   `discard: old` gives up the old messages.
@@ -29,7 +31,8 @@
 //!
 //! In: `publisher` -> `queue` -> `committer` (draft, retention, answer) -> `store`. Out: `store` ->
 //! `reading` -> `group` (filling, board, state, keeping) -> `subscription`. `log` is what both share, and
-//! knows neither; `groups` is who reads, and `replies` who awaits an answer.
+//! knows neither; `groups` is who reads, and `replies` who awaits an answer. `registry` stands beside them: its
+//! rows are written by the committer.
 
 mod bridge;
 mod committer;
@@ -43,6 +46,7 @@ mod publisher;
 mod queue;
 mod reading;
 mod record;
+mod registry;
 mod replies;
 mod saved;
 pub mod settings;
@@ -83,6 +87,10 @@ impl Driver for Embedded {
     }
 
     fn stores(&self, _: &Settings) -> bool {
+        true
+    }
+
+    fn keeps_registry(&self, _: &Settings) -> bool {
         true
     }
 

@@ -12,6 +12,7 @@ use crate::index::{Index, Meta, Row};
 use crate::queue::Queue;
 use crate::reading::{Stretch, first, pick};
 use crate::record::Stamp;
+use crate::registry::Bulletin;
 use crate::settings::{Discard, EmbeddedSettings};
 use crate::store::{RECORDS, Store};
 use crate::{directory, fault};
@@ -23,6 +24,7 @@ pub(crate) struct Log {
     pub(crate) limits: Limits,
     pub(crate) store: Store,
     pub(crate) queue: Queue,
+    pub(crate) bulletin: Bulletin,
     /// True once the committer has let go of everything.
     pub(crate) stopped: watch::Sender<bool>,
     index: RwLock<Index>,
@@ -65,6 +67,7 @@ impl Log {
             limits,
             store,
             queue: Queue::new(),
+            bulletin: Bulletin::new(),
             stopped: watch::Sender::new(false),
             index: RwLock::new(index),
             members: AtomicU64::new(1),

@@ -11,8 +11,11 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sidespan_bridge::{Error, Fault, Message, Pattern, Receipt, Start, Topic};
+use bytes::Bytes;
+use sidespan_bridge::{Error, Fault, Message, Pattern, Receipt, Revision, Start, Topic};
 use tokio::sync::oneshot;
+
+use crate::registry::Wish;
 
 /// A bounded queue of jobs, and the reasons to commit without one.
 #[derive(Debug)]
@@ -41,6 +44,13 @@ pub(crate) enum Job {
         start: Start,
         /// Told once it is stored.
         answer: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Changes a record of a registry.
+    Keep {
+        /// Which, and to what.
+        wish: Wish,
+        /// Told once it is stored.
+        answer: oneshot::Sender<Result<Revision, Error>>,
     },
     /// Stores messages.
     Publish {
@@ -289,6 +299,7 @@ impl Job {
         match self {
             // Whoever went away does not want to know.
             Self::Create { answer, .. } | Self::Found { answer, .. } => drop(answer.send(Err(error()))),
+            Self::Keep { answer, .. } => drop(answer.send(Err(error()))),
             Self::Publish { messages, answer, .. } => {
                 drop(answer.send(messages.iter().map(|_| Err(error())).collect()));
             }
@@ -299,6 +310,7 @@ impl Job {
     pub(crate) fn size(&self) -> (usize, usize) {
         match self {
             Self::Create { .. } | Self::Found { .. } => (1, 0),
+            Self::Keep { wish, .. } => (1, wish.value.as_ref().map_or(0, Bytes::len)),
             Self::Publish { messages, weight, .. } => (messages.len(), *weight),
         }
     }

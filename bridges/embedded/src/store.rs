@@ -33,6 +33,9 @@ pub(crate) const GROUPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new
 pub(crate) const SEEN: TableDefinition<'_, (u32, &str), &[u8]> = TableDefinition::new("seen");
 /// The same by sequence, so that the oldest are found first.
 pub(crate) const SEEN_ORDER: TableDefinition<'_, u64, (u32, &str)> = TableDefinition::new("seen_order");
+/// Records of registries, by registry and name. Made by the first record: a log without any can be opened on a disk
+/// without space, whichever version wrote it.
+pub(crate) const REGISTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("registries");
 
 /// A handle to the database.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What becomes of jobs, and how those who wait for them are told.
 
-use sidespan_bridge::{Error, Fault, Receipt};
+use sidespan_bridge::{Error, Fault, Receipt, Revision};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -11,6 +11,7 @@ use crate::queue::Job;
 /// Who waits for a transaction, and what to say once it is committed.
 pub(super) enum Answer {
     Done(oneshot::Sender<Result<(), Error>>, Result<(), Error>),
+    Kept(oneshot::Sender<Result<Revision, Error>>, Result<Revision, Error>),
     Receipts(oneshot::Sender<Vec<Result<Receipt, Error>>>, Vec<Result<Receipt, Error>>),
 }
 
@@ -20,6 +21,7 @@ impl Answer {
         // Whoever went away does not want to know.
         match self {
             Self::Done(answer, outcome) => drop(answer.send(outcome)),
+            Self::Kept(answer, outcome) => drop(answer.send(outcome)),
             Self::Receipts(answer, outcomes) => drop(answer.send(outcomes)),
         }
     }
@@ -29,6 +31,7 @@ impl Answer {
         let error = || Error::new(fault).detail(detail);
         match self {
             Self::Done(answer, outcome) => drop(answer.send(outcome.and_then(|()| Err(error())))),
+            Self::Kept(answer, outcome) => drop(answer.send(outcome.and_then(|_| Err(error())))),
             Self::Receipts(answer, outcomes) => {
                 let outcomes = outcomes.into_iter().map(|outcome| outcome.and_then(|_| Err(error())));
                 drop(answer.send(outcomes.collect()));
@@ -69,6 +72,7 @@ impl Teller {
 /// What a job has come to, before the commit.
 pub(super) enum Outcome {
     Done(Result<(), Error>),
+    Kept(Result<Revision, Error>),
     Receipts(Vec<Result<Receipt, Error>>),
 }
 
@@ -77,6 +81,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>, job: &Job) -> Result<Outcome, red
     match job {
         Job::Create { topic, .. } => Ok(Outcome::Done(draft.create(topic).map(drop))),
         Job::Found { name, pattern, start, .. } => draft.found(name, pattern, start).map(Outcome::Done),
+        Job::Keep { wish, .. } => draft.keep(wish).map(Outcome::Kept),
         Job::Publish { topic, messages, .. } => {
             let mut full: Option<String> = None;
             let outcomes = messages.iter().map(|message| {
@@ -108,12 +113,14 @@ pub(super) fn answers(jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Vec<Answer> {
             (Job::Create { answer, .. } | Job::Found { answer, .. }, Outcome::Done(outcome)) => {
                 Some(Answer::Done(answer, outcome))
             }
+            (Job::Keep { answer, .. }, Outcome::Kept(outcome)) => Some(Answer::Kept(answer, outcome)),
             (Job::Publish { answer, .. }, Outcome::Receipts(outcomes)) => {
                 Some(Answer::Receipts(answer, outcomes))
             }
             // `carry_out` gives each kind of job its kind of outcome.
-            (Job::Create { .. } | Job::Found { .. }, Outcome::Receipts(_))
-            | (Job::Publish { .. }, Outcome::Done(_)) => None,
+            (Job::Create { .. } | Job::Found { .. }, Outcome::Kept(_) | Outcome::Receipts(_))
+            | (Job::Keep { .. }, Outcome::Done(_) | Outcome::Receipts(_))
+            | (Job::Publish { .. }, Outcome::Done(_) | Outcome::Kept(_)) => None,
         })
         .collect()
 }

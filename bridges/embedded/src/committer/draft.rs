@@ -18,6 +18,7 @@ use crate::index::{Index, Meta, Row};
 use crate::log::Log;
 use crate::reading::{Stretch, first_at};
 use crate::record::{Record, Stamp, seal, unseal};
+use crate::registry::Kept;
 use crate::saved::Saved;
 use crate::store::{GROUPS, META, RECORDS, SEEN, SEEN_ORDER, TOPICS};
 
@@ -27,6 +28,8 @@ pub(super) struct Change {
     pub(super) meta: Meta,
     pub(super) rows: BTreeMap<u32, Row>,
     pub(super) founded: Vec<Saved>,
+    /// Records of registries.
+    pub(super) kept: Vec<Kept>,
     /// Bytes of all records.
     pub(super) bytes: u64,
     /// Topics that have new messages.
@@ -45,6 +48,7 @@ pub(super) struct Draft<'t> {
     pub(super) seen: Table<'t, (u32, &'static str), &'static [u8]>,
     pub(super) seen_order: Table<'t, u64, (u32, &'static str)>,
     cursors: Table<'t, &'static str, &'static [u8]>,
+    pub(super) txn: &'t WriteTransaction,
     pub(super) now: u64,
     /// Looked up when first needed, as most transactions don't.
     pub(super) floors: Option<Floors>,
@@ -71,6 +75,7 @@ impl<'t> Draft<'t> {
             seen: txn.open_table(SEEN)?,
             seen_order: txn.open_table(SEEN_ORDER)?,
             cursors: txn.open_table(GROUPS)?,
+            txn,
             now,
             floors: None,
         })
@@ -195,12 +200,12 @@ impl<'t> Draft<'t> {
     }
 
     /// Writes what is left to be written, and returns what to take over once it is committed.
-    pub(super) fn finish(self, txn: &WriteTransaction) -> Result<Change, redb::Error> {
-        let mut topics = txn.open_table(TOPICS)?;
+    pub(super) fn finish(self) -> Result<Change, redb::Error> {
+        let mut topics = self.txn.open_table(TOPICS)?;
         for row in self.change.rows.values() {
             topics.insert(row.id, row.to_row()?.as_slice())?;
         }
-        txn.open_table(META)?.insert(Meta::KEY, self.change.meta.to_row().as_slice())?;
+        self.txn.open_table(META)?.insert(Meta::KEY, self.change.meta.to_row().as_slice())?;
         Ok(self.change)
     }
 

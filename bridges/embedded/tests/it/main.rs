@@ -10,6 +10,7 @@ mod kill;
 mod life;
 mod power;
 mod publish;
+mod registry;
 mod retention;
 mod shim;
 mod support;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
 use crate::config::{Address, Config, Name};
-use crate::delivery::{self, DeadLetterPlace, Running};
+use crate::delivery::{Roster, Wish};
 use crate::drain::Drain;
 use crate::grpc::{self, Grpc};
 use crate::health::Health;
@@ -204,20 +204,20 @@ impl App {
         let Self { listeners, config, outlets, ack_ids, peers } = self;
         let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
         let preparing = prepare::topics(publishing.routes());
-        let subscriptions = subscriptions(&config, &outlets);
-        let drain = Arc::new(Drain::new(subscriptions.clone(), config.drain));
+        let roster = roster(&config, &outlets);
+        let drain = Arc::new(Drain::new(roster.clone(), config.drain));
         let health = Arc::new(Health::watch(
             outlets.values().cloned(),
             preparing.unknown(),
-            subscriptions.clone(),
+            roster.clone(),
             drain.started(),
         ));
         let closing = CancellationToken::new();
         let callers = config.auth.as_ref().map(|auth| Arc::new(Callers::new(auth)));
-        let pulling = Arc::new(Pulling::new(subscriptions.clone(), ack_ids, peers));
+        let pulling = Arc::new(Pulling::new(roster.clone(), ack_ids, peers));
         let rest = Door::new(
             publishing.clone(),
-            subscriptions.clone(),
+            roster.clone(),
             pulling.clone(),
             config.limits.clone(),
             closing.clone(),
@@ -225,7 +225,7 @@ impl App {
         let door = Arc::new(rest);
         let calls = grpc::Door {
             publishing,
-            subscriptions,
+            roster,
             pulling: pulling.clone(),
             health: health.clone(),
             limits: config.limits.clone(),
@@ -312,16 +312,15 @@ fn replicas(config: &Config, services: &Listener) -> Result<(AckIds, Option<Arc<
     Ok((AckIds::shared(seal("ack ids"), address)?, Some(Arc::new(peers))))
 }
 
-fn subscriptions(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<[Running]> {
-    let start = |subscription: &crate::config::Subscription| {
-        let bridge = outlets.get(&subscription.bridge)?.bridge().clone();
-        let dead_letters = subscription.dead_letter.as_ref().and_then(|place| {
-            let bridge = outlets.get(&place.bridge)?.bridge().clone();
-            Some(DeadLetterPlace { bridge, topic: place.address.clone() })
-        });
-        Some(delivery::start(subscription.clone(), bridge, dead_letters))
-    };
-    config.subscriptions.iter().filter_map(start).collect()
+/// Begins to deliver what is configured.
+fn roster(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<Roster> {
+    let bridges = outlets.iter().map(|(name, outlet)| (name.clone(), outlet.bridge().clone()));
+    let roster = Arc::new(Roster::new(bridges.collect()));
+    for subscription in &config.subscriptions {
+        let wish = Wish { subscription: Arc::new(subscription.clone()) };
+        roster.wish(&subscription.name, Some(wish));
+    }
+    roster
 }
 
 /// What a bridge may take beyond the deadline that it was given.

@@ -182,7 +182,7 @@ impl fmt::Debug for BridgeConfig {
 }
 
 /// A declared topic.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
     /// The bridge that has it.
     pub bridge: Name,
@@ -191,7 +191,7 @@ pub struct TopicConfig {
 }
 
 /// One subscription: what is read, how, and where it goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// Its name, unique in the configuration.
     pub name: Name,
@@ -235,7 +235,7 @@ impl Subscription {
 }
 
 /// Where messages of a subscription go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// They are kept until a consumer fetches them.
     Pull(Pull),
@@ -254,7 +254,7 @@ impl Target {
 }
 
 /// How consumers fetch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pull {
     /// How long a message is its consumer's, unless that is extended.
     pub lease: Duration,
@@ -268,7 +268,7 @@ impl Pull {
 }
 
 /// A webhook.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
     /// Where messages are posted.
     pub url: Url,
@@ -296,7 +296,7 @@ impl Push {
 pub use file::{CloudEventsMode, PushProtocol};
 
 /// What happens when a webhook does not accept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// Attempts after which a failing message is a dead letter.
     pub max_attempts: u32,

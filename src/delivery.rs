@@ -7,6 +7,8 @@
 //! carries each message until the target accepts it, its dead letter is stored, or it is told to
 //! stop. Only then is the message settled.
 //!
+//! The [`Roster`] has all of them, and begins and ends them one by one.
+//!
 //! A subscription never gives up: one that cannot start, or loses its broker, tries again with
 //! growing waits, and its [`Status`] says why.
 //!
@@ -23,6 +25,7 @@ mod lanes;
 mod letter;
 mod pump;
 mod retry;
+mod roster;
 mod status;
 mod target;
 
@@ -44,6 +47,7 @@ use target::{Receiver, Target, Webhook, WebhookError};
 
 pub use dead_letters::DeadLetterPlace;
 pub use letter::Letter;
+pub use roster::{Roster, Wish};
 pub use status::{State, Status, Trouble};
 pub use target::{Amount, Consumer, Draining, Lease, Shelf};
 

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
-use crate::delivery::Running;
+use crate::delivery::Roster;
 
 /// The stopping of one server.
 pub struct Drain {
-    subscriptions: Arc<[Running]>,
+    roster: Arc<Roster>,
     deadlines: config::Drain,
     started: CancellationToken,
     finished: OnceCell<Unfinished>,
@@ -33,8 +33,8 @@ pub struct Unfinished {
 
 impl Drain {
     /// Prepares to stop these subscriptions.
-    pub fn new(subscriptions: Arc<[Running]>, deadlines: config::Drain) -> Self {
-        Self { subscriptions, deadlines, started: CancellationToken::new(), finished: OnceCell::new() }
+    pub fn new(roster: Arc<Roster>, deadlines: config::Drain) -> Self {
+        Self { roster, deadlines, started: CancellationToken::new(), finished: OnceCell::new() }
     }
 
     /// Returns the token that is cancelled once stopping has begun.
@@ -48,10 +48,7 @@ impl Drain {
             self.started.cancel();
             tracing::info!(deadline = ?self.deadlines.deliveries, "draining deliveries");
             let deadline = Instant::now() + self.deadlines.deliveries;
-            for running in self.subscriptions.iter() {
-                running.stop_intake();
-            }
-            let attempts = join_all(self.subscriptions.iter().map(|running| async move {
+            let attempts = join_all(self.roster.freeze().into_iter().map(|running| async move {
                 if running.finish(deadline).await { 0 } else { running.status().in_flight }
             }));
             let unfinished = Unfinished { attempts: attempts.await.iter().sum() };
@@ -64,8 +61,7 @@ impl Drain {
     /// Phase two, for the subscriptions: hands over what was settled and leaves the groups. Returns
     /// how many messages were held and stay with their brokers.
     pub async fn close(&self, deadline: Instant) -> usize {
-        let left = join_all(self.subscriptions.iter().map(|running| running.close(deadline))).await;
-        left.iter().map(|left| left.held).sum()
+        self.roster.close(deadline).await.iter().map(|left| left.held).sum()
     }
 
     /// Returns how long phase two may take.

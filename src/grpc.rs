@@ -42,7 +42,7 @@ use self::message::crowd::messages;
 use self::reflection::Reflection;
 use self::terms::Terms;
 use crate::config::Limits;
-use crate::delivery::Running;
+use crate::delivery::Roster;
 use crate::error::Error;
 use crate::health::Health;
 use crate::listen::Service;
@@ -57,7 +57,7 @@ pub struct Door {
     /// The publish use case.
     pub publishing: Arc<Publishing>,
     /// What is subscribed to.
-    pub subscriptions: Arc<[Running]>,
+    pub roster: Arc<Roster>,
     /// The fetch use case.
     pub pulling: Arc<Pulling>,
     /// How everything stands.

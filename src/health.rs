@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Name;
-use crate::delivery::{Running, State, Status};
+use crate::delivery::{Roster, State, Status};
 use crate::prepare::Unknown;
 use crate::publish::Outlet;
 
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Health {
     bridges: Vec<(Name, watch::Receiver<Answer>)>,
     unknown_topics: Unknown,
-    subscriptions: Arc<[Running]>,
+    roster: Arc<Roster>,
     draining: CancellationToken,
     _probes: JoinSet<()>,
 }
@@ -33,7 +33,7 @@ impl Health {
     pub fn watch(
         outlets: impl Iterator<Item = Arc<Outlet>>,
         unknown_topics: Unknown,
-        subscriptions: Arc<[Running]>,
+        roster: Arc<Roster>,
         draining: CancellationToken,
     ) -> Self {
         let mut probes = JoinSet::new();
@@ -43,7 +43,7 @@ impl Health {
             bridges.push((outlet.name().clone(), receiver));
             probes.spawn(probe(outlet, sender));
         }
-        Self { bridges, unknown_topics, subscriptions, draining, _probes: probes }
+        Self { bridges, unknown_topics, roster, draining, _probes: probes }
     }
 
     /// Tells how everything stands now.
@@ -61,7 +61,8 @@ impl Health {
             })
             .collect();
         let subscriptions: Vec<SubscriptionReport> = self
-            .subscriptions
+            .roster
+            .all()
             .iter()
             .map(|running| SubscriptionReport {
                 name: running.subscription().name.to_string(),

@@ -9,7 +9,7 @@ mod host;
 pub mod peers;
 mod verdicts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,25 +23,24 @@ pub use ack_id::AckIds;
 
 use self::peers::{Peers, Turn};
 use crate::config::Pull;
-use crate::delivery::{self, Amount, Draining, Lease, Letter, Running, Shelf, State};
+use crate::delivery::{self, Amount, Draining, Lease, Letter, Roster, Running, Shelf, State};
 use crate::error::Error;
 use crate::security::caller::Caller;
 
 /// The fetch use case, shared by every door.
 #[derive(Debug)]
 pub struct Pulling {
-    subscriptions: Arc<[Running]>,
+    roster: Arc<Roster>,
     /// One a subscription.
-    turns: Box<[Arc<Turn>]>,
+    turns: Mutex<BTreeMap<Box<str>, Arc<Turn>>>,
     ids: Arc<AckIds>,
     peers: Option<Arc<Peers>>,
 }
 
 impl Pulling {
     /// Fetches from these subscriptions, and what other replicas have of them from `peers`.
-    pub fn new(subscriptions: Arc<[Running]>, ids: AckIds, peers: Option<Arc<Peers>>) -> Self {
-        let turns = subscriptions.iter().map(|_| Arc::default()).collect();
-        Self { subscriptions, turns, ids: Arc::new(ids), peers }
+    pub fn new(roster: Arc<Roster>, ids: AckIds, peers: Option<Arc<Peers>>) -> Self {
+        Self { roster, turns: Mutex::default(), ids: Arc::new(ids), peers }
     }
 
     /// Returns the tasks that outlive their callers. Close and await them before the end.
@@ -56,10 +55,8 @@ impl Pulling {
     /// `Denied`, `UnknownSubscription`, or `NotPulled`.
     pub fn find(&self, caller: &Caller, name: &str) -> Result<Fetching, Error> {
         caller.require_subscribe(name)?;
-        let mut all = self.subscriptions.iter().zip(&self.turns).enumerate();
-        let found = all.find(|(_, (running, _))| running.subscription().name.as_str() == name);
-        let (index, (running, turn)) =
-            found.ok_or_else(|| Error::UnknownSubscription(name.chars().take(80).collect()))?;
+        let found = self.roster.find(name);
+        let running = found.ok_or_else(|| Error::UnknownSubscription(name.chars().take(80).collect()))?;
         let shelf = running.shelf().ok_or_else(|| Error::NotPulled(name.to_owned()))?.clone();
         let subscription = running.subscription();
         // A declared topic goes by its name, what a pattern stands for by its address.
@@ -69,11 +66,19 @@ impl Pulling {
             topic,
             shelf,
             ids: self.ids.clone(),
-            subscriptions: self.subscriptions.clone(),
-            index,
-            turn: turn.clone(),
+            turn: self.turn(name),
+            running,
             peers: self.peers.clone(),
         })
+    }
+
+    fn turn(&self, name: &str) -> Arc<Turn> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(name) {
+            return turn.clone();
+        }
+        turns.retain(|name, _| self.roster.find(name).is_some());
+        turns.entry(name.into()).or_default().clone()
     }
 }
 
@@ -84,9 +89,7 @@ pub struct Fetching {
     topic: Option<Box<str>>,
     shelf: Arc<Shelf>,
     ids: Arc<AckIds>,
-    subscriptions: Arc<[Running]>,
-    /// Which of them it is.
-    index: usize,
+    running: Arc<Running>,
     turn: Arc<Turn>,
     peers: Option<Arc<Peers>>,
 }
@@ -184,20 +187,14 @@ impl Fetching {
         }
     }
 
-    fn running(&self) -> Option<&Running> {
-        self.subscriptions.get(self.index)
-    }
-
     fn role(&self) -> Option<Role> {
-        self.running().and_then(|running| running.status().role)
+        self.running.status().role
     }
 
     /// Tells whether this replica gets messages, as far as it knows.
     fn is_owner(&self) -> bool {
-        let status = self.running().map(Running::status);
-        status.is_some_and(|status| {
-            matches!(status.state, State::Running) && status.role != Some(Role::Standby)
-        })
+        let status = self.running.status();
+        matches!(status.state, State::Running) && status.role != Some(Role::Standby)
     }
 
     fn misdirected(&self) -> Error {
@@ -209,8 +206,7 @@ impl Fetching {
         if !handed.is_empty() {
             return Ok(handed);
         }
-        let state = self.running().map(|running| running.status().state);
-        let Some(State::Retrying(trouble)) = state else { return Ok(handed) };
+        let State::Retrying(trouble) = self.running.status().state else { return Ok(handed) };
         let detail = format!("the subscription does not run: {}", trouble.error);
         Err(sidespan_bridge::Error::new(Fault::Unavailable).detail(detail).into())
     }

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
-use crate::delivery::Running;
+use crate::delivery::Roster;
 use crate::error::Error;
 use crate::listen::Service;
 use crate::publish::Publishing;
@@ -55,7 +55,7 @@ pub use guard::{Guard, Guarded};
 #[derive(Debug)]
 pub struct Door {
     publishing: Arc<Publishing>,
-    subscriptions: Arc<[Running]>,
+    roster: Arc<Roster>,
     pulling: Arc<Pulling>,
     limits: Limits,
     drain: CancellationToken,
@@ -68,14 +68,14 @@ impl Door {
     /// Makes a door; streams end when `drain` is cancelled.
     pub fn new(
         publishing: Arc<Publishing>,
-        subscriptions: Arc<[Running]>,
+        roster: Arc<Roster>,
         pulling: Arc<Pulling>,
         limits: Limits,
         drain: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(limits.max_streams.min(Semaphore::MAX_PERMITS)));
         let (tails, tasks) = (Tails::default(), TaskTracker::new());
-        Self { publishing, subscriptions, pulling, limits, drain, streams, tails, tasks }
+        Self { publishing, roster, pulling, limits, drain, streams, tails, tasks }
     }
 
     /// Returns the places for streams, which all doors share.

@@ -74,7 +74,8 @@ pub(super) fn list_subscriptions(
 ) -> Result<ListSubscriptionsResponse, Status> {
     let paging = paging(request.page_size, &request.page_token)?;
     let named = |running: &Running| (running.subscription().name.to_string(), subscription(running));
-    let all = door.subscriptions.iter().map(named).filter(|(name, _)| caller.may_subscribe(name));
+    let all = door.roster.all();
+    let all = all.iter().map(|running| named(running)).filter(|(name, _)| caller.may_subscribe(name));
     let all: BTreeMap<_, _> = all.collect();
     let (subscriptions, next) = paging.cut(all);
     Ok(ListSubscriptionsResponse { subscriptions, next_page_token: next.unwrap_or_default() })
@@ -87,10 +88,11 @@ pub(super) fn get_subscription(
     GetSubscriptionRequest { name }: GetSubscriptionRequest,
 ) -> Result<GetSubscriptionResponse, Status> {
     caller.require_subscribe(&name).map_err(|error| status(&error, None))?;
-    let found = door.subscriptions.iter().find(|running| running.subscription().name.as_str() == name);
-    let running = found
+    let running = door
+        .roster
+        .find(&name)
         .ok_or_else(|| status(&Error::UnknownSubscription(name.chars().take(80).collect()), Some("name")))?;
-    Ok(GetSubscriptionResponse { subscription: Some(subscription(running)) })
+    Ok(GetSubscriptionResponse { subscription: Some(subscription(&running)) })
 }
 
 fn paging(size: u32, token: &str) -> Result<Paging, Status> {

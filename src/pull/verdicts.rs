@@ -129,16 +129,16 @@ impl Fetching {
         verdict: Settle,
         deadline: Instant,
     ) -> Result<(), Error> {
-        match (told?, &there.receipt, self.running()) {
-            (Outcome::Done, _, _) => Ok(()),
-            (Outcome::Unconfirmed, _, _) => Err(unconfirmed(NO_CONFIRMATION)),
-            (Outcome::Gone, Some(receipt), Some(running)) if verdict == Settle::Ack => {
-                running.accept(receipt, deadline).await.map_err(|error| {
+        match (told?, &there.receipt) {
+            (Outcome::Done, _) => Ok(()),
+            (Outcome::Unconfirmed, _) => Err(unconfirmed(NO_CONFIRMATION)),
+            (Outcome::Gone, Some(receipt)) if verdict == Settle::Ack => {
+                self.running.accept(receipt, deadline).await.map_err(|error| {
                     let is_over = matches!(error.fault, Fault::Unroutable | Fault::Unsupported);
                     if is_over { Error::LeaseEnded } else { error.into() }
                 })
             }
-            (Outcome::Ended | Outcome::Gone, _, _) => Err(Error::LeaseEnded),
+            (Outcome::Ended | Outcome::Gone, _) => Err(Error::LeaseEnded),
         }
     }
 

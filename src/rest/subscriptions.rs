@@ -22,9 +22,10 @@ pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Res
     acceptable(request.headers(), "application/json")?;
     let paging = paging(request.uri(), &[], |_, _| Ok(()))?;
     let caller = Caller::of(request.extensions());
-    let named = door.subscriptions.iter().map(|running| (running.subscription().name.to_string(), running));
-    let all: BTreeMap<String, &Running> = named.filter(|(name, _)| caller.may_subscribe(name)).collect();
-    let (page, next_page_token) = paging.cut(all);
+    let all = door.roster.all();
+    let named = all.iter().map(|running| (running.subscription().name.to_string(), running.as_ref()));
+    let named: BTreeMap<String, &Running> = named.filter(|(name, _)| caller.may_subscribe(name)).collect();
+    let (page, next_page_token) = paging.cut(named);
     let subscriptions = page.into_iter().map(Described::of).collect();
     Ok(json(&Page { subscriptions, next_page_token }))
 }
@@ -34,9 +35,9 @@ pub(super) async fn one(State(door): State<Arc<Door>>, request: Request) -> Resu
     acceptable(request.headers(), "application/json")?;
     let name = name(request.uri())?;
     Caller::of(request.extensions()).require_subscribe(&name)?;
-    let found = door.subscriptions.iter().find(|running| running.subscription().name.as_str() == name);
+    let found = door.roster.find(&name);
     let running = found.ok_or_else(|| Error::UnknownSubscription(name.chars().take(80).collect()))?;
-    Ok(json(&Described::of(running)))
+    Ok(json(&Described::of(&running)))
 }
 
 #[derive(Serialize)]

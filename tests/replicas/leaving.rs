@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sidespan::bridges::DRIVERS;
-use sidespan::config::Config;
-use sidespan::delivery::{self, Amount, Running};
+use sidespan::config::{BridgeConfig, Config, Name};
+use sidespan::delivery::{Amount, Roster, Wish};
 use sidespan::pull::peers::{CODE, Peers};
 use sidespan::pull::{AckIds, Fetching, Pulling, Settle};
 use sidespan::security::caller::Caller;
@@ -92,17 +92,17 @@ impl Replica {
         let yaml = scene.replica(LEASE, &section(&[peer.to_owned()], SECRET)).replace("./data", &log);
         std::fs::write(&path, yaml).unwrap();
         let config = Config::load(&path, DRIVERS).unwrap();
-        let bridge = &config.bridges.values().next().unwrap();
-        let bridge = bridge.driver.open(&bridge.settings).unwrap();
-        let subscriptions: Arc<[Running]> = config
-            .subscriptions
-            .iter()
-            .map(|one| delivery::start(one.clone(), bridge.clone(), None))
-            .collect();
+        let open = |(name, bridge): (&Name, &BridgeConfig)| {
+            (name.clone(), bridge.driver.open(&bridge.settings).unwrap())
+        };
+        let roster = Arc::new(Roster::new(config.bridges.iter().map(open).collect()));
+        for one in &config.subscriptions {
+            roster.wish(&one.name, Some(Wish { subscription: Arc::new(one.clone()) }));
+        }
         let own = "127.0.0.1:1".parse().unwrap();
         let ids = AckIds::shared(seal(scene, "ack ids"), own).unwrap();
         let peers = Peers::new(vec![peer.to_owned()], own, seal(scene, "replicas"));
-        Self { pulling: Pulling::new(subscriptions, ids, Some(Arc::new(peers))), _directory: directory }
+        Self { pulling: Pulling::new(roster, ids, Some(Arc::new(peers))), _directory: directory }
     }
 
     fn fetching(&self) -> Fetching {

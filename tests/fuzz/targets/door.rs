@@ -17,6 +17,7 @@ use futures_util::{FutureExt, stream};
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
 use sidespan::config::Config;
+use sidespan::delivery::Roster;
 use sidespan::listen::Service;
 use sidespan::publish::{Budget, Outlet, Publishing, Routes};
 use sidespan::pull::{AckIds, Pulling};
@@ -186,8 +187,9 @@ static DOOR: LazyLock<Guarded<Rest>> = LazyLock::new(|| {
     let outlets: BTreeMap<_, _> = outlets.collect();
     let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
     let ids = AckIds::alone().expect("random bytes");
-    let pulling = Arc::new(Pulling::new(Arc::new([]), ids, None));
-    let door = Door::new(publishing, Arc::new([]), pulling, config.limits, CancellationToken::new());
+    let roster = Arc::new(Roster::new(BTreeMap::new()));
+    let pulling = Arc::new(Pulling::new(roster.clone(), ids, None));
+    let door = Door::new(publishing, roster, pulling, config.limits, CancellationToken::new());
     Guard::new(None, vec!["localhost".into()], Vec::new()).protect(Rest::new(Arc::new(door)))
 });
 

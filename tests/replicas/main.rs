@@ -4,6 +4,8 @@
 
 mod cluster;
 mod fetching;
+mod grpc;
 mod leaving;
 mod owners;
+mod sockets;
 mod strangers;

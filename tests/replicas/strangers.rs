@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use sidespan::pull::AckIds;
 use sidespan::security::seal::Seal;
 use sidespan_test_support::{Client, Launch, Nats, Scene, Sidecar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 
 use crate::cluster::{Cluster, LEASE, SECRET, ids, is_problem, section};
+use crate::grpc;
+use crate::sockets::Socket;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_replicas_one_who_stands_by_says_so() {
@@ -24,12 +24,11 @@ async fn without_replicas_one_who_stands_by_says_so() {
     let refused = cluster.ask(by, "pull", json!({ "wait": "20s" })).await;
     is_problem(&refused, 421, "MISDIRECTED");
     assert!(refused.text().contains("`replicas`"), "{}", refused.text());
-    let url = cluster.replicas[by].url("/v1/subscriptions/billing/stream").replacen("http", "ws", 1);
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-    socket.send(Frame::text(json!({ "type": "credit", "messages": 1 }).to_string())).await.unwrap();
-    let told = timeout(Duration::from_secs(20), socket.next()).await.expect("a word").unwrap().unwrap();
-    let told: Value = serde_json::from_str(told.to_text().unwrap()).unwrap();
-    assert_eq!((&told["type"], &told["code"]), (&json!("error"), &json!("MISDIRECTED")), "{told}");
+    let mut socket = Socket::open(&cluster.replicas[by]).await;
+    socket.say(json!({ "type": "credit", "messages": 1 })).await;
+    let told = socket.next("error").await;
+    assert_eq!(told["code"], "MISDIRECTED", "{told}");
+    grpc::stands_by(&cluster, by).await;
     let messages = cluster.pull(active, 1, "20s").await;
     // Nobody can tell a key of another process.
     is_problem(&cluster.ask(by, "ack", json!({ "ack_ids": ids(&messages) })).await, 409, "LEASE_ENDED");

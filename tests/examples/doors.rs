@@ -7,11 +7,12 @@ use crate::workshop::{Example, Workshop};
 use crate::{PATIENCE, SECRET, SIDESPAN, root};
 
 /// The folders, and what they have files in.
-pub(crate) const DOORS: [(&str, &[&str]); 6] = [
-    ("grpc", &["go", "java", "py"]),
+pub(crate) const DOORS: [(&str, &[&str]); 7] = [
+    ("grpc", &["go", "java", "py", "ts"]),
     ("publish", &["go", "java", "py", "sh", "ts"]),
     ("pull", &["go", "java", "py", "sh", "ts"]),
     ("stream", &["go", "java", "py", "sh", "ts"]),
+    ("token", &["py", "sh"]),
     ("webhook", &["go", "java", "py", "sh", "ts"]),
     ("websocket", &["go", "java", "py", "ts"]),
 ];
@@ -42,6 +43,31 @@ async fn the_examples_say_why_nothing_is_published() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_with_a_token_publish_what_it_allows() {
+    let config = &std::fs::read_to_string(root().join("examples/token/sidespan.yaml")).unwrap();
+    let (till, billing) = ("a-token-of-the-till-and-no-other", "a-token-of-the-billing-department");
+    let launch = Launch::new(SIDESPAN).config(config).env("TILL_TOKEN", till).env("BILLING_TOKEN", billing);
+    let sidecar = launch.start().await;
+    sidecar.until_ready().await;
+    let (workshop, url) = (Workshop::get().await, &sidecar.url(""));
+    each("token", async |example| {
+        let run = async |token| {
+            let said = workshop.run(&example, &[("SIDESPAN_URL", url), ("SIDESPAN_TOKEN", token)]).await;
+            (said.success, said.output + &said.errors)
+        };
+        let (stored, said) = run(till).await;
+        assert!(stored && said.replace(' ', "").contains(r#""topic":"orders""#), "{example:?}:\n{said}");
+        for (token, code) in
+            [(billing, "PERMISSION_DENIED"), ("a-token-that-nobody-has-been-given", "UNAUTHENTICATED")]
+        {
+            let (stored, said) = run(token).await;
+            assert!(!stored && said.contains(code), "{example:?}:\n{said}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +174,7 @@ async fn take_and_settle(door: &str) {
 /// Runs a test with each command of a door, at the same time.
 async fn each(door: &str, test: impl AsyncFn(Example)) {
     let examples = Example::of(door);
-    assert!(examples.len() > 2, "{door}: {examples:?}");
+    assert!(examples.len() > 1, "{door}: {examples:?}");
     futures_util::future::join_all(examples.into_iter().map(|example| test(example))).await;
 }
 

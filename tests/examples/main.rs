@@ -28,7 +28,7 @@ const SECRET: &str = "whsec_c2lkZXNwYW4tZXhhbXBsZS1zZWNyZXQtb2YtMzItYnk=";
 #[test]
 fn every_example_configuration_loads() {
     let mut found = Vec::new();
-    for folder in ["examples", "examples/orders"] {
+    for folder in ["examples", "examples/orders", "examples/token"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "yaml" || ending == "toml") {

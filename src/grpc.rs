@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use futures_util::TryFutureExt;
+use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -217,8 +219,7 @@ impl<S: Service> Grpc<S> {
         F: Future<Output = Result<Answer, Status>>,
     {
         let serve = service_fn(|request: tonic::Request<Question>| {
-            let answer = serve(request.into_inner());
-            async move { answer.await.map(tonic::Response::new) }
+            serve(request.into_inner()).map_ok(tonic::Response::new)
         });
         let request = self.incoming(request, limit, false);
         grpc(Codec::new(check), limit.1).unary(serve, request).await.map(Body::new)
@@ -251,12 +252,14 @@ impl<S: Service> Grpc<S> {
 }
 
 impl<S: Service> Service for Grpc<S> {
-    async fn answer(self, request: Request<Body>) -> Response {
+    fn answer(self, request: Request<Body>) -> impl Future<Output = Response> + Send + 'static {
         if !is_call(&request) {
-            return self.other.answer(request).await;
+            return Either::Left(self.other.answer(request));
         }
+        // In a box, as every connection has room for what is returned here.
+        let answered = Box::pin(self.call(request));
         // A failure here comes before the method is found; later ones are statuses already.
-        self.call(request).await.unwrap_or_else(|error| refusal(&error))
+        Either::Right(answered.unwrap_or_else(|error| refusal(&error)))
     }
 }
 

@@ -142,12 +142,15 @@ pub async fn serve(
         let (service, counting) = (service.clone(), requests.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let running = counting.begin();
+            // hyper keeps room for this future as long as the connection lasts; a block that awaited the answer
+            // would hold it twice.
             let answer = service.clone().answer(request.map(Body::new));
-            async move { Ok::<_, Infallible>(answer.await.map(|body| Answer::new(body, running))) }
+            answer.map(|answer| Ok::<_, Infallible>(answer.map(|body| Answer::new(body, running))))
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        // A connection that breaks is its client's affair.
-        let connection = graceful.watch(connection).map(drop);
+        // A connection that breaks is its client's affair. In a box, as each call that it is handed to would
+        // keep room for it otherwise.
+        let connection = Box::pin(graceful.watch(connection).map(drop));
         let wanted = places.wanted.clone();
         connections.spawn(async move {
             converse(connection, requests, &wanted, bounds.idle).await;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::response::{IntoResponse, Response};
+use futures_util::TryFutureExt;
+use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request};
 use tokio::time::timeout;
@@ -30,11 +32,13 @@ impl<S: Service> Replicas<S> {
 }
 
 impl<S: Service> Service for Replicas<S> {
-    async fn answer(self, request: Request<Body>) -> Response {
+    fn answer(self, request: Request<Body>) -> impl Future<Output = Response> + Send + 'static {
         if request.uri().path() == PATH && self.pulling.peers().is_some() {
-            return answer(&self.pulling, request).await.unwrap_or_else(IntoResponse::into_response);
+            let answered = async move { answer(&self.pulling, request).await };
+            // In a box, as every connection has room for what is returned here.
+            return Either::Left(Box::pin(answered.unwrap_or_else(IntoResponse::into_response)));
         }
-        self.door.answer(request).await
+        Either::Right(self.door.answer(request))
     }
 }
 

@@ -33,6 +33,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use serde::Serialize;
@@ -115,11 +117,12 @@ impl Rest {
 impl Service for Rest {
     /// What nearly every request asks for does without the router, which would cost it a tenth of its
     /// time in this process.
-    async fn answer(self, request: Request<Body>) -> Response {
+    fn answer(self, request: Request<Body>) -> impl Future<Output = Response> + Send + 'static {
         if request.method() == Method::POST && path::is_messages(request.uri()) {
-            return publish::publish(State(self.door), request).await.into_response();
+            let published = publish::publish(State(self.door), request);
+            return Either::Left(published.map(IntoResponse::into_response));
         }
-        self.router.answer(request).await
+        Either::Right(self.router.answer(request))
     }
 }
 

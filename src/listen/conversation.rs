@@ -47,12 +47,11 @@ impl Requests {
 /// Serves a connection until its end. It ends early when no request begins within `patience`, or when
 /// a place is `wanted` and it is the one that was idle longest.
 pub(super) async fn converse(
-    connection: impl Future<Output = ()>,
+    mut connection: Pin<Box<impl Future<Output = ()>>>,
     requests: Requests,
     wanted: &Notify,
     patience: Duration,
 ) {
-    let mut connection = pin!(connection);
     let mut first = pin!(sleep(patience));
     // Whoever waits is told in the order in which they began to.
     let mut idle = pin!(None);

@@ -5,6 +5,7 @@
 //! was rebound to loopback is in `Host`; both are refused unless listed.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -161,40 +162,32 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 
 impl<S: Service> Service for Guarded<S> {
     /// Refuses strangers, and answers listed pages so that their browser lets them read it.
-    async fn answer(self, mut request: Request<Body>) -> Response {
-        let refused = refusal(&request);
+    fn answer(self, request: Request<Body>) -> impl Future<Output = Response> + Send + 'static {
         match self.guard.admit(request.uri(), request.headers()) {
-            Ok(Sender::Program) => {}
+            Ok(Sender::Program) => self.pass(request).left_future(),
             // In a box, as room for it would be needed in every request otherwise.
-            Ok(Sender::Page) => return Box::pin(self.answer_page(request)).await,
-            Err(error) => return refused(error),
+            Ok(Sender::Page) => self.answer_page(request).boxed().right_future(),
+            Err(error) => ready(refusal(&request)(error)).boxed().right_future(),
         }
-        if let Err(error) = self.guard.identify(&mut request) {
-            return refused(error);
-        }
-        // A call of `pass` would copy the request and the door's future once more.
-        in_one_form(AssertUnwindSafe(self.door.answer(request)).catch_unwind().await, refused)
     }
 }
 
 impl<S: Service> Guarded<S> {
     /// Answers whoever may call.
-    async fn pass(self, mut request: Request<Body>) -> Response {
+    fn pass(self, mut request: Request<Body>) -> impl Future<Output = Response> + Send + 'static {
         let refused = refusal(&request);
         if let Err(error) = self.guard.identify(&mut request) {
-            return refused(error);
+            return ready(refused(error)).left_future();
         }
-        in_one_form(AssertUnwindSafe(self.door.answer(request)).catch_unwind().await, refused)
+        let answered = AssertUnwindSafe(self.door.answer(request)).catch_unwind();
+        answered.map(move |answered| in_one_form(answered, refused)).right_future()
     }
 
     /// As the Fetch standard says. What a browser asks before it lets a page call is answered here: it
     /// does not say yet who the caller is.
     async fn answer_page(self, request: Request<Body>) -> Response {
         let preflight = request.method() == Method::OPTIONS;
-        let pass = service_fn(|request| {
-            let passing = self.clone().pass(request);
-            async { Ok::<_, Infallible>(passing.await) }
-        });
+        let pass = service_fn(|request| self.clone().pass(request).map(Ok::<_, Infallible>));
         let answered = pages().layer(pass).oneshot(request).await;
         let mut response = answered.unwrap_or_else(|never| match never {});
         if preflight {

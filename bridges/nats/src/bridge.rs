@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Limits, Order, Pattern, Publisher, Settings, Start, Subscribe, Subscription, Topic,
-    TopicInfo, Unsupported,
+    Bridge, Error, Fault, Limits, Message, Order, Pattern, Publisher, Settings, Start, Subscribe,
+    Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +19,7 @@ use crate::api::{Api, round_trip};
 use crate::core;
 use crate::link::{Change, Link};
 use crate::publisher::{self, Engine, NatsPublisher};
+use crate::requests::Asking;
 use crate::settings::{NatsSettings, Retention};
 use crate::streams::Streams;
 use crate::subject::{check_address, check_pattern};
@@ -32,6 +33,8 @@ pub(crate) struct NatsBridge {
     streams: Arc<Streams>,
     engine: Mutex<Option<Engine>>,
     receiving: Api,
+    /// Without streams only.
+    asking: Option<Asking>,
     /// Subscriptions end without a word.
     gone: CancellationToken,
 }
@@ -56,6 +59,9 @@ impl NatsBridge {
             Change::Denied(_) | Change::Down | Change::Up => {}
         };
         let (client, link) = Link::open(&settings, service, "receiving", QUEUE, Box::new(hook))?;
+        let asking = (!settings.stores())
+            .then(|| Asking::open(publishing.clone(), Arc::clone(&publisher), Arc::clone(&streams)))
+            .transpose()?;
         Ok(Self {
             settings,
             publisher,
@@ -63,6 +69,7 @@ impl NatsBridge {
             streams,
             engine: Mutex::new(Some(engine)),
             receiving: Api { client, link },
+            asking,
             gone: CancellationToken::new(),
         })
     }
@@ -79,6 +86,13 @@ impl NatsBridge {
                 .because(error);
         }
         error
+    }
+
+    fn asking(&self) -> Result<&Asking, Error> {
+        self.asking.as_ref().ok_or_else(|| {
+            let detail = "a stream answers what it stores itself: requests need a bridge with `mode: core`";
+            Error::new(Fault::Unsupported).detail(detail)
+        })
     }
 
     async fn reach(&self, deadline: Instant) -> Result<(), Error> {
@@ -126,6 +140,14 @@ impl Bridge for NatsBridge {
             Ok(subscription) => Ok(Box::new(subscription)),
             Err(error) => Err(self.explain(error)),
         }
+    }
+
+    async fn request(&self, topic: &Topic, message: Message, deadline: Instant) -> Result<Message, Error> {
+        self.asking()?.ask(topic, message, deadline).await
+    }
+
+    async fn reply(&self, to: &str, reply: Message, deadline: Instant) -> Result<(), Error> {
+        self.asking()?.answer(to, reply, deadline).await
     }
 
     async fn accept(&self, receipt: &str, deadline: Instant) -> Result<(), Error> {

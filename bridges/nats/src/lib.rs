@@ -18,6 +18,8 @@
 //! | held | `+WPI` every third of `ack_wait` | – |
 //! | order | one active member (pinned client), the others stand by | – |
 //! | lag | pending and unacknowledged | – |
+//! | request | – | a subject under the bridge's inbox; nobody there is the server's word |
+//! | reply | – | published to the request's reply subject; that nobody waits is not told |
 //!
 //! A bridge speaks one of the two (`mode`); one never stands in for the other. Both need a server of 2.11
 //! or later; older ones have no pinned clients.
@@ -57,6 +59,7 @@ mod fault;
 mod link;
 mod message;
 mod publisher;
+mod requests;
 mod settings;
 mod streams;
 mod subject;

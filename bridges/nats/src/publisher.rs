@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::Client;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
 use sidespan_bridge::{Batch, Budget, Error, Fault, Message, Publisher, Receipt, Share, Topic};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -110,6 +110,50 @@ impl NatsPublisher {
         self.outbox.give_up();
     }
 
+    /// Publishes to a subject that was checked.
+    pub(crate) fn submit(
+        &self,
+        topic: &Topic,
+        messages: Vec<Message>,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
+        let closed = || {
+            let closing = self.closing.load(Ordering::Acquire);
+            closing.then(|| Error::new(Fault::Unavailable).detail("the bridge is closed"))
+        };
+        let batch = Batch::new(messages.len());
+        let mut parcels = Vec::with_capacity(messages.len());
+        let mut full = false;
+        for (index, message) in messages.into_iter().enumerate() {
+            let checked = closed().map_or_else(|| self.parcel(topic, message, deadline), Err);
+            let unsent = match checked {
+                Ok(unsent) => unsent,
+                Err(error) => {
+                    batch.conclude(index, Err(error));
+                    continue;
+                }
+            };
+            // Once one is refused so are those behind it: none may overtake.
+            let share: Option<Share> = self.budget.admit(unsent.weight).filter(|_| !full);
+            let Some(share) = share else {
+                full = true;
+                batch.conclude(index, Err(Fault::Overloaded.into()));
+                continue;
+            };
+            let Unsent { reply_to, headers, payload, deduplicated, .. } = unsent;
+            let ticket = batch.ticket(index, share);
+            parcels.push(Parcel { topic: topic.clone(), reply_to, headers, payload, deduplicated, ticket });
+        }
+        if !parcels.is_empty() {
+            self.outbox.submit(parcels);
+        }
+        async move {
+            let _ = timeout_at(deadline, batch.until_concluded()).await;
+            batch.outcomes()
+        }
+        .boxed()
+    }
+
     fn parcel(&self, topic: &Topic, message: Message, deadline: Instant) -> Result<Unsent, Error> {
         let weight = message.weight();
         if weight > self.max_message {
@@ -153,43 +197,13 @@ impl Publisher for NatsPublisher {
         messages: Vec<Message>,
         deadline: Instant,
     ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
-        let refusal = || {
-            if self.closing.load(Ordering::Acquire) {
-                return Some(Error::new(Fault::Unavailable).detail("the bridge is closed"));
+        match subject::check_address(topic.as_str()) {
+            Ok(()) => self.submit(topic, messages, deadline),
+            Err(error) => {
+                let again = |_| Err(Error::new(error.fault).detail(error.to_string()));
+                ready(messages.iter().map(again).collect()).boxed()
             }
-            subject::check_address(topic.as_str()).err()
-        };
-        let batch = Batch::new(messages.len());
-        let mut parcels = Vec::with_capacity(messages.len());
-        let mut full = false;
-        for (index, message) in messages.into_iter().enumerate() {
-            let checked = refusal().map_or_else(|| self.parcel(topic, message, deadline), Err);
-            let unsent = match checked {
-                Ok(unsent) => unsent,
-                Err(error) => {
-                    batch.conclude(index, Err(error));
-                    continue;
-                }
-            };
-            // Once one is refused so are those behind it: none may overtake.
-            let share: Option<Share> = self.budget.admit(unsent.weight).filter(|_| !full);
-            let Some(share) = share else {
-                full = true;
-                batch.conclude(index, Err(Fault::Overloaded.into()));
-                continue;
-            };
-            let Unsent { reply_to, headers, payload, deduplicated, .. } = unsent;
-            let ticket = batch.ticket(index, share);
-            parcels.push(Parcel { topic: topic.clone(), reply_to, headers, payload, deduplicated, ticket });
         }
-        if !parcels.is_empty() {
-            self.outbox.submit(parcels);
-        }
-        async move {
-            let _ = timeout_at(deadline, batch.until_concluded()).await;
-            batch.outcomes()
-        }
-        .boxed()
     }
 }
 

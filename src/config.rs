@@ -188,6 +188,8 @@ pub struct TopicConfig {
     pub bridge: Name,
     /// Its address there.
     pub address: Topic,
+    /// How CloudEvents are written to it.
+    pub cloudevents: CloudEventsMode,
 }
 
 /// One subscription: what is read, how, and where it goes.

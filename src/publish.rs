@@ -19,6 +19,8 @@ use uuid::fmt::Hyphenated;
 pub use budget::{Admission, Budget};
 pub use routes::{Outlet, Route, Routes};
 
+use crate::cloudevents::written;
+use crate::config::CloudEventsMode;
 use crate::error::Error;
 use crate::security::caller::Caller;
 use crate::security::fingerprint::fingerprint;
@@ -81,6 +83,9 @@ impl Publishing {
                 message.deduplication = Some(hash);
             }
             asked.push((message.id.get_or_insert_with(new_id).clone(), message.deduplication.is_some()));
+        }
+        if route.cloudevents() != CloudEventsMode::Binary {
+            batch = batch.into_iter().map(|message| written(message, route.cloudevents())).collect();
         }
         let outcomes = route.outlet().publisher().publish(route.address(), batch, deadline);
         let outcomes = collect::collect(outcomes, admission);

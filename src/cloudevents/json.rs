@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use sidespan_bridge::{CE_PREFIX, Message};
+use sidespan_bridge::Message;
 
-use super::{Attributes, EventError};
+use super::{Attributes, EventError, attribute, is_media_type};
 
 /// Reads one event in structured form. JSON data stay as they were written, and are not copied.
 ///
@@ -19,7 +19,7 @@ use super::{Attributes, EventError};
 /// # Errors
 ///
 /// What makes it no CloudEvent.
-pub fn parse(json: &Bytes) -> Result<Message, EventError> {
+pub(super) fn parse(json: &Bytes) -> Result<Message, EventError> {
     let Members(members) = serde_json::from_slice(json)
         .map_err(|error| EventError::Json(error.to_string().chars().take(300).collect()))?;
     let mut attributes = Attributes::default();
@@ -52,7 +52,8 @@ pub fn parse(json: &Bytes) -> Result<Message, EventError> {
             }
             Some(declared) if is_json(declared) => json.slice_ref(value.get().as_bytes()),
             Some(_) if value.get() == "null" => Bytes::new(),
-            Some(_) => text("data", value).map_err(|_| EventError::DataNotText)?.into(),
+            Some(_) if !value.get().starts_with('"') => return Err(EventError::DataNotText),
+            Some(_) => text("data", value)?.into(),
         },
     };
     let content_type = content_type.map(String::into_boxed_str);
@@ -62,15 +63,16 @@ pub fn parse(json: &Bytes) -> Result<Message, EventError> {
 /// Writes a message that is a CloudEvent in structured form, as `application/cloudevents+json`.
 ///
 /// JSON data are embedded as they are, other text as a string, anything else as `data_base64`.
-pub fn structured(message: &Message) -> Bytes {
+pub(super) fn structured(message: &Message) -> Bytes {
     let mut out = String::with_capacity(message.weight() + 256);
-    let mut seen: Vec<String> = Vec::new();
+    // Members that are none of the headers', whatever a foreign producer wrote there.
+    let mut seen: Vec<String> = ["data", "data_base64"].map(str::to_owned).into();
+    seen.extend(message.content_type.as_ref().map(|_| "datacontenttype".to_owned()));
     for header in &message.headers {
-        let name = header.name.to_ascii_lowercase();
-        let Some(attribute) = name.strip_prefix(CE_PREFIX) else { continue };
-        if !seen.iter().any(|other| other == attribute) {
-            member(&mut out, attribute, &quoted(&String::from_utf8_lossy(&header.value)));
-            seen.push(attribute.to_owned());
+        let Some(name) = attribute(&header.name).map(str::to_ascii_lowercase) else { continue };
+        if !seen.contains(&name) {
+            member(&mut out, &name, &quoted(&String::from_utf8_lossy(&header.value)));
+            seen.push(name);
         }
     }
     if let Some(content_type) = &message.content_type {
@@ -116,12 +118,20 @@ pub fn is_json(media_type: &str) -> bool {
 }
 
 fn media_type(text: String) -> Result<String, EventError> {
-    let legal = text.contains('/') && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if legal { Ok(text) } else { Err(EventError::value("datacontenttype", "must be a media type")) }
+    if is_media_type(&text) {
+        Ok(text)
+    } else {
+        Err(EventError::value("datacontenttype", "must be a media type, such as application/json"))
+    }
 }
 
 fn text(name: &str, value: &RawValue) -> Result<String, EventError> {
-    serde_json::from_str(value.get()).map_err(|_| EventError::value(name, "must be a string"))
+    serde_json::from_str(value.get()).map_err(|_| {
+        // The grammar knows nothing of pairs, and all else was read by it.
+        let is_string = value.get().starts_with('"');
+        let reason = if is_string { "must not have half of a surrogate pair" } else { "must be a string" };
+        EventError::value(name, reason)
+    })
 }
 
 /// Strings, booleans and integers are what extensions can be; each has one canonical string. The attributes of
@@ -251,6 +261,20 @@ mod tests {
                 r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","datacontenttype":"text/plain","data":{}}"#,
                 "must be a string",
             ),
+            (
+                r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","datacontenttype":"text/plain","data":"\ud800"}"#,
+                "half of a surrogate pair",
+            ),
+            (
+                r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","subject":"\udc00 x"}"#,
+                "`subject` must not have half of a surrogate pair",
+            ),
+            (
+                r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","datacontenttype":"json"}"#,
+                "must be a media type",
+            ),
+            (r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","Data":1}"#, "no attribute name"),
+            (r#"{"specversion":"1.0","id":"1","source":"/o","type":"t","n":2147483648}"#, "32-bit"),
         ];
         for (json, expected) in cases {
             let error = read(json).unwrap_err().to_string();

@@ -182,6 +182,9 @@ pub struct TopicFile {
     pub bridge: Option<String>,
     /// Its address there. Default: its name.
     pub address: Option<String>,
+    /// How CloudEvents are written to it; they are read in every form. Default `binary`.
+    #[serde(default)]
+    pub cloudevents: CloudEventsMode,
 }
 
 /// A subscription.
@@ -314,10 +317,10 @@ pub enum PushProtocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CloudEventsMode {
-    /// Attributes as headers, data as body.
+    /// Attributes as headers, data as the body.
     #[default]
     Binary,
-    /// Everything in one JSON body.
+    /// Attributes and data in one JSON body, `application/cloudevents+json`.
     Structured,
 }
 

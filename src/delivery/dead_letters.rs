@@ -97,7 +97,7 @@ impl DeadLetters {
     }
 
     fn dead(&self, letter: &Letter, reason: Reason, history: &History, detail: Detail) -> Message {
-        let original = &letter.message;
+        let original = letter.original();
         let mut headers = vec![
             Header::new(REASON, reason.as_str()),
             Header::new(ORIGIN, self.origin(letter)),

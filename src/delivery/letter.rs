@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::cloudevents::opened;
 use crate::security::fingerprint::fingerprint;
 
 /// What a target gets to see of a delivery.
@@ -14,6 +15,8 @@ use crate::security::fingerprint::fingerprint;
 pub struct Letter {
     pub(super) id: Box<str>,
     pub(super) message: Message,
+    /// As it came, where it is a CloudEvent that came in another form than events are shown in.
+    pub(super) original: Option<Message>,
     pub(super) topic: Topic,
     pub(super) position: Option<Position>,
     pub(super) shard: Shard,
@@ -35,7 +38,8 @@ impl Letter {
         let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
         let (shard, epoch) = (Shard::new(""), Epoch::default());
         let witness = Witness::default();
-        Self { id, message, topic, position, shard, epoch, lost, stop, witness, receipt: None }
+        let (original, receipt) = (None, None);
+        Self { id, message, original, topic, position, shard, epoch, lost, stop, witness, receipt }
     }
 
     /// Returns what names the message to its receiver: the same in every attempt; letters, digits, `-`
@@ -47,6 +51,11 @@ impl Letter {
     /// Returns the message.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// Returns the message as it came from the broker.
+    pub(super) fn original(&self) -> &Message {
+        self.original.as_ref().unwrap_or(&self.message)
     }
 
     /// Returns the address that the message was found at.
@@ -95,14 +104,16 @@ pub(super) struct Parcel {
 impl Parcel {
     pub(super) fn new(
         bridge: &str,
-        delivery: Delivery,
+        mut delivery: Delivery,
         stop: CancellationToken,
         receipt: Option<Box<str>>,
     ) -> Self {
+        let original = opened(&delivery.message).map(|event| std::mem::replace(&mut delivery.message, event));
         let id = id(bridge, &delivery);
         let Delivery { message, topic, shard, epoch, position, redelivered: _, lost, ack } = delivery;
         let witness = Witness::default();
-        let letter = Letter { id, message, topic, position, shard, epoch, lost, stop, witness, receipt };
+        let letter =
+            Letter { id, message, original, topic, position, shard, epoch, lost, stop, witness, receipt };
         Self { letter: Arc::new(letter), ack }
     }
 }

@@ -172,12 +172,12 @@ impl Pump {
             // Of a stretch that has ended.
             return;
         }
-        let lane = Lane::of(order, &delivery.shard, delivery.message.key.as_ref());
         let subscription = &self.desk.subscription;
         // Only those who fetch come back with a verdict after this process is gone.
         let is_fetched = subscription.target.push().is_none();
         let receipt = is_fetched.then(|| delivery.ack.receipt()).flatten();
         let parcel = Parcel::new(subscription.bridge.as_str(), delivery, tenure.stop.clone(), receipt);
+        let lane = Lane::of(order, &parcel.letter.shard, parcel.letter.message.key.as_ref());
         if stop.is_cancelled() {
             self.park(parcel);
         } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sidespan_bridge::{Header, Message, Span, is_reserved};
 
-use crate::cloudevents::{Attributes, EventError};
+use crate::cloudevents::{Attributes, EventError, Format, attribute, is_media_type, is_token};
 use crate::error::Error;
 
 /// Gathers the headers of one message.
@@ -66,6 +66,26 @@ impl From<EventError> for Error {
     }
 }
 
+/// Reads a message whose payload is a whole CloudEvent in this format. What the message says of itself (its id, its
+/// partition, other headers) stays with it.
+///
+/// # Errors
+///
+/// `Invalid`: it is none, or there are two keys.
+pub fn event(message: Message, format: Format) -> Result<Message, Error> {
+    let none =
+        || Error::Invalid("a tombstone has no body, and so it is no CloudEvent in structured form".into());
+    let read = format.read(message.payload.as_ref().ok_or_else(none)?)?;
+    let mut event = Message { payload: read.payload, content_type: read.content_type, ..message };
+    if let Some(key) = read.key {
+        set_key(&mut event, key)?;
+    }
+    // The attributes may stand beside the body as well; those within count.
+    event.headers.retain(|header| attribute(&header.name).is_none());
+    event.headers.splice(..0, read.headers);
+    Ok(event)
+}
+
 /// Copies a small payload: it would keep the whole buffer that it was read into, and budgets count the
 /// payload alone.
 pub fn own(payload: Bytes) -> Bytes {
@@ -110,9 +130,7 @@ pub fn check_id(what: &str, id: &str) -> Result<(), Error> {
 ///
 /// `Invalid`.
 pub fn check_content_type(text: &str) -> Result<(), Error> {
-    let essence = text.split(';').next().unwrap_or("").trim();
-    let shaped = essence.split_once('/').is_some_and(|(group, name)| is_token(group) && is_token(name));
-    if shaped && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if is_media_type(text) {
         return Ok(());
     }
     Err(Error::Invalid("the content type is no media type, such as application/json".into()))
@@ -154,11 +172,6 @@ fn check_name(name: &str) -> Result<(), Error> {
         return Err(Error::Invalid(format!("the header name {name:?} is reserved: choose another")));
     }
     Ok(())
-}
-
-fn is_token(text: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(legal)
 }
 
 const SMALL: usize = 4 << 10;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sidespan_bridge::{Bridge, Publisher, Topic};
 
 use super::Budget;
-use crate::config::{Config, Name, TopicName};
+use crate::config::{CloudEventsMode, Config, Name, TopicConfig, TopicName};
 use crate::error::Error;
 
 /// Every topic that can be published to or read.
@@ -22,10 +22,8 @@ impl Routes {
     pub fn new(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Self {
         let declared = config.topics.iter().filter_map(|(name, topic)| {
             let outlet = outlets.get(&topic.bridge)?.clone();
-            Some((
-                name.clone(),
-                Route(Arc::new(Target { name: name.clone(), address: topic.address.clone(), outlet })),
-            ))
+            let TopicConfig { address, cloudevents, .. } = topic.clone();
+            Some((name.clone(), Route(Arc::new(Target { name: name.clone(), address, cloudevents, outlet }))))
         });
         let open =
             config.default_bridge.as_ref().filter(|name| config.bridges.get(*name).is_some_and(|b| b.open));
@@ -45,7 +43,8 @@ impl Routes {
         match &self.open {
             Some(outlet) if !self.claimed(name.as_str(), outlet) => {
                 let address = Topic::new(name.as_str());
-                Ok(Route(Arc::new(Target { name, address, outlet: outlet.clone() })))
+                let (cloudevents, outlet) = (CloudEventsMode::default(), outlet.clone());
+                Ok(Route(Arc::new(Target { name, address, cloudevents, outlet })))
             }
             Some(_) | None => Err(Error::UnknownTopic(name.as_str().to_owned())),
         }
@@ -77,6 +76,7 @@ pub struct Route(Arc<Target>);
 struct Target {
     name: TopicName,
     address: Topic,
+    cloudevents: CloudEventsMode,
     outlet: Arc<Outlet>,
 }
 
@@ -89,6 +89,11 @@ impl Route {
     /// Returns the broker's address.
     pub fn address(&self) -> &Topic {
         &self.0.address
+    }
+
+    /// Returns how CloudEvents are written to it.
+    pub fn cloudevents(&self) -> CloudEventsMode {
+        self.0.cloudevents
     }
 
     /// Returns the broker's side.

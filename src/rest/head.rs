@@ -7,7 +7,7 @@ use sidespan_bridge::{CE_PREFIX, Header, Message};
 use tokio::time::Instant;
 
 use super::base64::base64;
-use crate::cloudevents::{self, header_text};
+use crate::cloudevents::{self, Format, header_text};
 use crate::config::Limits;
 use crate::error::Error;
 use crate::publish::fields::{Fields, check_content_type, check_id, set_key, timeout};
@@ -20,14 +20,14 @@ pub(super) struct Head {
     pub(super) message: Message,
     /// The body must be empty.
     pub(super) tombstone: bool,
-    /// The body is a CloudEvent in JSON.
-    pub(super) structured: bool,
+    /// The body is a CloudEvent in structured form.
+    pub(super) format: Option<Format>,
 }
 
 impl Head {
     /// Reads the headers of a request that publishes one message.
     pub(super) fn read(headers: &HeaderMap) -> Result<Self, Error> {
-        let structured = form(headers)?;
+        let format = form(headers)?;
         let mut message = Message::default();
         let mut tombstone = None;
         let (mut plain_key, mut encoded_key) = (None, None);
@@ -36,7 +36,7 @@ impl Head {
             let name = name.as_str();
             if let Some(attribute) = name.strip_prefix(CE_PREFIX) {
                 // The structured form has it all in the body; headers may repeat it.
-                if !structured {
+                if format.is_none() {
                     let value = header_text(value).ok_or_else(|| not_text(name))?;
                     fields.attribute(attribute, value)?;
                 }
@@ -48,6 +48,8 @@ impl Head {
                 continue;
             }
             match name {
+                // What the event says of its data is the message's.
+                "content-type" if format.is_some() => {}
                 "content-type" => {
                     let value = text(name, value)?;
                     check_content_type(value)?;
@@ -92,7 +94,7 @@ impl Head {
             set_key(&mut message, key)?;
         }
         fields.finish(&mut message)?;
-        Ok(Self { message, tombstone: tombstone.unwrap_or(false), structured })
+        Ok(Self { message, tombstone: tombstone.unwrap_or(false), format })
     }
 }
 
@@ -156,22 +158,23 @@ impl Terms {
     }
 }
 
-/// Tells whether the body is a CloudEvent in JSON, and refuses forms that belong elsewhere.
-fn form(headers: &HeaderMap) -> Result<bool, Error> {
+/// Tells in which format the body is a CloudEvent, if it is one, and refuses forms that belong elsewhere.
+fn form(headers: &HeaderMap) -> Result<Option<Format>, Error> {
     let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let content_type = String::from_utf8_lossy(content_type).to_ascii_lowercase();
     let essence = content_type.split(';').next().unwrap_or("").trim();
+    let format = Format::of(essence);
     match essence {
-        cloudevents::STRUCTURED => utf8_only(&content_type).map(|()| true),
+        _ if format.is_some() => utf8_only(&content_type).map(|()| format),
         cloudevents::BATCH => {
             Err(Error::UnsupportedMediaType("this is a batch: post it to /v1/topics/{topic}/batches".into()))
         }
         _ if essence.starts_with("application/cloudevents") => Err(Error::UnsupportedMediaType(format!(
             "of the structured forms of CloudEvents only {} is understood",
-            cloudevents::STRUCTURED
+            Format::Json.media_type()
         ))),
-        _ if cloudevents::is_json(essence) => utf8_only(&content_type).map(|()| false),
-        _ => Ok(false),
+        _ if cloudevents::is_json(essence) => utf8_only(&content_type).map(|()| None),
+        _ => Ok(None),
     }
 }
 

@@ -16,9 +16,8 @@ use super::path::name;
 use super::receipt::{AT_MOST_ONCE, StoredBody};
 use super::upload::Upload;
 use super::{Door, acceptable, json};
-use crate::cloudevents;
 use crate::error::Error;
-use crate::publish::fields::{own, set_key};
+use crate::publish::fields::{event, own};
 use crate::publish::{Admission, Stored, new_id};
 use crate::security::caller::Caller;
 
@@ -89,27 +88,21 @@ async fn whole(body: &mut Incoming, admission: &mut Admission) -> Result<Bytes, 
 }
 
 fn complete(head: Head, payload: Bytes) -> Result<Message, Error> {
-    let Head { mut message, tombstone, structured } = head;
+    let Head { mut message, tombstone, format } = head;
     if tombstone {
-        if structured || !payload.is_empty() {
+        if format.is_some() || !payload.is_empty() {
             return Err(Error::Invalid(
                 "a tombstone has no body: leave out the body or Sidespan-Tombstone".into(),
             ));
         }
         message.payload = None;
-    } else if structured {
-        let mut event = cloudevents::parse(&payload)?;
-        if let Some(key) = message.key {
-            set_key(&mut event, key)?;
-        }
-        event.headers.append(&mut message.headers);
-        event.partition = message.partition;
-        event.deduplication = message.deduplication;
-        message = event;
-    } else {
-        message.payload = Some(payload);
+        return Ok(message);
     }
-    Ok(message)
+    message.payload = Some(payload);
+    match format {
+        Some(format) => event(message, format),
+        None => Ok(message),
+    }
 }
 
 fn admitted(id: &str, topic: &str) -> Response {

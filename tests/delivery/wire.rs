@@ -174,6 +174,61 @@ async fn an_event_goes_out_in_structured_form_where_that_is_asked_for() {
     running.close(soon()).await;
 }
 
+/// A foreign producer wrote it in structured form.
+fn enclosed() -> Message {
+    let body = r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.paid","subject":"Euro €",
+        "partitionkey":"c-7","datacontenttype":"application/json","data":{"a":1}}"#;
+    let content_type = Some("application/cloudevents+json; charset=utf-8".into());
+    Message { content_type, headers: vec![Header::new("color", "red")], ..message(body) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_came_in_structured_form_is_an_event_as_any() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    bench.publish([enclosed(), event()]).await;
+    let mut wish = subscription(&webhook.url("/"));
+    wish.order = sidespan_bridge::Order::Topic;
+    let running = bench.start(&wish);
+    let got = received(&bench, &webhook, 2).await;
+    for name in ["ce-id", "ce-source", "ce-type", "ce-subject", "content-type", "sidespan-header-color"] {
+        assert_eq!(got[0].header(name), got[1].header(name), "{name}");
+    }
+    assert_eq!(got[0].header("webhook-id"), got[1].header("webhook-id"), "source and id name an event");
+    assert_eq!(got[0].header("sidespan-key"), "c-7");
+    assert_eq!((got[0].text(), got[1].text()), (r#"{"a":1}"#, r#"{"a":1}"#));
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_calls_itself_an_event_goes_out_as_it_came() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    let body = r#"{"specversion":"1.0","id":"7","source":"/shop","type":"t","Illegal_Name":1}"#;
+    bench.publish([Message { content_type: enclosed().content_type, ..message(body) }]).await;
+    let mut wish = subscription(&webhook.url("/"));
+    push(&mut wish).cloudevents = CloudEventsMode::Structured;
+    let running = bench.start(&wish);
+    let got = &received(&bench, &webhook, 1).await[0];
+    assert_eq!(got.header("content-type"), "application/cloudevents+json; charset=utf-8");
+    assert_eq!(got.text(), body);
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_of_an_event_has_the_form_that_it_came_in() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::status(400)).await;
+    bench.publish([enclosed()]).await;
+    let running = bench.start(&subscription(&webhook.url("/")));
+    let dead = bench.dead(1).await.remove(0);
+    let original = enclosed();
+    assert_eq!(dead.payload, original.payload);
+    assert_eq!(dead.content_type, original.content_type);
+    assert_eq!((&dead.key, &dead.headers[0]), (&original.key, &original.headers[0]));
+    running.close(soon()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_a_pattern_carry_their_own_address() {
     let bench = Bench::open();

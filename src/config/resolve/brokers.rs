@@ -64,7 +64,7 @@ impl Brokers {
         let below = if file.address.is_some() { format!("{key}.address") } else { key };
         let address = errors.keep(below, address(file.address.as_deref().unwrap_or(name)));
         if let (Some(parsed), Some(bridge), Some(address)) = (parsed, bridge, address) {
-            self.topics.insert(parsed, TopicConfig { bridge, address });
+            self.topics.insert(parsed, TopicConfig { bridge, address, cloudevents: file.cloudevents });
         }
     }
 }

@@ -13,7 +13,7 @@ use super::brokers::{Brokers, address};
 use super::server::size;
 use crate::config::explain::suggestion;
 use crate::config::file::{DeadLetterFile, GuaranteeFile, HeldFile, OrderFile, StartFile, SubscriptionFile};
-use crate::config::{BridgeConfig, Name, Subscription, Target, TopicConfig, TopicName};
+use crate::config::{BridgeConfig, CloudEventsMode, Name, Subscription, Target, TopicConfig, TopicName};
 
 /// Reads the subscriptions.
 pub(super) fn resolve(
@@ -152,7 +152,11 @@ impl Scope<'_> {
         };
         let place = match self.brokers.topics.get(named.as_str()) {
             Some(declared) => declared.clone(),
-            None => TopicConfig { bridge: bridge.clone(), address: address(&named)? },
+            None => TopicConfig {
+                bridge: bridge.clone(),
+                address: address(&named)?,
+                cloudevents: CloudEventsMode::default(),
+            },
         };
         let stores = |bridge: &BridgeConfig| bridge.driver.stores(&bridge.settings);
         if !self.brokers.bridges.get(&place.bridge).is_none_or(stores) {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use sidespan_bridge::{CE_PREFIX, Header, Message};
 
+use crate::cloudevents::Format;
 use crate::error::Error;
 use crate::proto;
-use crate::publish::fields::{Fields, check_content_type, check_id, own};
+use crate::publish::fields::{Fields, check_content_type, check_id, event, own};
 use crate::pull::Settle;
 
 /// Why something is not done, and which of its fields is to blame.
@@ -52,6 +53,9 @@ pub(crate) fn read(message: proto::Message, context: &[Header], most: usize) -> 
         blame("headers", header(&mut fields, &name, value))?;
     }
     blame("headers", fields.finish(&mut read))?;
+    if let Some(format) = read.content_type.as_deref().and_then(Format::of) {
+        read = blame("payload", event(read, format))?;
+    }
     if !context.is_empty() && read.header("traceparent").is_none() {
         read.headers.extend(context.iter().cloned());
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Kind;
 use super::split::{Piece, Splitter};
-use crate::cloudevents;
+use crate::cloudevents::Format;
 use crate::error::Error;
 use crate::publish::{Admission, Route, Stored};
 use crate::rest::body::Incoming;
@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
 
 /// An event's repeats are known by its source and id, which name it (CloudEvents 1.0.2).
 fn event(item: &Bytes) -> Result<Message, Error> {
-    let mut message = cloudevents::parse(item)?;
+    let mut message = Format::Json.read(item)?;
     let part = |name: &str| {
         let value = message.header(&format!("{CE_PREFIX}{name}")).map_or(&b""[..], |value| value);
         String::from_utf8_lossy(value).into_owned()

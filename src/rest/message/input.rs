@@ -9,8 +9,9 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use sidespan_bridge::{CE_PREFIX, Message};
 
+use crate::cloudevents::Format;
 use crate::error::Error;
-use crate::publish::fields::{Fields, check_content_type, check_id, set_key};
+use crate::publish::fields::{Fields, check_content_type, check_id, event, set_key};
 use crate::rest::base64::base64;
 
 /// Reads a message object. Its `id` names the message and is its idempotency key.
@@ -76,7 +77,10 @@ pub(in crate::rest) fn parse(json: &Bytes) -> Result<Message, Error> {
         }
     }
     fields.finish(&mut message)?;
-    Ok(message)
+    match message.content_type.as_deref().and_then(Format::of) {
+        Some(format) => event(message, format),
+        None => Ok(message),
+    }
 }
 
 /// serde's text, without the position: that is within the item, and callers know its index.
@@ -205,6 +209,23 @@ mod tests {
     }
 
     #[test]
+    fn a_cloud_event_may_come_as_the_payload() {
+        let message = read(
+            r#"{"id":"7","content_type":"application/cloudevents+json","headers":[["a","1"]],
+                "data":{"specversion":"1.0","id":"1","source":"/s","type":"t","partitionkey":"p","data":[1]}}"#,
+        )
+        .unwrap();
+        assert!(message.is_cloud_event());
+        assert_eq!(message.payload.as_deref(), Some(&b"[1]"[..]));
+        assert_eq!((message.id.as_deref(), message.key.as_deref()), (Some("7"), Some(&b"p"[..])));
+        assert_eq!(message.headers.last().map(|header| &*header.name), Some("a"));
+        let broken = r#"{"content_type":"application/cloudevents+json","data":{"id":"1"}}"#;
+        assert!(read(broken).unwrap_err().contains("needs the attribute"));
+        let none = r#"{"content_type":"application/cloudevents+json","tombstone":true}"#;
+        assert!(read(none).unwrap_err().contains("tombstone"));
+    }
+
+    #[test]
     fn what_is_no_message_is_told_why() {
         for (json, expected) in [
             ("1", "expected an object"),
@@ -244,7 +265,7 @@ mod tests {
             ),
         ) {
             let _ = read(&tokens.concat());
-            let _ = crate::cloudevents::parse(&Bytes::from(tokens.concat()));
+            let _ = Format::Json.read(&Bytes::from(tokens.concat()));
         }
     }
 }

@@ -9,6 +9,7 @@ use sidespan_bridge::{Delivery, Verdict};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::cursor::Cursor;
+use crate::cloudevents::opened;
 use crate::publish::Route;
 use crate::rest::message::Received;
 
@@ -25,6 +26,7 @@ impl Shown {
     /// Takes a delivery. Its token settles nothing; it makes room in the window.
     pub(super) fn new(route: &Route, cursor: Option<&mut Cursor>, delivery: Delivery) -> Self {
         let Delivery { message, topic, position, redelivered, ack, .. } = delivery;
+        let message = opened(&message).unwrap_or(message);
         let name = if topic == *route.address() { route.name() } else { topic.as_str() };
         let attempt = redelivered.map(|times| times.saturating_add(1));
         // Our own type has text keys only: it cannot fail.

@@ -18,6 +18,8 @@
 //! Percent-encoded means: everything but printable ASCII, and blanks, `"` and `%`. HTTP has no case
 //! in header names, so those of the message arrive in lower case.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -27,7 +29,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use sidespan_bridge::{CE_PREFIX, Header, Message};
 
 use super::WebhookError;
-use crate::cloudevents;
+use crate::cloudevents::{attribute, written};
 use crate::config::{CloudEventsMode, Push, Subscription};
 use crate::delivery::letter::Letter;
 use crate::security::signature::Signer;
@@ -58,19 +60,18 @@ impl Writer {
 
     /// Writes one attempt.
     pub(super) fn write(&self, letter: &Letter, attempt: u32, now: Timestamp) -> Request<Full<Bytes>> {
-        let message = &letter.message;
+        let message = match self.cloudevents {
+            CloudEventsMode::Binary => Cow::Borrowed(&letter.message),
+            mode @ CloudEventsMode::Structured => Cow::Owned(written(letter.message.clone(), mode)),
+        };
+        let message = message.as_ref();
         let mut headers = HeaderMap::with_capacity(12 + message.headers.len().min(64));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let is_event = message.is_cloud_event();
-        let body = if is_event && self.cloudevents == CloudEventsMode::Structured {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(cloudevents::STRUCTURED));
-            cloudevents::structured(message)
-        } else {
-            if let Some(value) = content_type(message) {
-                headers.insert(CONTENT_TYPE, value);
-            }
-            message.payload.clone().unwrap_or_default()
-        };
+        if let Some(value) = content_type(message) {
+            headers.insert(CONTENT_TYPE, value);
+        }
+        let body = message.payload.clone().unwrap_or_default();
         if message.payload.is_none() {
             headers.insert(TOMBSTONE, HeaderValue::from_static("true"));
         }
@@ -113,11 +114,9 @@ impl Writer {
     fn append(&self, headers: &mut HeaderMap, header: &Header, is_event: bool) {
         let name = &header.name;
         if let Some(attribute) = attribute(name).filter(|_| is_event) {
-            let written = HeaderName::try_from(format!("{CE_PREFIX}{attribute}"));
-            match (self.cloudevents, written) {
-                (CloudEventsMode::Binary, Ok(name)) => drop(headers.append(name, shared(&header.value))),
-                // Within the body, or no attribute's name.
-                (CloudEventsMode::Structured, _) | (CloudEventsMode::Binary, Err(_)) => {}
+            // A name that no header may have is no attribute's either.
+            if let Ok(name) = HeaderName::try_from(format!("{CE_PREFIX}{attribute}")) {
+                headers.append(name, shared(&header.value));
             }
             return;
         }
@@ -144,11 +143,6 @@ impl Writer {
 /// A content type that no header may have is none.
 fn content_type(message: &Message) -> Option<HeaderValue> {
     HeaderValue::from_str(message.content_type.as_deref()?).ok()
-}
-
-fn attribute(name: &str) -> Option<&str> {
-    let (prefix, attribute) = name.split_at_checked(CE_PREFIX.len())?;
-    prefix.eq_ignore_ascii_case(CE_PREFIX).then_some(attribute)
 }
 
 /// Percent-encodes where that is needed; what is plain is not copied.

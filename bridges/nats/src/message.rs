@@ -3,7 +3,8 @@
 //! What NATS has no field for goes into headers of natural names: `Content-Type`, `Correlation-Id`,
 //! `Reply-To`, `Sidespan-Key`, `Sidespan-Id`. Foreign clients read and write these as they are.
 //! CloudEvents attributes are `ce-<attribute>`, percent-encoded, and the content type is
-//! `ce-datacontenttype` too, as the CloudEvents binding for NATS says (its binary mode, 3.1.3).
+//! `ce-datacontenttype` too, as the CloudEvents binding for NATS says (its binary mode, 3.1.3). An event in
+//! structured mode may come without any header ([`bare`]).
 //!
 //! # What NATS cannot carry
 //!
@@ -12,6 +13,7 @@
 //! where it matters, one more header, `sidespan-headers`, lists all in order ([`Carried`]): by name what
 //! stands among the others, with its bytes what cannot.
 
+mod bare;
 mod carried;
 
 use std::borrow::Cow;
@@ -53,9 +55,9 @@ pub(crate) fn headers(message: &Message) -> Result<HeaderMap, Error> {
         map.insert(CARRIED, text);
     }
     if message.is_cloud_event()
-        && let Some(content_type) = map.get(CONTENT_TYPE).cloned()
+        && let Some(content_type) = &message.content_type
     {
-        map.insert(DATA_CONTENT_TYPE, content_type);
+        map.insert(DATA_CONTENT_TYPE, percent_encode(content_type.as_bytes(), ENCODED).to_string());
     }
     Ok(map)
 }
@@ -101,8 +103,14 @@ fn of_list(mut list: Vec<Header>, payload: Bytes) -> Message {
     for header in list {
         put(&mut message, header);
     }
-    if let Some(Ok(text)) = of_data.as_deref().map(std::str::from_utf8) {
+    let of_data = of_data.as_deref().map(|value| percent_decode(value).decode_utf8());
+    if let Some(Ok(text)) = of_data {
         message.content_type = Some(text.into());
+    }
+    // What Sidespan has published has an id, and is what its headers say.
+    if message.content_type.is_none() && message.id.is_none() && !message.is_cloud_event() {
+        let is_event = message.payload.as_deref().is_some_and(bare::is_event);
+        message.content_type = is_event.then(|| STRUCTURED_EVENT.into());
     }
     message
 }
@@ -188,6 +196,7 @@ const DATA_CONTENT_TYPE: &str = "ce-datacontenttype";
 const ID: &str = "Sidespan-Id";
 const KEY: &str = "Sidespan-Key";
 const REPLY_TO: &str = "Reply-To";
+const STRUCTURED_EVENT: &str = "application/cloudevents+json";
 
 #[cfg(test)]
 mod tests {
@@ -238,19 +247,31 @@ mod tests {
         let attributes =
             [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/a"), ("ce-type", "a \"é\" %")];
         let event = Message {
-            content_type: Some("application/json".into()),
+            content_type: Some("application/json; v=1".into()),
             ..with(attributes.map(|(name, value)| Header::new(name, value)).into())
         };
         let map = headers(&event).unwrap();
         assert_eq!(map.get("ce-type").unwrap().as_str(), "a%20%22%C3%A9%22%20%25");
-        assert_eq!(map.get("ce-datacontenttype").unwrap().as_str(), "application/json");
+        assert_eq!(map.get("ce-datacontenttype").unwrap().as_str(), "application/json;%20v=1");
         assert_eq!(roundtrip(&event), event);
         let mut foreign = HeaderMap::new();
         foreign.insert("ce-subject", "Zo%C3%AB");
-        foreign.insert("ce-datacontenttype", "text/plain");
+        foreign.insert("ce-datacontenttype", "text/plain;%20charset=utf-8");
         let message = of_map(Some(&foreign), Bytes::new());
         assert_eq!(message.headers, [Header::new("ce-subject", "Zoë")]);
-        assert_eq!(message.content_type.as_deref(), Some("text/plain"));
+        assert_eq!(message.content_type.as_deref(), Some("text/plain; charset=utf-8"));
+    }
+
+    #[test]
+    fn an_event_in_one_body_needs_no_header_unless_sidespan_has_published_it() {
+        let event = Bytes::from_static(br#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#);
+        assert_eq!(of_map(None, event.clone()).content_type.as_deref(), Some(STRUCTURED_EVENT));
+        let typed = Message { content_type: Some("text/plain".into()), ..with(Vec::new()) };
+        let named = Message { id: Some("7".into()), ..with(Vec::new()) };
+        for message in [typed, named] {
+            let message = Message { payload: Some(event.clone()), ..message };
+            assert_eq!(roundtrip(&message), message);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! A [`Proxy`] is a network between the two that fails.
 //! [`Webhook`] is the receiving side, in this process and on a real socket, and [`Client`] the
 //! publishing side. [`Load`] puts both to work, on a [`Scene`]; [`history`] writes down what happened and
-//! checks it. The rest is what tests share: [`bridge`], [`eventually()`], [`free_port`], [`Random`].
+//! checks it. [`Script`] runs programs in other languages. The rest is what tests share: [`bridge`], [`eventually()`], [`free_port`], [`Random`].
 //!
 //! What fails here fails the test: functions panic with what they saw and where the log is.
 
@@ -32,6 +32,7 @@ pub use proxy::{Cut, Proxy};
 pub use rabbit::Rabbit;
 pub use random::{Random, unique_name};
 pub use scene::{HELD, Scene};
+pub use script::Script;
 pub use sidecar::{Ended, Launch, Sidecar};
 pub use webhook::{Answer, Received, Webhook};
 
@@ -53,5 +54,6 @@ mod proxy;
 mod rabbit;
 mod random;
 mod scene;
+mod script;
 mod sidecar;
 mod webhook;

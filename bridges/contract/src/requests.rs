@@ -15,11 +15,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{Error, Fault, Message};
 
-/// The requests of one bridge that await replies: at most [`Requests::MOST`].
+/// The requests of one bridge that await replies: so many at a time, at most.
 pub struct Requests {
     prefix: Box<str>,
     /// Keyed at random, so that who answers one request cannot guess what another is called.
     names: RandomState,
+    most: usize,
     next: AtomicU64,
     awaited: Mutex<Places>,
 }
@@ -35,14 +36,19 @@ pub struct Awaited {
 }
 
 impl Requests {
-    /// How many may await their replies at a time.
+    /// How many may await their replies at a time unless settings say otherwise.
     pub const MOST: usize = 10_000;
 
     /// Makes a table whose correlations begin with `prefix`, which must be unique to it: replies of several
     /// bridges may come to one place.
     pub fn new(prefix: impl Into<Box<str>>) -> Arc<Self> {
+        Self::bounded(prefix, Self::MOST)
+    }
+
+    /// Makes such a table with so many places.
+    pub fn bounded(prefix: impl Into<Box<str>>, most: usize) -> Arc<Self> {
         let (names, next) = (RandomState::new(), AtomicU64::new(1));
-        Arc::new(Self { prefix: prefix.into(), names, next, awaited: Mutex::default() })
+        Arc::new(Self { prefix: prefix.into(), names, most, next, awaited: Mutex::default() })
     }
 
     /// Takes a place for a request.
@@ -56,13 +62,18 @@ impl Requests {
         let name = self.names.hash_one(number);
         let correlation: Box<str> = format!("{}{number:x}-{name:016x}", self.prefix).into();
         let mut awaited = self.lock();
-        if awaited.len() >= Self::MOST {
-            let detail = format!("{} requests await their replies already: try again later", Self::MOST);
+        if awaited.len() >= self.most {
+            let detail = format!("{} requests await their replies already: try again later", self.most);
             return Err(Error::new(Fault::Overloaded).detail(detail));
         }
         awaited.insert(correlation.clone(), sender);
         drop(awaited);
         Ok(Awaited { requests: Arc::clone(self), correlation, outcome })
+    }
+
+    /// Tells whether somebody still awaits the reply to a request.
+    pub fn awaits(&self, correlation: &str) -> bool {
+        self.lock().contains_key(correlation)
     }
 
     /// Hands in what became of a request; false where nobody awaits it.
@@ -147,12 +158,14 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let requests = Requests::new("");
-        let mut taken: Vec<Awaited> = (0..Requests::MOST).map(|_| requests.take().unwrap()).collect();
+        let requests = Requests::bounded("", 3);
+        let mut taken: Vec<Awaited> = (0..3).map(|_| requests.take().unwrap()).collect();
         assert_eq!(fault(requests.take()), Some(Fault::Overloaded));
         let dropped = taken.pop().unwrap();
         let correlation = dropped.correlation().to_owned();
+        assert!(requests.awaits(&correlation));
         drop(dropped);
+        assert!(!requests.awaits(&correlation));
         assert!(!requests.conclude(&correlation, Ok(Message::default())));
         assert!(requests.take().is_ok());
     }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Limits, Order, Pattern, Publisher, Settings, Start, Subscribe, Subscription, Topic,
-    TopicInfo, Unsupported,
+    Bridge, Error, Fault, Limits, Message, Order, Pattern, Publisher, Settings, Start, Subscribe,
+    Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use crate::address::{Address, Source};
 use crate::fault;
 use crate::link::{Link, Told};
 use crate::publisher::AmqpPublisher;
+use crate::replies::Replies;
 use crate::settings::{AmqpSettings, Create, QueueType};
 use crate::subscription::{self, Plan, Way, longest_hold};
 use crate::topology;
@@ -24,6 +25,7 @@ pub(crate) struct AmqpBridge {
     settings: Arc<AmqpSettings>,
     service: Box<str>,
     publisher: Arc<AmqpPublisher>,
+    replies: Replies,
     publishing: Arc<Link>,
     /// Shared by all subscriptions without order; made when the first one comes.
     consuming: Mutex<Option<Arc<Link>>>,
@@ -42,7 +44,9 @@ impl AmqpBridge {
         let name = format!("{service} (publishing)");
         let publishing = Arc::new(Link::open(Arc::clone(&settings), name, Arc::clone(&told), &mute));
         let publisher = Arc::new(AmqpPublisher::open(&settings, Arc::clone(&publishing)));
-        Ok(Self { settings, service, publisher, publishing, consuming: Mutex::default(), told, mute })
+        let replies = Replies::new(&settings, Arc::clone(&publishing), Arc::clone(&publisher));
+        let consuming = Mutex::default();
+        Ok(Self { settings, service, publisher, replies, publishing, consuming, told, mute })
     }
 
     /// Returns the link that a subscription reads by, and whether it is for that one alone.
@@ -152,8 +156,17 @@ impl Bridge for AmqpBridge {
         by(deadline, self.keep_address(&wire, topic, &address)).await
     }
 
+    async fn request(&self, topic: &Topic, message: Message, deadline: Instant) -> Result<Message, Error> {
+        self.replies.request(topic, message, deadline).await
+    }
+
+    async fn reply(&self, to: &str, reply: Message, deadline: Instant) -> Result<(), Error> {
+        self.replies.reply(to, reply, deadline).await
+    }
+
     async fn close(&self, deadline: Instant) {
         self.publisher.drain(deadline).await;
+        self.replies.close(deadline).await;
         self.publishing.close(deadline).await;
         let consuming = self.consuming.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(consuming) = consuming {

@@ -17,6 +17,8 @@
 //! | receipt | publisher confirm of a persistent message, `mandatory`, not returned |
 //! | `Accept` | acknowledgement in a transaction; the commit says that the broker has it, if not yet on disk |
 //! | `Release` | held here and handed out again; other members never see it |
+//! | request | direct reply-to (`amq.rabbitmq.reply-to`), `correlation_id` |
+//! | reply | to the queue that `reply_to` names |
 //! | lag | messages that are ready, and those that this member holds; what other members hold is not told |
 //!
 //! # Connecting
@@ -59,6 +61,7 @@ mod link;
 mod mend;
 mod message;
 mod publisher;
+mod replies;
 mod settings;
 mod subscription;
 mod topology;

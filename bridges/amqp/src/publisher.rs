@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use lapin::BasicProperties;
 use sidespan_bridge::{Batch, Budget, Error, Fault, Message, Publisher, Receipt, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -25,9 +27,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::address::Address;
 use crate::link::{self, Link, State};
 use crate::message;
+use crate::replies;
 use crate::settings::AmqpSettings;
 
+pub(crate) use flights::{Answer, RECEIPT, refused, unroutable};
 use flights::{Content, Letter};
+pub(crate) use pipeline::publish;
 use post::Post;
 
 /// Publishes to one broker.
@@ -97,7 +102,7 @@ impl AmqpPublisher {
     }
 
     /// Says why nothing can be handed over now.
-    fn refusal(&self) -> Option<Error> {
+    pub(crate) fn refusal(&self) -> Option<Error> {
         if self.closing.load(Ordering::Acquire) {
             return Some(link::closed());
         }
@@ -115,15 +120,9 @@ impl AmqpPublisher {
         }
     }
 
-    /// Admits a message and queues it.
-    fn submit(
-        &self,
-        address: &Arc<Address>,
-        message: Message,
-        place: (&Arc<Batch>, usize),
-    ) -> Result<(), Error> {
-        let weight = message.weight();
-        if weight > self.max_message {
+    /// Returns what a message is on the wire, if AMQP and the settings have room for it.
+    pub(crate) fn carried(&self, message: Message) -> Result<(BasicProperties, Bytes), Error> {
+        if message.weight() > self.max_message {
             let most = self.max_message;
             let detail = format!("the message is larger than `max_message` of the bridge, {most} bytes");
             return Err(Error::new(Fault::TooLarge).detail(detail));
@@ -136,25 +135,44 @@ impl AmqpPublisher {
         if message.partition.is_some_and(|partition| partition != 0) {
             return Err(Error::new(Fault::Unsupported).detail("AMQP has no partitions"));
         }
+        Ok((properties, payload))
+    }
+
+    /// Admits a message and queues it.
+    fn submit(
+        &self,
+        address: &Arc<Address>,
+        mandatory: bool,
+        message: Message,
+        place: (&Arc<Batch>, usize),
+    ) -> Result<(), Error> {
+        if message.reply_to.as_deref() == Some(replies::DIRECT) {
+            let detail = "the broker ends the channel of who names this reply address without waiting there: \
+                          send a request";
+            return Err(Error::new(Fault::Invalid).detail(detail));
+        }
+        let weight = message.weight();
+        let (properties, payload) = self.carried(message)?;
         let share = self.budget.admit(weight).ok_or_else(|| Error::new(Fault::Overloaded))?;
         let (batch, index) = place;
         let ticket = batch.ticket(index, share);
-        let content = Content { address: Arc::clone(address), properties, payload };
+        let content = Content { address: Arc::clone(address), properties, payload, mandatory };
         // A letter that comes back says by its ticket that it was not handed over.
         let _ = self.queue.send(Letter { content, ticket });
         Ok(())
     }
-}
 
-impl Publisher for AmqpPublisher {
-    fn publish(
+    /// Publishes to an address. What is not `mandatory` is lost, and not said to be, where the broker has
+    /// nowhere to put it.
+    pub(crate) fn publish_to(
         &self,
-        topic: &Topic,
+        address: Result<Address, Error>,
+        mandatory: bool,
         messages: Vec<Message>,
         deadline: Instant,
     ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
         let batch = Batch::new(messages.len());
-        let address = Address::of(topic).map(Arc::new);
+        let address = address.map(Arc::new);
         let mut full = false;
         for (index, message) in messages.into_iter().enumerate() {
             let submitted = match (&address, self.refusal()) {
@@ -162,7 +180,7 @@ impl Publisher for AmqpPublisher {
                 (Ok(_), Some(refusal)) => Err(refusal),
                 // Once one is refused so are those behind it: none may overtake.
                 (Ok(_), None) if full => Err(Fault::Overloaded.into()),
-                (Ok(address), None) => self.submit(address, message, (&batch, index)),
+                (Ok(address), None) => self.submit(address, mandatory, message, (&batch, index)),
             };
             if let Err(error) = submitted {
                 full |= error.fault == Fault::Overloaded;
@@ -175,6 +193,17 @@ impl Publisher for AmqpPublisher {
             batch.outcomes()
         }
         .boxed()
+    }
+}
+
+impl Publisher for AmqpPublisher {
+    fn publish(
+        &self,
+        topic: &Topic,
+        messages: Vec<Message>,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
+        self.publish_to(Address::of(topic), true, messages, deadline)
     }
 }
 

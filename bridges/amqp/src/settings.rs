@@ -55,6 +55,10 @@ pub(crate) struct AmqpSettings {
     /// The longest that a publish waits for the broker, whatever the caller asks (`30s`).
     #[serde(default = "max_deadline")]
     pub(crate) max_deadline: Span,
+    /// How many requests may wait for their replies at a time (10000). Past that they are refused.
+    #[serde(default = "max_requests")]
+    #[schemars(range(min = 1))]
+    pub(crate) max_requests: u32,
 }
 
 /// Something that may be made at the broker.
@@ -111,6 +115,9 @@ impl AmqpSettings {
         within(read.heartbeat, "heartbeat", 1..=600, "expected `1s` to `10m`")?;
         within(read.consumer_timeout, "consumer_timeout", 10..=30 * 86_400, "expected `10s` to `30d`")?;
         within(read.max_deadline, "max_deadline", 1..=900, "expected `1s` to `15m`")?;
+        if read.max_requests == 0 {
+            return Err(SettingsError::new("max_requests", "expected at least 1, found 0"));
+        }
         read.check_security()?;
         Ok(read)
     }
@@ -178,6 +185,10 @@ fn consumer_timeout() -> Span {
 
 fn max_deadline() -> Span {
     Span(Duration::from_secs(30))
+}
+
+fn max_requests() -> u32 {
+    10_000
 }
 
 /// What RabbitMQ calls its first user, and that user's password.

@@ -22,6 +22,8 @@ mod permissions;
 mod publish;
 #[path = "broker/queues.rs"]
 mod queues;
+#[path = "broker/requests.rs"]
+mod requests;
 #[path = "broker/security.rs"]
 mod security;
 #[path = "broker/timeouts.rs"]
@@ -34,12 +36,12 @@ use std::sync::Arc;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
-use sidespan_bridge::{Bridge, Driver, Fault, Settings, Start, Subscribe};
+use sidespan_bridge::{Bridge, Driver, Fault, Message, Settings, Start, Subscribe};
 use sidespan_bridge_amqp::Amqp;
-use sidespan_test_support::Rabbit;
 use sidespan_test_support::bridge::{
     self, Inbox, PATIENCE, accept, attempt, body, close, event, next, soon, text, with,
 };
+use sidespan_test_support::{Rabbit, unique_name};
 
 fn open(rabbit: &Rabbit) -> Arc<dyn Bridge> {
     open_with(rabbit, json!({}))

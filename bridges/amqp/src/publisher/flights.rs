@@ -47,10 +47,12 @@ pub(super) struct Content {
     pub(super) address: Arc<Address>,
     pub(super) properties: BasicProperties,
     pub(super) payload: Bytes,
+    /// The broker gives it back where it has nowhere to put it.
+    pub(super) mandatory: bool,
 }
 
 /// What the client says of a message.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Confirmed {
         stored: bool,
         returned: Option<Box<BasicReturnMessage>>,
@@ -300,7 +302,8 @@ impl Content {
     }
 }
 
-fn unroutable(address: &Address) -> Error {
+/// Says that the broker has nowhere to put a message.
+pub(crate) fn unroutable(address: &Address) -> Error {
     let Address { exchange, key } = address;
     Error::new(Fault::Unroutable).detail(match &**exchange {
         "" => format!("rabbitmq has no queue {key:?}"),
@@ -308,12 +311,14 @@ fn unroutable(address: &Address) -> Error {
     })
 }
 
-fn refused() -> Error {
+/// Says that the broker has refused to confirm a message.
+pub(crate) fn refused() -> Error {
     Error::new(Fault::StorageFull)
         .detail("rabbitmq did not store the message: a queue is full (`reject-publish`), or has failed")
 }
 
-const RECEIPT: Receipt = Receipt {
+/// What a confirm is worth.
+pub(crate) const RECEIPT: Receipt = Receipt {
     position: None,
     guarantee: Guarantee::AtLeastOnce,
     duplicate: false,

@@ -65,7 +65,7 @@ impl Pipeline {
 
     /// Hands a message over.
     pub(super) fn send(&mut self, letter: Letter) {
-        let Content { address, properties, payload } = &letter.content;
+        let Content { address, properties, payload, mandatory } = &letter.content;
         let Address { exchange, key } = &**address;
         let (exchange, key) = match (topology::short(exchange), topology::short(key)) {
             (Ok(exchange), Ok(key)) => (exchange, key),
@@ -78,7 +78,8 @@ impl Pipeline {
             self.since = Instant::now();
         }
         let (payload, properties) = (payload.clone(), properties.clone());
-        let mut answer = publish(self.channel.clone(), exchange, key, payload, properties).boxed();
+        let options = BasicPublishOptions { mandatory: *mandatory, immediate: false };
+        let mut answer = publish(self.channel.clone(), (exchange, key), options, payload, properties).boxed();
         // The first poll queues the message, and so the order of the calls is kept. An answer that
         // is there already is looked at with all others.
         let answer = match (&mut answer).now_or_never() {
@@ -96,14 +97,13 @@ impl Pipeline {
 }
 
 /// Hands one message to the client, and waits for what becomes of it.
-async fn publish(
+pub(crate) async fn publish(
     channel: Channel,
-    exchange: ShortString,
-    key: ShortString,
+    (exchange, key): (ShortString, ShortString),
+    options: BasicPublishOptions,
     payload: Bytes,
     properties: BasicProperties,
 ) -> Answer {
-    let options = BasicPublishOptions { mandatory: true, immediate: false };
     let confirm = match channel.basic_publish(exchange, key, options, &payload, properties).await {
         Ok(confirm) => confirm,
         Err(error) => return Answer::Kept(error),

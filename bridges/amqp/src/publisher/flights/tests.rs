@@ -55,7 +55,7 @@ impl Scene {
 fn content(key: &str, id: &str) -> Content {
     let address = Arc::new(Address { exchange: "shop".into(), key: key.into() });
     let properties = BasicProperties::default().with_message_id(id.into()).with_timestamp(1);
-    Content { address, properties, payload: "body".into() }
+    Content { address, properties, payload: "body".into(), mandatory: true }
 }
 
 fn returned_of(content: &Content) -> BasicReturnMessage {

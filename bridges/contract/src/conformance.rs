@@ -60,6 +60,7 @@ pub mod publish;
 pub mod registry;
 pub mod requests;
 mod run;
+pub mod seek;
 pub mod settle;
 pub mod start;
 pub mod subscribe;

@@ -2,7 +2,7 @@
 
 use Ability::{
     Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing, Partitions,
-    Positions, Registry, Requests, SeparateMembers, Start, Storage, Tombstone, UnknownTopic,
+    Positions, Registry, Requests, Seek, SeparateMembers, Start, Storage, Tombstone, UnknownTopic,
 };
 
 /// A broker, as far as its abilities go.
@@ -48,6 +48,8 @@ pub enum Ability {
     Registry,
     /// Requests get replies. Else `request` and `reply` are `Unsupported`.
     Requests,
+    /// A group can be moved. Else `seek` is `Unsupported`.
+    Seek,
     /// Several members at a time that live and die apart. Else `open` gives the one bridge again.
     SeparateMembers,
     /// `Start::Begin`, `Start::Time`, `Start::Position`, `Start::Resume`, and cursors that tell where
@@ -63,7 +65,7 @@ pub enum Ability {
 }
 
 /// All abilities.
-pub const ABILITIES: [Ability; 17] = [
+pub const ABILITIES: [Ability; 18] = [
     Broker,
     Deduplication,
     DelayedRelease,
@@ -76,6 +78,7 @@ pub const ABILITIES: [Ability; 17] = [
     Positions,
     Registry,
     Requests,
+    Seek,
     SeparateMembers,
     Start,
     Storage,
@@ -101,6 +104,7 @@ impl Ability {
             Self::Positions       => [true,  true,  false, false, true],
             Self::Registry        => [false, false, false, false, true],
             Self::Requests        => [true,  false, true,  true,  true],
+            Self::Seek            => [false, false, false, false, false],
             Self::SeparateMembers => [true,  true,  true,  true,  false],
             Self::Start           => [true,  true,  false, false, true],
             Self::Storage         => [true,  true,  false, true,  true],

@@ -6,10 +6,10 @@ use futures_util::future::BoxFuture;
 
 use super::Ability::{
     self, Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing,
-    Partitions, Registry, Requests, Start, Tombstone, UnknownTopic,
+    Partitions, Registry, Requests, Seek, Start, Tombstone, UnknownTopic,
 };
 use super::{
-    Harness, ending, faults, limits, load, lost, order, publish, registry, requests, settle, start,
+    Harness, ending, faults, limits, load, lost, order, publish, registry, requests, seek, settle, start,
     subscribe, topics, window,
 };
 
@@ -98,6 +98,11 @@ pub const CASES: &[Case] = &[
     case("a_request_that_nobody_hears_is_unroutable", &[Requests, Listeners], |h| Box::pin(requests::a_request_that_nobody_hears_is_unroutable(h))),
     case("a_reply_to_no_address_is_refused", &[Requests], |h| Box::pin(requests::a_reply_to_no_address_is_refused(h))),
     alone("too_many_requests_are_refused_and_dropped_ones_give_way", &[Requests], |h| Box::pin(requests::too_many_requests_are_refused_and_dropped_ones_give_way(h))),
+    case("a_group_goes_where_it_is_moved", &[Seek, Start], |h| Box::pin(seek::a_group_goes_where_it_is_moved(h))),
+    case("a_moved_group_forgets_what_was_unsettled", &[Seek], |h| Box::pin(seek::a_moved_group_forgets_what_was_unsettled(h))),
+    case("a_group_with_members_is_not_moved", &[Seek], |h| Box::pin(seek::a_group_with_members_is_not_moved(h))),
+    case("a_group_that_is_not_there_is_made_by_a_move", &[Seek, Start], |h| Box::pin(seek::a_group_that_is_not_there_is_made_by_a_move(h))),
+    case("a_move_survives_a_kill", &[Seek], |h| Box::pin(seek::a_move_survives_a_kill(h))),
     case("a_watcher_is_told_what_is_there_and_then_what_changes", &[Registry], |h| Box::pin(registry::a_watcher_is_told_what_is_there_and_then_what_changes(h))),
     case("of_those_who_expect_one_revision_one_succeeds", &[Registry], |h| Box::pin(registry::of_those_who_expect_one_revision_one_succeeds(h))),
     case("a_record_made_again_has_a_greater_revision", &[Registry], |h| Box::pin(registry::a_record_made_again_has_a_greater_revision(h))),
@@ -145,6 +150,7 @@ mod tests {
             include_str!("requests.rs"),
             include_str!("faults.rs"),
             include_str!("registry.rs"),
+            include_str!("seek.rs"),
         ];
         let functions: BTreeSet<&str> = sources
             .iter()

@@ -119,6 +119,12 @@ async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic
             assert!(!harness.driver().keeps_registry(&harness.settings()), "{lack:?} is lacking: the driver");
             assert!(member.registry(&unique()).is_err(), "{lack:?} is lacking: the bridge");
         }
+        Ability::Seek => {
+            let deadline = Instant::now() + harness.patience();
+            let moved =
+                member.seek(&wish(harness, topic, &unique()), deadline).await.map_err(|error| error.fault);
+            assert_eq!(moved, Err(Fault::Unsupported), "{lack:?} is lacking: a group that moves");
+        }
         Ability::SeparateMembers => {
             let again = harness.open().await;
             assert!(Arc::ptr_eq(member, &again), "{lack:?} is lacking: opening again gives the one bridge");

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::committer::{self, Writer, resolve, unknown_topic};
 use crate::directory::Directory;
 use crate::fault;
+use crate::group::Group;
 use crate::groups::Groups;
 use crate::index::check_name;
 use crate::log::{self, Log};
@@ -96,14 +97,32 @@ impl EmbeddedBridge {
         self.store(|answer| Job::Create { topic: topic.clone(), answer }).await
     }
 
-    /// Joins a durable group, making it if it is new.
-    async fn join(&self, name: &str, to: &Subscribe) -> Result<Inbox, Error> {
+    /// Returns a durable group, making it if it is new.
+    async fn found(&self, name: &str, to: &Subscribe) -> Result<Arc<Group>, Error> {
         let exists = |topic: Topic| self.log.index().find(&topic).is_some();
         if self.groups.find(name).is_none() || !to.pattern.literal().is_none_or(exists) {
             let (pattern, start) = (to.pattern.clone(), to.start.clone());
             self.store(|answer| Job::Found { name: name.into(), pattern, start, answer }).await?;
         }
-        let group = self.groups.find(name).ok_or_else(fault::closed)?;
+        self.groups.find(name).ok_or_else(fault::closed)
+    }
+
+    /// Moves a durable group, once it has no members.
+    async fn put_elsewhere(&self, name: &str, to: &Subscribe, deadline: Instant) -> Result<(), Error> {
+        let group = self.found(name, to).await?;
+        let lifted = timeout_at(deadline, group.lift()).await.map_err(|_| {
+            Error::new(Fault::Conflict)
+                .detail(format!("{name} has members, and is moved only without: pause it everywhere first"))
+        })?;
+        let (pattern, start) = (to.pattern.clone(), to.start.clone());
+        let moved = self.store(|answer| Job::Move { lifted, pattern, start, answer });
+        let late = || Error::new(Fault::Timeout).detail("the embedded log did not store the move in time");
+        timeout_at(deadline, moved).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Joins a durable group.
+    async fn join(&self, name: &str, to: &Subscribe) -> Result<Inbox, Error> {
+        let group = self.found(name, to).await?;
         Inbox::join(group, self.log.number(), to, None).await
     }
 
@@ -223,6 +242,17 @@ impl Bridge for EmbeddedBridge {
     async fn reply(&self, to: &str, reply: Message, _: Instant) -> Result<(), Error> {
         self.check_open()?;
         self.replies.deliver(to, reply)
+    }
+
+    async fn seek(&self, to: &Subscribe, deadline: Instant) -> Result<(), Error> {
+        self.check_open()?;
+        if let Some(topic) = to.pattern.literal() {
+            check_name(&topic)?;
+        }
+        let Some(name) = &to.group else {
+            return Err(Error::new(Fault::Invalid).detail("only a group can be moved: name one"));
+        };
+        self.put_elsewhere(name, to, deadline).await
     }
 
     fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {

@@ -226,6 +226,7 @@ impl Committer {
         self.log.apply(change.meta, change.rows.into_values());
         change.founded.into_iter().for_each(|saved| self.groups.adopt(saved));
         saved.into_iter().for_each(|(group, version)| group.saved(version));
+        change.moved.into_iter().for_each(|(group, saved)| group.put_down(saved));
         self.log.bulletin.announce(change.kept);
         if !news.is_empty() {
             self.groups.announce(&news);

@@ -8,6 +8,7 @@
 mod board;
 mod filling;
 mod keeping;
+mod moving;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,12 +19,13 @@ use std::time::Duration;
 use sidespan_bridge::{
     Delivery, Epoch, Error, Fault, Message, Order, Pattern, Position, Shard, Topic, Window,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::board::{Board, Offer};
+pub(crate) use self::moving::Lifted;
 pub(crate) use self::state::Seat;
 use self::state::{MOST_UNSETTLED, State};
 use crate::fault;
@@ -41,6 +43,8 @@ pub(crate) struct Group {
     /// Keys are hashed to lanes; what collides only waits for one another.
     hasher: RandomState,
     stored: watch::Sender<Stored>,
+    /// The last member has left, or the group was put down.
+    vacated: Notify,
 }
 
 /// What a member finds when it asks for the next message.
@@ -104,6 +108,7 @@ impl Group {
             generation: 0,
             rest: None,
             version: 0,
+            lifted: false,
             ended: false,
         };
         Arc::new(Self {
@@ -112,6 +117,7 @@ impl Group {
             state: Mutex::new(state),
             hasher: RandomState::new(),
             stored: watch::Sender::new(Stored::default()),
+            vacated: Notify::new(),
         })
     }
 
@@ -131,6 +137,9 @@ impl Group {
         // By now the log knows this group: it is told of what comes, and of the end, from here on.
         if state.ended || self.log.queue.is_closing() {
             return Err(fault::closed());
+        }
+        if state.lifted {
+            return Err(Error::new(Fault::Unavailable).detail("the group is being moved: try again"));
         }
         let (old_pattern, old_order) = (state.matching.pattern().clone(), state.board.order());
         if !state.board.is_deserted() && (old_pattern != *pattern || old_order != order) {
@@ -230,6 +239,7 @@ impl Group {
         }
         if state.board.is_deserted() {
             state.retire();
+            self.vacated.notify_one();
         }
         state.ring();
         state.version

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use sidespan_bridge::{Error, Fault, Message, Pattern, Receipt, Revision, Start, Topic};
 use tokio::sync::oneshot;
 
+use crate::group::Lifted;
 use crate::registry::Wish;
 
 /// A bounded queue of jobs, and the reasons to commit without one.
@@ -51,6 +52,17 @@ pub(crate) enum Job {
         wish: Wish,
         /// Told once it is stored.
         answer: oneshot::Sender<Result<Revision, Error>>,
+    },
+    /// Moves a durable group.
+    Move {
+        /// Which: nobody joins it meanwhile.
+        lifted: Lifted,
+        /// What it reads from now on.
+        pattern: Pattern,
+        /// Where it goes on.
+        start: Start,
+        /// Told once it is stored.
+        answer: oneshot::Sender<Result<(), Error>>,
     },
     /// Stores messages.
     Publish {
@@ -298,7 +310,9 @@ impl Job {
         let error = || Error::new(fault).detail(detail);
         match self {
             // Whoever went away does not want to know.
-            Self::Create { answer, .. } | Self::Found { answer, .. } => drop(answer.send(Err(error()))),
+            Self::Create { answer, .. } | Self::Found { answer, .. } | Self::Move { answer, .. } => {
+                drop(answer.send(Err(error())));
+            }
             Self::Keep { answer, .. } => drop(answer.send(Err(error()))),
             Self::Publish { messages, answer, .. } => {
                 drop(answer.send(messages.iter().map(|_| Err(error())).collect()));
@@ -309,7 +323,7 @@ impl Job {
     /// Returns how many messages, and how many bytes, this stores.
     pub(crate) fn size(&self) -> (usize, usize) {
         match self {
-            Self::Create { .. } | Self::Found { .. } => (1, 0),
+            Self::Create { .. } | Self::Found { .. } | Self::Move { .. } => (1, 0),
             Self::Keep { wish, .. } => (1, wish.value.as_ref().map_or(0, Bytes::len)),
             Self::Publish { messages, weight, .. } => (messages.len(), *weight),
         }

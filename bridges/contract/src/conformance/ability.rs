@@ -104,7 +104,7 @@ impl Ability {
             Self::Positions       => [true,  true,  false, false, true],
             Self::Registry        => [false, false, false, false, true],
             Self::Requests        => [true,  false, true,  true,  true],
-            Self::Seek            => [false, false, false, false, false],
+            Self::Seek            => [false, false, false, false, true],
             Self::SeparateMembers => [true,  true,  true,  true,  false],
             Self::Start           => [true,  true,  false, false, true],
             Self::Storage         => [true,  true,  false, true,  true],

@@ -82,6 +82,9 @@ pub(super) fn carry_out(draft: &mut Draft<'_>, job: &Job) -> Result<Outcome, red
         Job::Create { topic, .. } => Ok(Outcome::Done(draft.create(topic).map(drop))),
         Job::Found { name, pattern, start, .. } => draft.found(name, pattern, start).map(Outcome::Done),
         Job::Keep { wish, .. } => draft.keep(wish).map(Outcome::Kept),
+        Job::Move { lifted, pattern, start, .. } => {
+            draft.put_down(lifted.group(), pattern, start).map(Outcome::Done)
+        }
         Job::Publish { topic, messages, .. } => {
             let mut full: Option<String> = None;
             let outcomes = messages.iter().map(|message| {
@@ -110,15 +113,19 @@ pub(super) fn answers(jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Vec<Answer> {
     let pairs = jobs.into_iter().zip(outcomes);
     pairs
         .filter_map(|pair| match pair {
-            (Job::Create { answer, .. } | Job::Found { answer, .. }, Outcome::Done(outcome)) => {
-                Some(Answer::Done(answer, outcome))
-            }
+            (
+                Job::Create { answer, .. } | Job::Found { answer, .. } | Job::Move { answer, .. },
+                Outcome::Done(outcome),
+            ) => Some(Answer::Done(answer, outcome)),
             (Job::Keep { answer, .. }, Outcome::Kept(outcome)) => Some(Answer::Kept(answer, outcome)),
             (Job::Publish { answer, .. }, Outcome::Receipts(outcomes)) => {
                 Some(Answer::Receipts(answer, outcomes))
             }
             // `carry_out` gives each kind of job its kind of outcome.
-            (Job::Create { .. } | Job::Found { .. }, Outcome::Kept(_) | Outcome::Receipts(_))
+            (
+                Job::Create { .. } | Job::Found { .. } | Job::Move { .. },
+                Outcome::Kept(_) | Outcome::Receipts(_),
+            )
             | (Job::Keep { .. }, Outcome::Done(_) | Outcome::Receipts(_))
             | (Job::Publish { .. }, Outcome::Done(_) | Outcome::Kept(_)) => None,
         })

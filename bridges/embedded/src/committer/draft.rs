@@ -4,7 +4,7 @@
 //! transaction that fails has not happened anywhere.
 
 use std::collections::BTreeMap;
-use std::sync::RwLockReadGuard;
+use std::sync::{Arc, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::floors::Floors;
 use crate::fault;
+use crate::group::Group;
 use crate::groups::Groups;
 use crate::index::{Index, Meta, Row};
 use crate::log::Log;
@@ -28,6 +29,8 @@ pub(super) struct Change {
     pub(super) meta: Meta,
     pub(super) rows: BTreeMap<u32, Row>,
     pub(super) founded: Vec<Saved>,
+    /// Groups that were moved, and where to.
+    pub(super) moved: Vec<(Arc<Group>, Saved)>,
     /// Records of registries.
     pub(super) kept: Vec<Kept>,
     /// Bytes of all records.
@@ -116,15 +119,39 @@ impl<'t> Draft<'t> {
         if is_known {
             return Ok(Ok(()));
         }
+        let begun = self.begin(name, pattern, start)?;
+        Ok(begun.map(|saved| self.change.founded.push(saved)))
+    }
+
+    /// Moves a durable group, whatever it has settled.
+    pub(super) fn put_down(
+        &mut self,
+        group: &Arc<Group>,
+        pattern: &Pattern,
+        start: &Start,
+    ) -> Result<Result<(), Error>, redb::Error> {
+        if let Some(Err(error)) = pattern.literal().map(|topic| self.create(&topic)) {
+            return Ok(Err(error));
+        }
+        let begun = self.begin(group.name(), pattern, start)?;
+        Ok(begun.map(|saved| self.change.moved.push((Arc::clone(group), saved))))
+    }
+
+    /// Stores a cursor that has settled nothing yet.
+    fn begin(
+        &mut self,
+        name: &str,
+        pattern: &Pattern,
+        start: &Start,
+    ) -> Result<Result<Saved, Error>, redb::Error> {
         let next = match resolve(self.rows(), self.change.meta.head, pattern, start, &self.records)? {
             Ok(next) => next,
             Err(error) => return Ok(Err(error)),
         };
         let saved = Saved::new(name.into(), pattern.clone(), next);
-        self.cursors.insert(name, saved.to_row()?.as_slice())?;
-        self.change.founded.push(saved);
+        self.save(&saved)?;
         self.floors = None;
-        Ok(Ok(()))
+        Ok(Ok(saved))
     }
 
     /// Stores a message, unless its deduplication id is known or there is no room.

@@ -18,9 +18,9 @@ struct Floor {
 }
 
 impl Floors {
-    /// Looks at the groups that live, and those that are being founded.
-    pub(super) fn look(groups: &Groups, founded: &[Saved]) -> Self {
-        let founded = founded.iter().map(|saved| Floor {
+    /// Looks at the groups that live, and at cursors that are not taken over yet.
+    pub(super) fn look<'a>(groups: &Groups, begun: impl Iterator<Item = &'a Saved>) -> Self {
+        let begun = begun.map(|saved| Floor {
             group: saved.name.clone(),
             pattern: saved.pattern.clone(),
             floor: saved.floor(),
@@ -29,7 +29,7 @@ impl Floors {
             let (pattern, floor) = group.floor();
             Floor { group: group.name().into(), pattern, floor }
         });
-        Self(living.chain(founded).collect())
+        Self(living.chain(begun).collect())
     }
 
     /// Returns the first sequence of a topic that some group has not settled.

@@ -7,7 +7,7 @@
 use redb::ReadableTable;
 use sidespan_bridge::{Error, Fault};
 
-use super::draft::{Draft, OVERHEAD};
+use super::draft::{Change, Draft, OVERHEAD};
 use super::floors::Floors;
 use crate::record::Stamp;
 use crate::settings::Discard;
@@ -124,7 +124,9 @@ impl Draft<'_> {
 
     /// Returns the first sequence of a topic that some group has not settled.
     fn floor(&mut self, topic: u32) -> u64 {
-        let floors = self.floors.get_or_insert_with(|| Floors::look(self.groups, &self.change.founded));
+        let Change { founded, moved, .. } = &self.change;
+        let begun = founded.iter().chain(moved.iter().map(|(_, saved)| saved));
+        let floors = self.floors.get_or_insert_with(|| Floors::look(self.groups, begun));
         let row = self.change.rows.get(&topic).or_else(|| self.index.row(topic));
         row.map_or(u64::MAX, |row| floors.of(&row.topic))
     }

@@ -21,7 +21,8 @@ impl Group {
     pub(crate) fn unsaved(&self) -> Option<(u64, Saved)> {
         let name = self.name.clone()?;
         let state = self.lock();
-        (state.version > self.stored.borrow().version).then(|| (state.version, state.save(name)))
+        (!state.lifted && state.version > self.stored.borrow().version)
+            .then(|| (state.version, state.save(name)))
     }
 
     /// Notes that a version of the cursor is stored.

@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) rest: Option<Instant>,
     /// Counts what is to be stored.
     pub(super) version: u64,
+    /// It is being moved: nobody joins, and its cursor is not stored as it was.
+    pub(super) lifted: bool,
     pub(super) ended: bool,
 }
 

@@ -81,15 +81,7 @@ impl Api {
                 return Err(Refusal::Other(silent.because(error)));
             }
         };
-        let unreadable = |error: serde_json::Error| {
-            let detail = "JetStream's answer cannot be understood";
-            Refusal::Other(Error::new(Fault::Rejected).detail(detail).because(error))
-        };
-        let checked: Answer = serde_json::from_slice(&answer).map_err(unreadable)?;
-        match checked.error {
-            Some(error) => Err(Refusal::Api(error)),
-            None => serde_json::from_slice(&answer).map_err(unreadable),
-        }
+        Refusal::read(&answer)
     }
 }
 
@@ -129,6 +121,24 @@ impl From<Refusal> for Error {
 }
 
 impl Refusal {
+    /// Reads what was answered.
+    pub(crate) fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Self> {
+        let unreadable = |error: serde_json::Error| {
+            let detail = "JetStream's answer cannot be understood";
+            Self::Other(Error::new(Fault::Rejected).detail(detail).because(error))
+        };
+        let checked: Answer = serde_json::from_slice(answer).map_err(unreadable)?;
+        match checked.error {
+            Some(error) => Err(Self::Api(error)),
+            None => serde_json::from_slice(answer).map_err(unreadable),
+        }
+    }
+
+    /// Tells whether somebody else has written meanwhile.
+    pub(crate) fn is_outdated(&self) -> bool {
+        matches!(self, Self::Api(error) if error.is_outdated())
+    }
+
     /// Tells whether the thing that was asked about does not exist.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Self::Api(error) if error.is_missing())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Limits, Message, Order, Pattern, Publisher, Settings, Start, Subscribe,
+    Bridge, Error, Fault, Limits, Message, Order, Pattern, Publisher, Registry, Settings, Start, Subscribe,
     Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::Mutex;
@@ -19,6 +19,7 @@ use crate::api::{Api, round_trip};
 use crate::core;
 use crate::link::{Change, Link};
 use crate::publisher::{self, Engine, NatsPublisher};
+use crate::registry::NatsRegistry;
 use crate::requests::Asking;
 use crate::settings::{NatsSettings, Retention};
 use crate::streams::Streams;
@@ -27,6 +28,7 @@ use crate::subscription::{self, Plan};
 
 /// A connection to publish by, and one to receive by: what ends one leaves the other.
 pub(crate) struct NatsBridge {
+    service: Box<str>,
     settings: Arc<NatsSettings>,
     publisher: Arc<NatsPublisher>,
     publishing: Api,
@@ -63,6 +65,7 @@ impl NatsBridge {
             .then(|| Asking::open(publishing.clone(), Arc::clone(&publisher), Arc::clone(&streams)))
             .transpose()?;
         Ok(Self {
+            service: service.clone(),
             settings,
             publisher,
             publishing,
@@ -208,6 +211,14 @@ impl Bridge for NatsBridge {
                 stream.config.name
             ))),
         }
+    }
+
+    fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {
+        if !self.settings.stores() {
+            return Err(Unsupported("NATS keeps no registry without a stream: use `mode: jetstream`".into()));
+        }
+        let (api, replicas) = (self.receiving.clone(), self.settings.registry_replicas);
+        Ok(Arc::new(NatsRegistry::new(api, &self.service, name, replicas)))
     }
 
     async fn close(&self, deadline: Instant) {

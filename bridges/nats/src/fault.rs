@@ -25,6 +25,11 @@ impl ApiError {
         matches!(self.err_code, CONSUMER_NAME_EXISTS | CONSUMER_EXISTS | CONSUMER_ACTIVE | STREAM_NAME_EXISTS)
     }
 
+    /// Somebody else has written meanwhile.
+    pub(crate) fn is_outdated(&self) -> bool {
+        matches!(self.err_code, WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_NOW)
+    }
+
     fn fault(&self) -> Fault {
         match self.err_code {
             STREAM_NOT_FOUND | CONSUMER_NOT_FOUND => Fault::UnknownTopic,
@@ -120,6 +125,9 @@ const WORK_QUEUE_NOT_ALL: u16 = 10101;
 const WORK_QUEUE_NOT_UNIQUE: u16 = 10100;
 const WORK_QUEUE_PULL_ACK: u16 = 10084;
 const WORK_QUEUE_UNFILTERED: u16 = 10099;
+const WRONG_LAST_SEQUENCE: u16 = 10071;
+/// The same without the sequence, while another write is under way in a cluster.
+const WRONG_LAST_SEQUENCE_NOW: u16 = 10164;
 
 #[cfg(test)]
 mod tests {

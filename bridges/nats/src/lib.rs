@@ -20,6 +20,7 @@
 //! | lag | pending and unacknowledged | – |
 //! | request | – | a subject under the bridge's inbox; nobody there is the server's word |
 //! | reply | – | published to the request's reply subject; that nobody waits is not told |
+//! | registry | bucket `<service>_<name>` of the key-value store | – |
 //!
 //! A bridge speaks one of the two (`mode`); one never stands in for the other. Both need a server of 2.11
 //! or later; older ones have no pinned clients.
@@ -59,6 +60,7 @@ mod fault;
 mod link;
 mod message;
 mod publisher;
+mod registry;
 mod requests;
 mod settings;
 mod streams;
@@ -96,6 +98,10 @@ impl Driver for Nats {
 
     fn stores(&self, settings: &Settings) -> bool {
         NatsSettings::read(settings).is_ok_and(|settings| settings.stores())
+    }
+
+    fn keeps_registry(&self, settings: &Settings) -> bool {
+        self.stores(settings)
     }
 
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {

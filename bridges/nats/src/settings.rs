@@ -57,6 +57,10 @@ pub(crate) struct NatsSettings {
     /// topic, named after it. Absent: never.
     #[serde(default)]
     pub(crate) create_streams: Option<CreateStreams>,
+    /// How many servers keep a copy of what replicas of Sidespan agree on (`registry`).
+    #[serde(default = "stream::one")]
+    #[schemars(range(min = 1, max = 5))]
+    pub(crate) registry_replicas: u8,
     /// The largest message that is handed over: payload, key and headers together. The server's own
     /// limit (`max_payload`) counts too.
     #[serde(default = "max_message")]
@@ -109,6 +113,10 @@ impl NatsSettings {
         }
         if let Some(create) = &read.create_streams {
             create.check("create_streams")?;
+        }
+        if !(1..=5).contains(&read.registry_replicas) {
+            let reason = format!("expected 1 to 5, found {}", read.registry_replicas);
+            return Err(SettingsError::new("registry_replicas", reason));
         }
         if !(MIN_MESSAGE..=MAX_MESSAGE).contains(&read.max_message) {
             let (least, most, found) = (MIN_MESSAGE.0, MAX_MESSAGE.0, read.max_message.0);

@@ -8,7 +8,7 @@ mod acks;
 mod consumer;
 mod control;
 mod engine;
-mod received;
+pub(crate) mod received;
 pub(crate) mod shared;
 pub(crate) mod shelf;
 mod token;

@@ -27,6 +27,8 @@ mod members;
 mod permissions;
 #[path = "broker/publish.rs"]
 mod publish;
+#[path = "broker/registry.rs"]
+mod registry;
 #[path = "broker/requests.rs"]
 mod requests;
 #[path = "broker/streams.rs"]

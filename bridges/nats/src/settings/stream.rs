@@ -140,7 +140,7 @@ fn is_stream_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && name.chars().all(legal)
 }
 
-fn one() -> u8 {
+pub(super) fn one() -> u8 {
     1
 }
 

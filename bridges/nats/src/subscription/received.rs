@@ -4,21 +4,23 @@ use std::time::{Duration, SystemTime};
 
 /// Where a delivery stands, read from where it is to be acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Received {
+pub(crate) struct Received {
     /// What stands before the numbers.
     prefix: String,
     /// How often it was delivered, this time included.
     pub(super) deliveries: u64,
     /// Its number in the stream.
-    pub(super) sequence: u64,
+    pub(crate) sequence: u64,
     /// Its number among those delivered to the consumer.
-    pub(super) delivery: u64,
+    pub(crate) delivery: u64,
+    /// How many are yet to be delivered.
+    pub(crate) pending: u64,
     nanos: u64,
 }
 
 impl Received {
     /// Reads an acknowledgement subject, of either form.
-    pub(super) fn read(subject: &str) -> Option<Self> {
+    pub(crate) fn read(subject: &str) -> Option<Self> {
         let tokens: Vec<&str> = subject.split('.').collect();
         if !subject.starts_with("$JS.ACK.") {
             return None;
@@ -36,6 +38,7 @@ impl Received {
             sequence: number(1)?,
             delivery: number(2)?,
             nanos: number(3)?,
+            pending: number(4)?,
         })
     }
 

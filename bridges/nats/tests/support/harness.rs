@@ -107,6 +107,14 @@ impl Harness for OnNats {
         assert!(made.get("error").is_none(), "the stream of {topic}: {made}");
     }
 
+    /// What is written over a record is gone, as whoever writes there wants: so only beside it.
+    async fn litter(&self, registry: &str, _: &str) {
+        let subject = format!("$KV.conformance_{registry}.stranger");
+        let stored = self.operator.request(subject, "{\"not\": \"ours\"}".into()).await.expect("an answer");
+        let stored: Value = serde_json::from_slice(&stored.payload).expect("JSON");
+        assert!(stored.get("seq").is_some(), "a record of somebody else: {stored}");
+    }
+
     fn broker(&self) -> Option<&dyn Broker> {
         self.process.as_deref().map(|process| process as &dyn Broker)
     }

@@ -2,30 +2,39 @@
 
 use std::fs;
 
-use crate::life::{Said, command, live};
+use crate::life::{Said, command, live, store};
 use crate::shim::Shim;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_to_write_is_refused_and_all_goes_on_afterwards() {
-    fail("write").await;
+    fail("write", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_to_flush_is_refused_and_all_goes_on_afterwards() {
-    fail("sync").await;
+    fail("sync", 0).await;
 }
 
-/// Has a process publish, lets its disk fail for a while and work again, twice, and kills it.
-async fn fail(call: &str) {
+/// What was stored before is not in memory: it has to be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_to_read_is_refused_and_all_goes_on_afterwards() {
+    fail("read", 20_000).await;
+}
+
+/// Has a process publish, and read what was stored before, lets its disk fail for a while and work again,
+/// twice, and kills it.
+async fn fail(call: &str, before: u64) {
     let Some(shim) = Shim::compile() else { return };
     let dir = tempfile::TempDir::new().unwrap();
-    let mut process = command(dir.path(), 0);
+    let mut all = store(dir.path(), before).await;
+    let mut process = command(dir.path(), before);
     shim.stand_between(&mut process, dir.path());
     let error = shim.path("error");
     process.env("SHIM_ERROR", &error);
     let call = call.to_owned();
-    // How many receipts and refusals there must be before the next turn.
-    let (mut receipts, mut refusals, mut turn) = (50, 0, 0);
+    // How many receipts and refusals there must be before the next turn. What was stored before must not
+    // have been read by the first.
+    let (mut receipts, mut refusals, mut turn) = (if before > 0 { 1 } else { 50 }, 0, 0);
     let is_over = move |said: &Said| {
         if said.receipts.len() < receipts || said.refused.len() < refusals {
             return false;
@@ -51,7 +60,6 @@ async fn fail(call: &str) {
         said.refused.len(),
         said.confirmed.len()
     );
-    let mut all = Said::default();
     all.go_on(said);
     all.check(dir.path()).await;
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use sidespan_bridge::{Bridge, Event, Fault, Message, Order, Settlement, Start, Subscribe, Verdict};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -94,6 +95,18 @@ impl Said {
     }
 }
 
+/// Stores as many messages as a process would, and returns what is said of them.
+pub(crate) async fn store(dir: &Path, count: u64) -> Said {
+    let bridge = open(dir);
+    let publisher = bridge.publisher();
+    let store = |number| publisher.publish(&topic(&topic_of(number)), vec![message(number)], soon());
+    for outcomes in join_all((0..count).map(store)).await {
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
+    bridge.close(soon()).await;
+    Said { receipts: (0..count).collect(), ..Said::default() }
+}
+
 /// Returns the command of a process that publishes messages from a number on.
 pub(crate) fn command(dir: &Path, first: u64) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
@@ -165,13 +178,10 @@ async fn the_process_that_is_killed() {
 fn publish_for_ever(bridge: Arc<dyn Bridge>, first: u64) -> JoinHandle<()> {
     tokio::spawn(async move {
         for number in (first..).step_by(KEYS as usize) {
-            let padding = "x".repeat((number * 37 % 900) as usize);
-            let key = Some(key(number).to_string().into());
-            let message = Message { key, ..text(&format!("{number} {padding}")) };
-            let topic = topic(&format!("k.{}", key_topic(number)));
+            let topic = topic(&topic_of(number));
             // While the disk fails nobody knows of what was handed over, and the next must not wait long.
             let deadline = Instant::now() + Duration::from_secs(2);
-            match bridge.publisher().publish(&topic, vec![message], deadline).await.remove(0) {
+            match bridge.publisher().publish(&topic, vec![message(number)], deadline).await.remove(0) {
                 Ok(_) => say("receipt", number),
                 Err(error) if error.fault == Fault::Timeout => say("unknown", number),
                 Err(_) => {
@@ -200,9 +210,14 @@ fn key(number: u64) -> u64 {
     number % KEYS
 }
 
+fn message(number: u64) -> Message {
+    let padding = "x".repeat((number * 37 % 900) as usize);
+    Message { key: Some(key(number).to_string().into()), ..text(&format!("{number} {padding}")) }
+}
+
 /// Several keys share a topic, as order is kept within one.
-fn key_topic(number: u64) -> u64 {
-    key(number) % 3
+fn topic_of(number: u64) -> String {
+    format!("k.{}", key(number) % 3)
 }
 
 const DIR: &str = "SIDESPAN_TEST_LIFE_DIR";

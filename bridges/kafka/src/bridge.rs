@@ -6,32 +6,32 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::RDKafkaErrorCode as Code;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Pattern, Publisher, Settings, Subscribe, Subscription, Topic, TopicInfo,
+    Bridge, Error, Fault, Message, Pattern, Publisher, Settings, Subscribe, Subscription, Topic, TopicInfo,
 };
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::asker::{Asker, Asking};
 use crate::catalogue::{self, Found, Partition, check_name};
-use crate::clients::{Clients, Line};
+use crate::clients::Clients;
 use crate::link::Link;
 use crate::publisher::{self, Engine, KafkaPublisher, Producer};
-use crate::settings::{CreateTopics, KafkaSettings};
+use crate::replies::Replies;
+use crate::settings::KafkaSettings;
 use crate::subscription::{self, Plan};
-use crate::{blocking, fault};
+use crate::topics::{Topics, left};
 
 /// A connection to one Kafka cluster.
 pub(crate) struct KafkaBridge {
-    create_topics: Option<CreateTopics>,
     service: Box<str>,
     clients: Arc<Clients>,
     link: Arc<Link>,
     publisher: Arc<KafkaPublisher>,
     asker: Arc<Asker>,
+    topics: Arc<Topics>,
+    replies: Replies,
     producer: Arc<Producer>,
     engine: Mutex<Option<Engine>>,
     /// Set when the bridge is dropped: subscriptions that still stand say nothing more.
@@ -45,13 +45,21 @@ impl KafkaBridge {
         let settings = KafkaSettings::read(settings)
             .map_err(|error| Error::new(Fault::Invalid).detail(error.to_string()))?;
         let (max_message, create_topics) = (settings.max_message.0, settings.create_topics);
+        let reply_topic = settings.reply_topic.clone().unwrap_or_else(|| format!("{service}.replies"));
+        let replying = (Topic::new(reply_topic), settings.max_requests);
         let clients = Arc::new(Clients::new(settings, service.clone()));
         let (publisher, engine) = publisher::open(&clients, max_message)
             .map_err(|error| Error::new(Fault::Invalid).detail(error.to_string()).because(error))?;
+        let asker = Arc::new(Asker::new(Arc::clone(&clients)));
+        let topics = Topics::new(Arc::clone(&clients), Arc::clone(&engine.producer), create_topics);
+        let topics = Arc::new(topics);
+        let asking = (Arc::clone(&clients), Arc::clone(&asker));
+        let replies = Replies::new(replying, asking, (Arc::clone(&topics), Arc::clone(&publisher)));
         Ok(Self {
-            asker: Arc::new(Asker::new(Arc::clone(&clients))),
+            asker,
+            topics,
+            replies,
             link: Arc::clone(&clients.link),
-            create_topics,
             service,
             clients,
             publisher,
@@ -83,30 +91,6 @@ impl KafkaBridge {
             | Fault::UnknownTopic
             | Fault::Unroutable
             | Fault::Unsupported => error,
-        }
-    }
-
-    async fn create(&self, topic: &Topic, how: CreateTopics, deadline: Instant) -> Result<(), Error> {
-        let (config, line) = self.clients.asker()?;
-        let admin: AdminClient<Line> =
-            blocking::call(move || config.create_with_context(line).map_err(fault::of_making)).await?;
-        let replication = TopicReplication::Fixed(i32::from(how.replication_factor));
-        let new = NewTopic::new(topic.as_str(), i32::from(how.partitions), replication);
-        let options = AdminOptions::new().request_timeout(Some(left(deadline)));
-        let created = timeout_at(deadline, admin.create_topics([&new], &options)).await;
-        blocking::drop_apart(admin, || {});
-        let results = match created {
-            Ok(results) => results.map_err(fault::of_call)?,
-            Err(_) => return Err(Fault::Timeout.into()),
-        };
-        match results.into_iter().next() {
-            Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
-            Some(Err((_, code))) => {
-                let error = fault::of_call(rdkafka::error::KafkaError::Global(code));
-                let detail = format!("kafka did not create the topic: {code}");
-                Err(Error::new(error.fault).detail(detail).because(error))
-            }
-            None => Err(Fault::Rejected.into()),
         }
     }
 }
@@ -167,33 +151,21 @@ impl Bridge for KafkaBridge {
     }
 
     async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
-        check_name(topic.as_str())?;
-        let mut created = false;
-        loop {
-            let found = timeout_at(deadline, self.producer.find(topic.clone(), left(deadline))).await;
-            let error = match found {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(self.explain(Fault::Timeout.into())),
-            };
-            match (error.fault, self.create_topics) {
-                (Fault::UnknownTopic, Some(how)) if !created => {
-                    self.create(topic, how, deadline).await.map_err(|error| self.explain(error))?;
-                    created = true;
-                }
-                // Brokers learn of a new topic one after the other.
-                (Fault::UnknownTopic | Fault::Unavailable, Some(_))
-                    if created && Instant::now() < deadline =>
-                {
-                    sleep(PAUSE).await;
-                }
-                _ => return Err(self.explain(error)),
-            }
-        }
+        let found = self.topics.ensure(topic, &[], deadline).await;
+        found.map(drop).map_err(|error| self.explain(error))
+    }
+
+    async fn request(&self, topic: &Topic, message: Message, deadline: Instant) -> Result<Message, Error> {
+        self.replies.request(topic, message, deadline).await
+    }
+
+    async fn reply(&self, to: &str, reply: Message, deadline: Instant) -> Result<(), Error> {
+        self.replies.reply(to, reply, deadline).await
     }
 
     async fn close(&self, deadline: Instant) {
         self.publisher.drain(deadline).await;
+        self.replies.close(deadline).await;
         self.engine.lock().await.take();
     }
 }
@@ -224,12 +196,7 @@ fn infos(asking: &Asking, pattern: &Pattern, timeout: Duration) -> Result<Vec<To
     Ok(found.iter().map(info).collect())
 }
 
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
-}
-
 /// A cluster that says nothing for so long is away.
 const SILENCE: Duration = Duration::from_secs(1);
 /// How much of the time to answer in is kept for finding out why nobody does, at most.
 const DIAGNOSIS: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(50);

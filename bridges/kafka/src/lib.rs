@@ -15,6 +15,10 @@
 //! | receipt | `acks=all` from an idempotent producer |
 //! | `Accept` | the contiguous prefix is committed, what is settled beyond it goes into the offset's metadata |
 //! | `Release` | held here and handed out again; other members never see it |
+//! | request | message with `kafka_replyTopic`, `kafka_replyPartition` and `kafka_correlationId`, as Spring has them |
+//! | reply | message to that topic and partition, with the same correlation |
+//! | reply address | `topic`, or `topic/partition` |
+//! | correlation | its bytes; `base64:` and so on where they are not UTF-8 |
 //! | lag | end of the log less what is settled |
 //!
 //! # Getting in
@@ -65,16 +69,21 @@ mod blocking;
 mod bridge;
 mod catalogue;
 mod clients;
+mod correlation;
 mod fault;
 mod link;
 mod message;
 mod offsets;
 mod properties;
 mod publisher;
+mod replies;
+mod reply_to;
 mod sasl;
 mod settings;
+mod stranded;
 mod subscription;
 mod tokens;
+mod topics;
 mod trouble;
 
 use std::sync::Arc;

@@ -2,9 +2,11 @@
 //!
 //! Payload, key and headers are what they are; a record without a value is a tombstone. What Kafka
 //! has no field for goes into headers: `content-type` and `ce_<attribute>` as the CloudEvents
-//! binding for Kafka says, `kafka_replyTopic` and `kafka_correlationId` as Spring does, and
-//! `sidespan-id`. They come back as fields; a header whose bytes don't fit its field stays a header.
+//! binding for Kafka says, `kafka_replyTopic`, `kafka_replyPartition` and `kafka_correlationId` as Spring does
+//! ([`reply_to`], [`correlation`]), and `sidespan-id`. They come back as fields; a header whose bytes don't fit
+//! its field stays a header.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
@@ -15,13 +17,22 @@ use rdkafka::message::{
 use sidespan_bridge::{CE_PREFIX, Error, Fault, Header, Message};
 use tracing::warn;
 
+use crate::{correlation, reply_to};
+
 /// Returns the headers of the record that carries a message.
 pub(crate) fn headers(message: &Message) -> Result<Option<OwnedHeaders>, Error> {
-    let fields: [(&str, &Option<Box<str>>); 4] = [
-        (CONTENT_TYPE, &message.content_type),
-        (ID, &message.id),
-        (REPLY_TO, &message.reply_to),
-        (CORRELATION, &message.correlation),
+    let reply_to = message.reply_to.as_deref();
+    let (reply_topic, reply_partition) = match reply_to.and_then(reply_to::split) {
+        Some((topic, partition)) => (Some(topic), Some(partition.to_be_bytes())),
+        None => (reply_to, None),
+    };
+    let correlation = message.correlation.as_deref().map(correlation::bytes);
+    let fields: [(&str, Option<&[u8]>); 5] = [
+        (CONTENT_TYPE, message.content_type.as_deref().map(str::as_bytes)),
+        (ID, message.id.as_deref().map(str::as_bytes)),
+        (reply_to::TOPIC, reply_topic.map(str::as_bytes)),
+        (reply_to::PARTITION, reply_partition.as_ref().map(<[u8; 4]>::as_slice)),
+        (CORRELATION, correlation.as_deref()),
     ];
     let present = fields.iter().filter(|(_, value)| value.is_some()).count() + message.headers.len();
     if present == 0 {
@@ -29,8 +40,8 @@ pub(crate) fn headers(message: &Message) -> Result<Option<OwnedHeaders>, Error> 
     }
     let mut headers = OwnedHeaders::new_with_capacity(present);
     for (name, value) in fields {
-        if let Some(value) = value {
-            headers = headers.insert(RecordHeader { key: name, value: Some(value.as_bytes()) });
+        if value.is_some() {
+            headers = headers.insert(RecordHeader { key: name, value });
         }
     }
     for header in &message.headers {
@@ -67,20 +78,33 @@ pub(crate) fn of_record(record: &BorrowedMessage<'_>) -> Message {
                 ),
             }
         }
+        reply_to::join(&mut message);
     }
     message
 }
 
+/// Returns the correlation of a record.
+pub(crate) fn correlation(record: &BorrowedMessage<'_>) -> Option<Box<str>> {
+    let headers = record.headers()?;
+    let named = |index| read(headers, index).filter(|(name, _)| *name == CORRELATION);
+    let (_, value) = (0..headers.count()).find_map(named)?;
+    Some(correlation::text(value).into())
+}
+
 /// Puts a header where it belongs.
 fn put(message: &mut Message, name: &str, value: &[u8]) {
-    let field = match name {
-        CONTENT_TYPE => Some(&mut message.content_type),
-        ID => Some(&mut message.id),
-        REPLY_TO => Some(&mut message.reply_to),
-        CORRELATION => Some(&mut message.correlation),
-        _ => None,
+    let text = || std::str::from_utf8(value).ok().map(Cow::Borrowed);
+    let (field, text) = match name {
+        CONTENT_TYPE => (Some(&mut message.content_type), text()),
+        ID => (Some(&mut message.id), text()),
+        // What names a partition in the same header would be written as two.
+        reply_to::TOPIC => {
+            (Some(&mut message.reply_to), text().filter(|text| reply_to::split(text).is_none()))
+        }
+        CORRELATION => (Some(&mut message.correlation), Some(correlation::text(value))),
+        _ => (None, None),
     };
-    if let (Some(field @ None), Ok(text)) = (field, std::str::from_utf8(value)) {
+    if let (Some(field @ None), Some(text)) = (field, text) {
         *field = Some(text.into());
         return;
     }
@@ -112,7 +136,6 @@ const CONTENT_TYPE: &str = "content-type";
 const CORRELATION: &str = "kafka_correlationId";
 const ID: &str = "sidespan-id";
 const RECORD_CE_PREFIX: &str = "ce_";
-const REPLY_TO: &str = "kafka_replyTopic";
 
 #[cfg(test)]
 mod tests {
@@ -157,9 +180,52 @@ mod tests {
     #[test]
     fn a_field_that_is_not_text_stays_a_header() {
         let mut message = Message::default();
-        put(&mut message, CORRELATION, b"\xff\x00");
-        assert_eq!(message.correlation, None);
-        assert_eq!(message.headers, [Header::new(CORRELATION, &b"\xff\x00"[..])]);
+        put(&mut message, CONTENT_TYPE, b"\xff\x00");
+        assert_eq!(message.content_type, None);
+        assert_eq!(message.headers, [Header::new(CONTENT_TYPE, &b"\xff\x00"[..])]);
+    }
+
+    /// What a record has, in order.
+    fn pairs(headers: &OwnedHeaders) -> Vec<(String, Vec<u8>)> {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap().to_vec())).collect()
+    }
+
+    #[test]
+    fn where_a_reply_goes_and_what_it_names_are_as_spring_has_them() {
+        let id = [0x9f, 0x02, 0x33, 0xff, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
+        let given = [
+            (reply_to::TOPIC, &b"shop.replies"[..]),
+            (reply_to::PARTITION, &[0, 0, 1, 2]),
+            (CORRELATION, &id),
+            ("other", b"x"),
+        ];
+        let mut message = Message::default();
+        given.iter().for_each(|(name, value)| put(&mut message, name, value));
+        reply_to::join(&mut message);
+        assert_eq!(message.reply_to.as_deref(), Some("shop.replies/258"));
+        assert_eq!(message.headers, [Header::new("other", "x")]);
+        let again = pairs(&headers(&message).unwrap().unwrap());
+        let given: Vec<_> = given.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+        assert_eq!(again, given, "and it passes through as it was");
+    }
+
+    #[test]
+    fn what_is_no_place_for_a_reply_passes_through_as_it_was() {
+        let odd: [&[(&str, &[u8])]; 5] = [
+            &[(reply_to::TOPIC, b"a/3")],
+            &[(reply_to::TOPIC, b"a"), (reply_to::PARTITION, b"3")],
+            &[(reply_to::TOPIC, b"a"), (reply_to::PARTITION, &[0xff, 0, 0, 0])],
+            &[(reply_to::TOPIC, b"https://a/b"), (reply_to::PARTITION, &[0, 0, 0, 1])],
+            &[(reply_to::PARTITION, &[0, 0, 0, 1])],
+        ];
+        for given in odd {
+            let mut message = Message::default();
+            given.iter().for_each(|(name, value)| put(&mut message, name, value));
+            reply_to::join(&mut message);
+            let given: Vec<_> =
+                given.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+            assert_eq!(pairs(&headers(&message).unwrap().unwrap()), given);
+        }
     }
 
     #[test]

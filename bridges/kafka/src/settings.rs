@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sidespan_bridge::{Settings, SettingsError, Size, Span, Tls};
 
+use crate::catalogue::check_name;
 use crate::properties;
 use crate::sasl::{Identity, Mechanism, Sasl};
 
@@ -46,6 +47,15 @@ pub(crate) struct KafkaSettings {
     /// longest deadline that a publish may have.
     #[serde(default = "max_deadline")]
     pub(crate) max_deadline: Span,
+    /// The topic to which the replies to this service's requests come (`<service>.replies`). It is made with the
+    /// first request where `create_topics` allows that, and keeps what comes for ten minutes; else make it with
+    /// a retention as short. All replicas share it, and each reads one partition of it.
+    #[serde(default)]
+    pub(crate) reply_topic: Option<String>,
+    /// How many requests may wait for their replies at a time (10000). Past that they are refused.
+    #[serde(default = "max_requests")]
+    #[schemars(range(min = 1))]
+    pub(crate) max_requests: u32,
     /// Other librdkafka settings, by their own names.
     #[serde(default)]
     pub(crate) properties: BTreeMap<String, Property>,
@@ -137,6 +147,12 @@ impl KafkaSettings {
         if read.max_deadline < MIN_DEADLINE || read.max_deadline > MAX_DEADLINE {
             return Err(SettingsError::new("max_deadline", "expected `1s` to `15m`"));
         }
+        if let Some(topic) = &read.reply_topic {
+            check_name(topic).map_err(|error| SettingsError::new("reply_topic", error.to_string()))?;
+        }
+        if read.max_requests == 0 {
+            return Err(SettingsError::new("max_requests", "expected at least 1, found 0"));
+        }
         for name in read.properties.keys() {
             if let Some(reason) = properties::refusal(name) {
                 return Err(SettingsError::new(format!("properties.{name}"), reason));
@@ -183,6 +199,10 @@ fn max_message() -> Size {
 
 fn max_deadline() -> Span {
     Span(Duration::from_secs(30))
+}
+
+fn max_requests() -> u32 {
+    10_000
 }
 
 const MIN_MESSAGE: Size = Size(1000);

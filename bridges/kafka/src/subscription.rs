@@ -14,7 +14,6 @@ mod ownership;
 mod shard;
 mod shared;
 mod start;
-mod stranded;
 mod token;
 mod turn;
 
@@ -38,6 +37,7 @@ use tracing::{debug, error, warn};
 use crate::asker::{Asker, Asking};
 use crate::catalogue::{self, Found, Partition};
 use crate::clients::Line;
+use crate::stranded::Stranded;
 use crate::{blocking, fault};
 
 use commit::Committer;
@@ -46,7 +46,6 @@ use member::{Change, Member};
 use ownership::{CALL, Ownership};
 use shared::Shared;
 use start::Begin;
-use stranded::Stranded;
 use turn::Turn;
 
 /// Reads what a group, or a cursor, is to get.
@@ -257,7 +256,7 @@ fn serve(consumer: &BaseConsumer<Member>, shared: &Shared, over: &CancellationTo
                 }
             }
         }
-        if let Some(reason) = stranded.is_certain(consumer) {
+        if let Some(reason) = stranded.is_certain(consumer, &consumer.context().line) {
             error!(reason, "the subscription begins anew");
             shared.end(Err(Fault::Unavailable.into()));
             return;

@@ -75,6 +75,8 @@ impl Harness for OnKafka {
     fn settings(&self) -> Settings {
         let keys = json!({
             "brokers": [self.address()],
+            // For replies. A publish makes no topic all the same.
+            "create_topics": {"partitions": 3, "replication_factor": 1},
             "properties": {
                 "session.timeout.ms": 6000,
                 "heartbeat.interval.ms": 500,

@@ -9,14 +9,14 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::member::Member;
+use crate::clients::Line;
 
 /// What is suspected of one consumer.
 #[derive(Debug, Default)]
-pub(super) struct Stranded {
+pub(crate) struct Stranded {
     suspicion: Option<Suspicion>,
 }
 
@@ -29,7 +29,7 @@ struct Suspicion {
 
 impl Stranded {
     /// Takes what the client told.
-    pub(super) fn hear(&mut self, error: &KafkaError) {
+    pub(crate) fn hear(&mut self, error: &KafkaError) {
         let code = error.rdkafka_error_code();
         if matches!(code, Some(Code::AllBrokersDown | Code::Authentication | Code::SSL))
             && self.suspicion.is_none()
@@ -40,13 +40,16 @@ impl Stranded {
     }
 
     /// Looks after the suspicion, if there is one, and says so if it is certain. Blocks for as
-    /// long as the client takes to answer.
-    pub(super) fn is_certain(&mut self, consumer: &BaseConsumer<Member>) -> Option<&'static str> {
+    /// long as the client takes to answer. `line` is what the consumer was made with.
+    pub(crate) fn is_certain<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        line: &Line,
+    ) -> Option<&'static str> {
         let suspicion = self.suspicion.as_mut()?;
         if suspicion.asked.elapsed() < PERIOD {
             return None;
         }
-        let line = &consumer.context().line;
         if line.is_outdated() {
             return Some("connections fail, and the credentials have changed");
         }
@@ -72,30 +75,27 @@ const CERTAIN: Duration = Duration::from_secs(8);
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use sidespan_bridge::Settings;
-    use sidespan_test_support::free_port;
-    use tokio::sync::mpsc;
-
     use super::*;
     use crate::clients::Clients;
     use crate::settings::KafkaSettings;
+    use serde_json::json;
+    use sidespan_bridge::Settings;
+    use sidespan_test_support::free_port;
 
     #[test]
     fn a_consumer_that_finds_no_broker_is_suspected_only_while_others_find_one() {
-        let (changes, _kept) = mpsc::unbounded_channel();
         let brokers = json!({"brokers": [format!("127.0.0.1:{}", free_port())]});
         let settings = KafkaSettings::read(&Settings::new("s", brokers)).unwrap();
         let clients = Clients::new(settings, "s".into());
         let (config, line) = clients.consumer("g").unwrap();
-        let consumer: BaseConsumer<Member> = config.create_with_context(Member::new(changes, line)).unwrap();
+        let consumer: BaseConsumer<Line> = config.create_with_context(line).unwrap();
         let link = &clients.link;
         let mut stranded = Stranded::default();
         let mut is_certain = || {
             if let Some(Err(error)) = consumer.poll(Duration::from_millis(50)) {
                 stranded.hear(&error);
             }
-            stranded.is_certain(&consumer).is_some()
+            stranded.is_certain(&consumer, consumer.context()).is_some()
         };
         link.is_lost();
         let began = Instant::now();

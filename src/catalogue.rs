@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 use crate::publish::{Outlet, Route, Routes};
+use crate::security::caller::Caller;
 
 /// A topic, as callers see it.
 #[derive(Debug, Serialize)]
@@ -41,8 +42,13 @@ pub struct Silent {
     pub detail: String,
 }
 
-/// Gathers all topics by name. Each bridge is asked once, all at the same time.
-pub async fn gather(routes: &Routes, deadline: Instant) -> (BTreeMap<String, Described>, Vec<Silent>) {
+/// Gathers all topics that a caller may publish to or read, by name, and the bridges that may have more of
+/// them and could not be asked. Each bridge is asked once, all at the same time.
+pub async fn gather(
+    routes: &Routes,
+    caller: &Caller,
+    deadline: Instant,
+) -> (BTreeMap<String, Described>, Vec<Silent>) {
     let mut outlets: BTreeMap<&str, &Outlet> = BTreeMap::new();
     for outlet in routes.declared().map(Route::outlet).chain(routes.open()) {
         outlets.insert(outlet.name().as_str(), outlet);
@@ -73,6 +79,14 @@ pub async fn gather(routes: &Routes, deadline: Instant) -> (BTreeMap<String, Des
             topics.insert(address, Described::new(&route, false, true, Some(&info)));
         }
     }
+    topics.retain(|name, _| caller.may_see(name));
+    // What else the open bridge has is for those whose rights go beyond what is declared.
+    let is_declared = |name: &str| routes.declared().any(|route| route.name() == name);
+    let open =
+        routes.open().filter(|_| caller.may_see_beyond(is_declared)).map(|outlet| outlet.name().as_str());
+    silent.retain(|silent| {
+        open == Some(&*silent.bridge) || topics.values().any(|topic| topic.bridge == silent.bridge)
+    });
     (topics, silent)
 }
 

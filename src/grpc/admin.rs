@@ -33,8 +33,7 @@ pub(super) async fn list_topics(
         .transpose()
         .map_err(|error| status(&Error::Invalid(format!("`pattern`: {error}")), Some("pattern")))?;
     let deadline = terms.deadline().map_err(|error| status(&error, None))?;
-    let (mut topics, silent) = catalogue::gather(door.publishing.routes(), deadline).await;
-    topics.retain(|name, _| terms.caller.may_publish(name) || terms.caller.may_subscribe(name));
+    let (mut topics, silent) = catalogue::gather(door.publishing.routes(), &terms.caller, deadline).await;
     if let Some(pattern) = &pattern {
         topics.retain(|name, _| pattern.matches(&Topic::new(name.as_str())));
     }

@@ -23,8 +23,7 @@ pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Res
     let (paging, pattern) = query(&request)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
     let caller = Caller::of(request.extensions());
-    let (mut topics, silent) = gather(door.publishing.routes(), terms.deadline).await;
-    topics.retain(|name, _| caller.may_publish(name) || caller.may_subscribe(name));
+    let (mut topics, silent) = gather(door.publishing.routes(), &caller, terms.deadline).await;
     if let Some(pattern) = &pattern {
         topics.retain(|name, _| pattern.matches(&Topic::new(name.as_str())));
     }

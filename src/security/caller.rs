@@ -65,6 +65,18 @@ impl Caller {
         self.0.as_ref().is_none_or(|known| known.subscribe.iter().any(|pattern| pattern.covers(name)))
     }
 
+    /// Tells whether the caller may know of a topic: it may publish to it, or read it.
+    pub fn may_see(&self, topic: &str) -> bool {
+        self.may_publish(topic) || self.may_subscribe(topic)
+    }
+
+    /// Tells whether the caller may know of topics beyond those that are declared.
+    pub fn may_see_beyond(&self, is_declared: impl Fn(&str) -> bool) -> bool {
+        let goes_beyond =
+            |pattern: &Pattern| !pattern.literal().is_some_and(|topic| is_declared(topic.as_str()));
+        self.0.as_ref().is_none_or(|known| known.publish.iter().chain(&known.subscribe).any(goes_beyond))
+    }
+
     /// Tells whether the caller may change the server itself.
     pub fn may_manage(&self) -> bool {
         self.0.as_ref().is_some_and(|known| known.manage)

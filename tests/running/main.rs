@@ -13,6 +13,8 @@
 
 #[cfg(feature = "kafka")]
 mod broker;
+#[cfg(all(feature = "amqp", feature = "nats"))]
+mod callers;
 #[cfg(feature = "kafka")]
 mod records;
 mod secrets;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use sidespan_bridge::{Bridge, Publisher, Topic};
+use sidespan_bridge::{Bridge, Pattern, Publisher, Topic};
 
 use super::Budget;
 use crate::config::{CloudEventsMode, Config, Name, TopicConfig, TopicName};
@@ -58,6 +58,17 @@ impl Routes {
     /// Returns the bridge where undeclared names are addresses.
     pub fn open(&self) -> Option<&Arc<Outlet>> {
         self.open.as_ref()
+    }
+
+    /// Returns the declared topics that a pattern on the open bridge takes in by their addresses, though they
+    /// go by other names.
+    pub fn within(&self, pattern: &Pattern) -> impl Iterator<Item = &Route> {
+        let open = self.open.as_ref();
+        self.declared.values().filter(move |route| {
+            open.is_some_and(|open| Arc::ptr_eq(open, route.outlet()))
+                && route.name() != route.address().as_str()
+                && pattern.matches(route.address())
+        })
     }
 
     /// A declared topic's address is reached by its name only, so that its rules hold.

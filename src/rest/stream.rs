@@ -42,10 +42,21 @@ pub(super) async fn stream(State(door): State<Arc<Door>>, mut request: Request) 
         acceptable(request.headers(), "text/event-stream")?;
     }
     let topic = name(request.uri())?;
-    Caller::of(request.extensions()).require_subscribe(&topic)?;
-    let route = door.publishing.routes().find(&topic)?;
+    let caller = Caller::of(request.extensions());
+    caller.require_subscribe(&topic)?;
+    let routes = door.publishing.routes();
+    let route = routes.find(&topic)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
     let pattern = pattern(&route)?;
+    // A right to addresses is none to what is declared at them by another name.
+    if pattern.is_wildcard() && routes.within(&pattern).any(|declared| !caller.may_subscribe(declared.name()))
+    {
+        return Err(Error::Denied(format!(
+            "the caller {:?} may not read all that {pattern} takes in: ask for less, or list the topics that are \
+             declared at such addresses under `subscribe` of its token in `auth.tokens`",
+            caller.name()
+        )));
+    }
     let start = start::read(request.uri().query().unwrap_or(""), request.headers(), &pattern)?;
     let upgrade = if is_socket {
         let upgrade = Upgrade::read(&mut request)?;

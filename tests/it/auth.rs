@@ -164,6 +164,32 @@ async fn a_caller_streams_its_own_topics_only() {
 }
 
 #[tokio::test]
+async fn a_right_to_addresses_is_none_to_what_is_declared_there_by_another_name() {
+    let guest = "guest-guest-guest-guest-guest";
+    let friend = "friend-friend-friend-friend";
+    let server = Server::with(&format!(
+        "{}\x20 - {{ name: guest, secret: {guest}, subscribe: ['address.>'] }}\n\
+         \x20 - {{ name: friend, secret: {friend}, subscribe: ['address.>', declared] }}\n",
+        auth()
+    ))
+    .await;
+    server.post("/v1/topics/declared/messages", "hello").by(TILL).expect(200).await;
+    let follow = async |topic: &str, token: &str| {
+        let (path, bearer) = (format!("/v1/topics/{topic}/stream?start=begin"), format!("Bearer {token}"));
+        server.try_follow(&path, &[("Authorization", &bearer)]).await
+    };
+    for topic in ["address.%3E", "address.of.*"] {
+        assert_eq!(follow(topic, guest).await.err().unwrap(), 403, "{topic}");
+        for token in [friend, ALL] {
+            let mut events = follow(topic, token).await.unwrap_or_else(|status| panic!("{topic}: {status}"));
+            assert_eq!(events.message().await.1["text"], "hello");
+        }
+    }
+    server.post("/v1/topics/address.to.others/messages", "x").by(ALL).expect(200).await;
+    assert!(follow("address.to.*", guest).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_caller_sees_what_it_may_use() {
     let webhook = Webhook::start(|_| Answer::ok()).await;
     let subscription =

@@ -27,7 +27,7 @@ use crate::pull::{AckIds, Pulling};
 use crate::replicas::Replicas;
 use crate::rest::{Door, Guard, Rest};
 use crate::security::caller::Callers;
-use crate::security::seal::Seal;
+use crate::security::seal::{self, Seal};
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -293,15 +293,8 @@ async fn bind(address: Address) -> Result<Listener, StartError> {
 /// Prepares to name leases, and to call the other replicas if there are any.
 fn replicas(config: &Config, services: &Listener) -> Result<(AckIds, Option<Arc<Peers>>), StartError> {
     let Some(replicas) = &config.replicas else { return Ok((AckIds::alone()?, None)) };
-    let mut secrets = Vec::new();
-    for secret in &replicas.secrets {
-        let secret = secret.reveal().map_err(|error| StartError::Replicas(format!("secrets: {error}")))?;
-        if secret.len() < SECRET {
-            let advice = "too short: `openssl rand -base64 32` makes one that nobody guesses";
-            return Err(StartError::Replicas(format!("secrets: {advice}")));
-        }
-        secrets.push(secret);
-    }
+    let secrets: Result<Vec<String>, _> = replicas.secrets.iter().map(seal::reveal).collect();
+    let secrets = secrets.map_err(|error| StartError::Replicas(format!("secrets: {error}")))?;
     let address = match (replicas.advertise, services.address()) {
         (Some(address), _) | (None, Ok(Address::Tcp(address))) => address,
         (None, _) => return Err(StartError::Replicas("advertise: the key is missing".into())),
@@ -325,5 +318,3 @@ fn roster(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<Roster>
 
 /// What a bridge may take beyond the deadline that it was given.
 const GRACE: Duration = Duration::from_secs(1);
-/// The least letters of a shared secret.
-const SECRET: usize = 32;

@@ -18,8 +18,8 @@ use super::failure::{Failure, Outcome};
 use super::output::{self, Format, Output};
 use super::patience;
 use crate::bridges::DRIVERS;
-use crate::config::{Auth, Config, Name, Push, Subscription, TopicConfig, TopicName};
-use crate::security::{caller, destination, signature};
+use crate::config::{Auth, Config, Name, Push, Replicas, Subscription, TopicConfig, TopicName};
+use crate::security::{caller, destination, seal, signature};
 
 /// Check a configuration file, and connect to everything that it names.
 #[derive(Debug, Args)]
@@ -48,6 +48,9 @@ impl Check {
         let mut report = Report { timeout: self.timeout, format: self.output.format, wrong: 0 };
         if let Some(auth) = &config.auth {
             report.callers(auth)?;
+        }
+        if let Some(replicas) = &config.replicas {
+            report.replicas(replicas)?;
         }
         let bridges = report.bridges(&config).await?;
         for (name, topic) in &config.topics {
@@ -91,6 +94,14 @@ impl Report {
         for (token, found) in auth.tokens.iter().zip(caller::check(auth)) {
             let found = found.map(|()| "can call".to_owned()).map_err(|error| error.to_string());
             self.say(&format!("caller {}", token.name), found)?;
+        }
+        Ok(())
+    }
+
+    fn replicas(&mut self, replicas: &Replicas) -> Outcome {
+        for (index, secret) in replicas.secrets.iter().enumerate() {
+            let found = seal::reveal(secret).map(|_| "can be shared".to_owned());
+            self.say(&format!("replicas, secret {}", index + 1), found.map_err(|error| error.to_string()))?;
         }
         Ok(())
     }

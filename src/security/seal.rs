@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use sidespan_bridge::{Secret, SecretError};
 
 /// Makes and checks codes (HMAC-SHA256, cut to 16 bytes) for one purpose: those of another are no good.
 #[derive(Clone)]
@@ -65,6 +66,38 @@ impl Seal {
     /// How long a code is, in bytes.
     pub const LENGTH: usize = 16;
 }
+
+/// Reads a secret that processes share.
+///
+/// # Errors
+///
+/// It is not there, or short enough to be guessed.
+pub fn reveal(secret: &Secret) -> Result<String, SharedSecretError> {
+    let text = secret.reveal()?;
+    if text.len() < SHORTEST {
+        return Err(SharedSecretError::Short { bytes: text.len() });
+    }
+    Ok(text)
+}
+
+/// A shared secret that cannot be used. Never shows it.
+#[derive(Debug, thiserror::Error)]
+pub enum SharedSecretError {
+    /// It is not where it should be.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Short enough to be guessed.
+    #[error(
+        "too short: it has {bytes} bytes, and {SHORTEST} are the least; `openssl rand -base64 32` makes one that \
+         nobody guesses"
+    )]
+    Short {
+        /// How many there are.
+        bytes: usize,
+    },
+}
+
+const SHORTEST: usize = 32;
 
 impl fmt::Debug for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -71,6 +71,18 @@ async fn check_connects_and_says_what_is_wrong() {
     {
         assert!(valid.stdout.contains(line), "{}", valid.stdout);
     }
+    let replicas = "replicas: {peers: ['localhost:7400'], secrets: [hunter2hunter2, {file: absent}, \
+                    a-secret-that-is-only-good-for-tests]}\n";
+    let wrong = check(&format!("{}{replicas}", yaml(&webhook.url("/"), ""))).await;
+    ended(&wrong, 1);
+    for line in [
+        "WRONG  replicas, secret 1: too short",
+        "WRONG  replicas, secret 2: cannot read the secret in absent",
+        "ok     replicas, secret 3: can be shared",
+    ] {
+        assert!(wrong.stdout.contains(line), "{}", wrong.stdout);
+    }
+    assert!(!wrong.stdout.contains("hunter2"), "{}", wrong.stdout);
     let metadata = check(&yaml("http://169.254.169.254/latest", "")).await;
     ended(&metadata, 1);
     assert!(metadata.stdout.contains("is never called"), "{}", metadata.stdout);

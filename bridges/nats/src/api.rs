@@ -144,6 +144,14 @@ impl Refusal {
         matches!(self, Self::Api(error) if error.is_missing())
     }
 
+    /// Tells whether asking again may help.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            Self::Api(error) => error.passes(),
+            Self::Other(error) => matches!(error.fault, Fault::Timeout | Fault::Unavailable),
+        }
+    }
+
     /// Tells whether it exists already.
     pub(crate) fn exists(&self) -> bool {
         matches!(self, Self::Api(error) if error.exists())

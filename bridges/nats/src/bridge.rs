@@ -213,6 +213,17 @@ impl Bridge for NatsBridge {
         }
     }
 
+    async fn seek(&self, to: &Subscribe, deadline: Instant) -> Result<(), Error> {
+        check_pattern(to.pattern.as_str())?;
+        if !self.settings.stores() {
+            let detail = "NATS stores nothing without a stream: there is nowhere to go back to";
+            return Err(Error::new(Fault::Unsupported).detail(detail));
+        }
+        let moved =
+            subscription::seek::seek(to, &self.settings, &self.receiving, &self.streams, deadline).await;
+        moved.map_err(|error| self.explain(error))
+    }
+
     fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {
         if !self.settings.stores() {
             return Err(Unsupported("NATS keeps no registry without a stream: use `mode: jetstream`".into()));

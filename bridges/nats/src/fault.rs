@@ -25,6 +25,11 @@ impl ApiError {
         matches!(self.err_code, CONSUMER_NAME_EXISTS | CONSUMER_EXISTS | CONSUMER_ACTIVE | STREAM_NAME_EXISTS)
     }
 
+    /// Another time there may be another answer.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self.fault(), Fault::Overloaded | Fault::Unavailable)
+    }
+
     /// Somebody else has written meanwhile.
     pub(crate) fn is_outdated(&self) -> bool {
         matches!(self.err_code, WRONG_LAST_SEQUENCE | WRONG_LAST_SEQUENCE_NOW)

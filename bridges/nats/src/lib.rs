@@ -17,6 +17,7 @@
 //! | `Release` | `-NAK` with its delay; held here where there is an order | held here |
 //! | held | `+WPI` every third of `ack_wait` | – |
 //! | order | one active member (pinned client), the others stand by | – |
+//! | seek | the consumer is deleted and made again | – |
 //! | lag | pending and unacknowledged | – |
 //! | request | – | a subject under the bridge's inbox; nobody there is the server's word |
 //! | reply | – | published to the request's reply subject; that nobody waits is not told |

@@ -4,6 +4,7 @@ mod make;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -53,6 +54,16 @@ struct Names {
     streams: Option<Vec<String>>,
     #[serde(default)]
     total: usize,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    message: Taken,
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    time: String,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +141,24 @@ impl Streams {
     /// Returns one stream.
     pub(crate) async fn info(&self, name: &str, deadline: Instant) -> Result<Stream, Refusal> {
         self.api.ask(&format!("STREAM.INFO.{name}"), Value::Null, deadline).await
+    }
+
+    /// Tells when a stream took the first message of a pattern behind a sequence, if there is one.
+    pub(crate) async fn taken_behind(
+        &self,
+        stream: &str,
+        pattern: &Pattern,
+        sequence: u64,
+        deadline: Instant,
+    ) -> Result<Option<SystemTime>, Error> {
+        let body = json!({"seq": sequence.saturating_add(1), "next_by_subj": pattern.as_str()});
+        let found: Result<Found, Refusal> =
+            self.api.ask(&format!("STREAM.MSG.GET.{stream}"), body, deadline).await;
+        match found {
+            Ok(found) => Ok(found.message.time.parse::<jiff::Timestamp>().ok().map(SystemTime::from)),
+            Err(refusal) if refusal.is_missing() => Ok(None),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     /// Lists the topics that a pattern stands for: subjects that have messages, and those that a stream

@@ -9,6 +9,7 @@ mod consumer;
 mod control;
 mod engine;
 pub(crate) mod received;
+pub(crate) mod seek;
 pub(crate) mod shared;
 pub(crate) mod shelf;
 mod token;
@@ -29,7 +30,7 @@ use crate::settings::NatsSettings;
 use crate::streams::Streams;
 use crate::subject::plain_name;
 
-use consumer::{Durability, From, Wanted};
+use consumer::{From, Wanted};
 use control::StreamControl;
 use engine::{Engine, Parts, Place};
 use shared::{Kind, Shared};
@@ -60,16 +61,13 @@ pub(crate) async fn join(plan: Plan) -> Result<NatsSubscription, Error> {
         let detail = format!("the stream {} is sealed: a group cannot settle there", stream.config.name);
         return Err(Error::new(Fault::Rejected).detail(detail));
     }
-    let (kind, durability) = match (&to.group, to.order) {
-        (None, _) => (Kind::Cursor, Durability::Cursor),
-        (Some(_), Order::None) => (Kind::Shared, Durability::Shared),
-        (Some(_), Order::Key | Order::Topic) => {
-            let timeout = settings.priority_timeout.0;
-            (Kind::Ordered, Durability::Ordered { window: to.window.messages, timeout })
-        }
+    let kind = match (&to.group, to.order) {
+        (None, _) => Kind::Cursor,
+        (Some(_), Order::None) => Kind::Shared,
+        (Some(_), Order::Key | Order::Topic) => Kind::Ordered,
     };
     let name = to.group.as_deref().map_or_else(|| engine::cursor_name(&api), plain_name);
-    let wanted = Wanted { name, pattern: to.pattern.clone(), ack_wait: settings.ack_wait.0, durability };
+    let wanted = Wanted::of(&to, &settings, name);
     let (deliveries, inbox) = subscribe(&api)?;
     let (confirmations, answers) = subscribe(&api)?;
     let from = From::Start(to.start.clone());

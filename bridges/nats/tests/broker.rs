@@ -31,6 +31,8 @@ mod publish;
 mod registry;
 #[path = "broker/requests.rs"]
 mod requests;
+#[path = "broker/seek.rs"]
+mod seek;
 #[path = "broker/streams.rs"]
 mod streams;
 #[path = "broker/takeover.rs"]

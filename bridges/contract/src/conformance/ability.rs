@@ -1,8 +1,9 @@
 //! What a broker may lack.
 
 use Ability::{
-    Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing, Partitions,
-    Positions, Registry, Requests, Seek, SeparateMembers, Start, Storage, Tombstone, UnknownTopic,
+    Ages, Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing,
+    Partitions, Positions, Registry, Requests, Seek, SeparateMembers, Start, Storage, Tombstone,
+    UnknownTopic,
 };
 
 /// A broker, as far as its abilities go.
@@ -23,6 +24,8 @@ pub enum Kind {
 /// Something that not every broker can do, and how a bridge admits that its broker cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ability {
+    /// The lag tells the age of the oldest message. Else it has none.
+    Ages,
     /// A process of its own, which can die while the member lives. Nothing to admit.
     Broker,
     /// A window in which a message of a known id is not stored again. Else `deduplicated` is false.
@@ -65,7 +68,8 @@ pub enum Ability {
 }
 
 /// All abilities.
-pub const ABILITIES: [Ability; 18] = [
+pub const ABILITIES: [Ability; 19] = [
+    Ages,
     Broker,
     Deduplication,
     DelayedRelease,
@@ -92,6 +96,7 @@ impl Ability {
         #[rustfmt::skip]
         let [kafka, jetstream, core_nats, amqp, embedded] = match self {
             //                     Kafka  JetStr. core   AMQP   embedded
+            Self::Ages            => [false, true,  false, false, true],
             Self::Broker          => [true,  true,  true,  true,  false],
             Self::Deduplication   => [false, true,  false, false, true],
             Self::DelayedRelease  => [false, true,  false, false, true],
@@ -104,7 +109,7 @@ impl Ability {
             Self::Positions       => [true,  true,  false, false, true],
             Self::Registry        => [false, true,  false, false, true],
             Self::Requests        => [true,  false, true,  true,  true],
-            Self::Seek            => [false, false, false, false, true],
+            Self::Seek            => [false, true,  false, false, true],
             Self::SeparateMembers => [true,  true,  true,  true,  false],
             Self::Start           => [true,  true,  false, false, true],
             Self::Storage         => [true,  true,  false, true,  true],

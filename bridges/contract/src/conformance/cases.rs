@@ -5,7 +5,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 use super::Ability::{
-    self, Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing,
+    self, Ages, Broker, Deduplication, DelayedRelease, Groups, Listeners, Listing, Order, OrderedSharing,
     Partitions, Registry, Requests, Seek, Start, Tombstone, UnknownTopic,
 };
 use super::{
@@ -60,6 +60,7 @@ pub const CASES: &[Case] = &[
     case("waiting_can_be_cancelled_without_loss", &[], |h| Box::pin(subscribe::waiting_can_be_cancelled_without_loss(h))),
     case("a_cursor_shares_nothing_and_settles_nothing", &[], |h| Box::pin(subscribe::a_cursor_shares_nothing_and_settles_nothing(h))),
     case("lag_counts_what_is_not_settled", &[Groups], |h| Box::pin(subscribe::lag_counts_what_is_not_settled(h))),
+    case("lag_tells_the_age_of_the_oldest", &[Ages, Groups], |h| Box::pin(subscribe::lag_tells_the_age_of_the_oldest(h))),
     case("the_end_is_what_is_published_after_subscribing", &[], |h| Box::pin(start::the_end_is_what_is_published_after_subscribing(h))),
     case("a_new_group_begins_where_it_asks", &[Start], |h| Box::pin(start::a_new_group_begins_where_it_asks(h))),
     case("partitions_without_a_position_begin_at_their_beginning", &[Start, Partitions], |h| Box::pin(start::partitions_without_a_position_begin_at_their_beginning(h))),

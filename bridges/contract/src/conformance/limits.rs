@@ -60,6 +60,13 @@ fn limits(harness: &dyn Harness, wish: &Subscribe) -> Result<Limits, Unsupported
 /// Checks that a lack is admitted.
 async fn admitted(harness: &dyn Harness, member: &Arc<dyn Bridge>, topic: &Topic, lack: Ability) {
     match lack {
+        Ability::Ages => {
+            let mut inbox = Inbox::open(harness, member, wish(harness, topic, &unique())).await;
+            publish(harness, member, topic, vec![message("old")]).await;
+            drop(inbox.delivery("the message").await);
+            let oldest = inbox.control().lag().await.ok().and_then(|lag| lag.oldest);
+            assert_eq!(oldest, None, "{lack:?} is lacking: the lag");
+        }
         Ability::Broker => assert!(harness.broker().is_none(), "{lack:?} is lacking, and there is one"),
         Ability::Deduplication => {
             let once = Message { deduplication: Some(unique().into()), ..message("twice") };

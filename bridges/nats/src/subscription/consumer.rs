@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use sidespan_bridge::{Error, Fault, Pattern, Position, Start};
+use sidespan_bridge::{Error, Fault, Order, Pattern, Position, Start, Subscribe};
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::api::{Api, Refusal};
+use crate::settings::NatsSettings;
 
 /// What a consumer is to be like.
 #[derive(Clone, Debug)]
@@ -42,7 +43,10 @@ pub(super) struct Info {
     #[serde(default)]
     pub(super) created: String,
     #[serde(default)]
-    config: Map<String, Value>,
+    pub(super) config: Map<String, Value>,
+    /// Requests for messages that wait.
+    #[serde(default)]
+    num_waiting: u64,
     #[serde(default)]
     priority_groups: Option<Vec<Pinned>>,
 }
@@ -76,6 +80,11 @@ impl Info {
         Some(first.pinned_client_id.as_str()).filter(|id| !id.is_empty())
     }
 
+    /// Tells whether there are members, as far as the broker knows.
+    pub(super) fn has_members(&self) -> bool {
+        self.num_waiting > 0 || self.pinned().is_some()
+    }
+
     /// Returns the first sequence that was not delivered.
     pub(super) fn next(&self) -> u64 {
         self.delivered.stream_seq.saturating_add(1)
@@ -83,6 +92,18 @@ impl Info {
 }
 
 impl Wanted {
+    /// Says what a subscription wants.
+    pub(super) fn of(to: &Subscribe, settings: &NatsSettings, name: String) -> Self {
+        let durability = match (&to.group, to.order) {
+            (None, _) => Durability::Cursor,
+            (Some(_), Order::None) => Durability::Shared,
+            (Some(_), Order::Key | Order::Topic) => {
+                Durability::Ordered { window: to.window.messages, timeout: settings.priority_timeout.0 }
+            }
+        };
+        Self { name, pattern: to.pattern.clone(), ack_wait: settings.ack_wait.0, durability }
+    }
+
     /// Finds the durable of a group, or makes it.
     pub(super) async fn attach(
         &self,
@@ -135,7 +156,7 @@ impl Wanted {
         drop(gone);
     }
 
-    fn create(&self, stream: &str) -> String {
+    pub(super) fn create(&self, stream: &str) -> String {
         format!("CONSUMER.CREATE.{stream}.{}", self.name)
     }
 
@@ -181,7 +202,13 @@ impl Wanted {
     }
 
     /// Adapts one that is there as far as that is safe.
-    async fn adapt(&self, api: &Api, stream: &str, found: Info, deadline: Instant) -> Result<Info, Error> {
+    pub(super) async fn adapt(
+        &self,
+        api: &Api,
+        stream: &str,
+        found: Info,
+        deadline: Instant,
+    ) -> Result<Info, Error> {
         self.check(&found.config)?;
         let mut config = found.config.clone();
         let mut differs = config.remove("backoff").is_some();
@@ -248,7 +275,7 @@ impl Wanted {
 }
 
 /// Returns how the broker is told where to begin.
-fn policy(from: &From) -> Result<Map<String, Value>, Error> {
+pub(super) fn policy(from: &From) -> Result<Map<String, Value>, Error> {
     let time = |time: std::time::SystemTime| match jiff::Timestamp::try_from(time) {
         Ok(time) => Ok(json!({"deliver_policy": "by_start_time", "opt_start_time": time.to_string()})),
         Err(error) => {

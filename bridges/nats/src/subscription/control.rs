@@ -1,7 +1,7 @@
 //! Steers a subscription on a stream from outside.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sidespan_bridge::{Control, Error, Fault, Lag, Role};
@@ -42,7 +42,15 @@ impl Control for StreamControl {
         // The stream may have been made anew under another name.
         let stream = self.streams.find(&self.wanted.pattern, deadline).await?;
         let info = self.wanted.info(&self.api, &stream.config.name, deadline).await?;
-        Ok(Lag { messages: info.num_pending + info.num_ack_pending, oldest: None })
+        let messages = info.num_pending + info.num_ack_pending;
+        // What comes first behind the floor is not settled, and often not delivered either.
+        let (name, floor) = (&stream.config.name, info.ack_floor.stream_seq);
+        let taken = match messages {
+            0 => None,
+            _ => self.streams.taken_behind(name, &self.wanted.pattern, floor, deadline).await?,
+        };
+        let oldest = taken.map(|taken| SystemTime::now().duration_since(taken).unwrap_or_default());
+        Ok(Lag { messages, oldest })
     }
 
     async fn close(&self, deadline: Instant) -> Result<(), Error> {

@@ -25,6 +25,7 @@ use crate::publish::{Budget, Outlet, Publishing, Routes};
 use crate::pull::peers::Peers;
 use crate::pull::{AckIds, Pulling};
 use crate::replicas::Replicas;
+use crate::request::Requesting;
 use crate::rest::{Door, Guard, Rest};
 use crate::security::caller::Callers;
 use crate::security::seal::{self, Seal};
@@ -215,8 +216,10 @@ impl App {
         let closing = CancellationToken::new();
         let callers = config.auth.as_ref().map(|auth| Arc::new(Callers::new(auth)));
         let pulling = Arc::new(Pulling::new(roster.clone(), ack_ids, peers));
+        let requesting = Arc::new(Requesting::new(config.limits.max_requests, config.limits.max_message));
         let rest = Door::new(
             publishing.clone(),
+            requesting.clone(),
             roster.clone(),
             pulling.clone(),
             config.limits.clone(),

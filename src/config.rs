@@ -131,6 +131,8 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Bytes that may be unanswered at one broker, and bodies that are being read.
     pub max_in_flight_bytes: usize,
+    /// Requests that may await their replies.
+    pub max_requests: usize,
     /// How long a publish may take if the caller doesn't say.
     pub timeout: Duration,
     /// The longest that a caller may ask for.

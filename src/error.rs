@@ -81,6 +81,12 @@ pub enum Error {
         /// Its value.
         most: usize,
     },
+    /// A reply came, and is larger than the door allows.
+    #[error("the reply is larger than the {most} bytes that are passed on; the request was handled")]
+    ReplyTooLarge {
+        /// The bound.
+        most: usize,
+    },
     /// The body did not come in time.
     #[error("the request did not arrive in time")]
     RequestTimeout,
@@ -215,6 +221,10 @@ impl Error {
             Self::NotFound => Class {
                 grpc: Code::Unimplemented,
                 ..Class::new("not-found", "There is nothing here", StatusCode::NOT_FOUND)
+            },
+            Self::ReplyTooLarge { .. } => Class {
+                unknown: true,
+                ..Class::new("reply-too-large", "The reply is too large", StatusCode::PAYLOAD_TOO_LARGE)
             },
             Self::RequestTimeout => Class::later(
                 "request-timeout",

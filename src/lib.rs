@@ -14,10 +14,10 @@
 //!
 //! # The layers, low to high
 //!
-//! `error proto` · `config` · `cloudevents security telemetry` · `publish delivery` · `catalogue drain
-//! health paging prepare pull` · `listen replicas rest grpc admin` · `bridges app cli`. A module uses only
-//! lower ones; `tests/layers.rs` keeps it so. Doors never name a broker, use cases never name axum or tonic,
-//! and what a broker is like stays in its bridge.
+//! `error proto` · `config` · `cloudevents headers security telemetry` · `publish delivery request` ·
+//! `catalogue drain health paging prepare pull` · `listen replicas rest grpc admin` · `bridges app cli`.
+//! A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never name a broker, use cases never
+//! name axum or tonic, and what a broker is like stays in its bridge.
 
 pub mod admin;
 pub mod app;
@@ -30,6 +30,7 @@ pub mod delivery;
 pub mod drain;
 pub mod error;
 pub mod grpc;
+pub mod headers;
 pub mod health;
 pub mod listen;
 pub mod paging;
@@ -38,6 +39,7 @@ pub mod proto;
 pub mod publish;
 pub mod pull;
 pub mod replicas;
+pub mod request;
 pub mod rest;
 pub mod security;
 pub mod telemetry;

@@ -1,5 +1,5 @@
-//! The REST door: HTTP requests in, the use cases of [`crate::publish`] and [`crate::pull`] and the state
-//! of [`crate::delivery`], problems and receipts out.
+//! The REST door: HTTP requests in, the use cases of [`crate::publish`], [`crate::request`] and
+//! [`crate::pull`] and the state of [`crate::delivery`], problems, receipts and replies out.
 //!
 //! `openapi/sidespan.yaml` says what there is; the server serves it, and tests hold one to the other.
 //! One thin [`guard`] stands before all of it: who may call, panics, errors in one form. More layers
@@ -18,6 +18,7 @@ mod problem;
 mod publish;
 mod pull;
 mod receipt;
+mod request;
 mod socket;
 mod stream;
 mod subscriptions;
@@ -48,6 +49,7 @@ use crate::error::Error;
 use crate::listen::Service;
 use crate::publish::Publishing;
 use crate::pull::Pulling;
+use crate::request::Requesting;
 
 use self::stream::Tails;
 
@@ -57,6 +59,7 @@ pub use guard::{Guard, Guarded};
 #[derive(Debug)]
 pub struct Door {
     publishing: Arc<Publishing>,
+    requesting: Arc<Requesting>,
     roster: Arc<Roster>,
     pulling: Arc<Pulling>,
     limits: Limits,
@@ -70,6 +73,7 @@ impl Door {
     /// Makes a door; streams end when `drain` is cancelled.
     pub fn new(
         publishing: Arc<Publishing>,
+        requesting: Arc<Requesting>,
         roster: Arc<Roster>,
         pulling: Arc<Pulling>,
         limits: Limits,
@@ -77,7 +81,7 @@ impl Door {
     ) -> Self {
         let streams = Arc::new(Semaphore::new(limits.max_streams.min(Semaphore::MAX_PERMITS)));
         let (tails, tasks) = (Tails::default(), TaskTracker::new());
-        Self { publishing, roster, pulling, limits, drain, streams, tails, tasks }
+        Self { publishing, requesting, roster, pulling, limits, drain, streams, tails, tasks }
     }
 
     /// Returns the places for streams, which all doors share.
@@ -141,6 +145,7 @@ fn router(door: Arc<Door>) -> Router {
         .route("/v1/topics/{topic}", get(topics::one))
         .route("/v1/topics/{topic}/batches", post(batch::publish))
         .route("/v1/topics/{topic}/messages", post(publish::publish))
+        .route("/v1/topics/{topic}/requests", post(request::request))
         .route("/v1/topics/{topic}/stream", get(stream::stream))
         .with_state(door)
 }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["error", "proto"],
     &["config"],
-    &["cloudevents", "schema", "security", "telemetry"],
-    &["publish", "delivery"],
+    &["cloudevents", "headers", "schema", "security", "telemetry"],
+    &["publish", "delivery", "request"],
     &["catalogue", "pull", "streams", "drain", "health", "paging", "prepare"],
     &["listen", "replicas", "rest", "grpc", "admin"],
     &["bridges", "app", "cli"],
@@ -23,12 +23,12 @@ const LAYERS: &[&[&str]] = &[
 /// What a module must not name, and why.
 const BANS: &[(&[&str], &[&str], &str)] = &[
     (
-        &["publish", "delivery", "pull", "streams"],
+        &["publish", "delivery", "pull", "request", "streams"],
         &["axum::", "tonic::", "hyper::server", "hyper_util::server"],
         "a use case does not know through which door it was called",
     ),
     (
-        &["rest", "grpc", "admin", "publish", "delivery", "pull", "streams"],
+        &["rest", "grpc", "admin", "publish", "delivery", "pull", "request", "streams"],
         &["sidespan_bridge_", "rdkafka", "async_nats", "lapin"],
         "only `bridges` knows which brokers there are",
     ),

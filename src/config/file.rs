@@ -121,6 +121,8 @@ pub struct LimitsFile {
     pub max_in_flight: Option<usize>,
     /// Bytes that may be unanswered at one broker. Default 64MiB.
     pub max_in_flight_bytes: Option<Size>,
+    /// Requests that may await their replies, at most 10000. Default 10000.
+    pub max_requests: Option<usize>,
     /// How long a publish may take if the caller doesn't say. Default 10s.
     pub timeout: Option<Span>,
     /// The longest that a caller may ask for. Default 30s.

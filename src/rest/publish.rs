@@ -6,9 +6,10 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use sidespan_bridge::Message;
+use tokio::time::Instant;
 
 use super::body::{Incoming, Limit};
 use super::head::{Head, Terms};
@@ -18,7 +19,7 @@ use super::upload::Upload;
 use super::{Door, acceptable, json};
 use crate::error::Error;
 use crate::publish::fields::{event, own};
-use crate::publish::{Admission, Stored, new_id};
+use crate::publish::{Admission, Route, Stored, new_id};
 use crate::security::caller::Caller;
 
 /// Publishes one message: refused before the body is read where there is no room, and the answer is
@@ -31,14 +32,7 @@ pub(super) async fn publish(State(door): State<Arc<Door>>, request: Request) -> 
     let route = door.publishing.route(&caller, &name(&parts.uri)?)?;
     let terms = Terms::read(&parts.headers, &door.limits)?;
     let head = Head::read(&parts.headers)?;
-    let limit = Limit { name: "limits.max_message", most: door.limits.max_message };
-    let mut body = Incoming::new(&parts.headers, body, limit, door.limits.read_timeout, terms.deadline)?;
-    // What is announced has to fit, but only what has come is counted: who announces much and sends
-    // nothing keeps nobody out.
-    drop(door.publishing.admit(&route, 1, body.expected())?);
-    let mut admission = door.publishing.admit(&route, 1, 0)?;
-    let payload = own(whole(&mut body, &mut admission).await?);
-    let mut message = complete(head, payload)?;
+    let (mut message, admission) = receive(&door, &route, &parts.headers, body, head, terms.deadline).await?;
     let id = terms.respond_async.then(|| message.id.get_or_insert_with(new_id).clone());
     let outcome = door.publishing.publish(&caller, &route, admission, vec![message], terms.deadline);
     if let Some(id) = id {
@@ -66,6 +60,25 @@ fn unless_refused(
         }
     });
     Ok(())
+}
+
+/// Reads a message's body, as far as there is room for it at the broker.
+pub(super) async fn receive(
+    door: &Door,
+    route: &Route,
+    headers: &HeaderMap,
+    body: Upload,
+    head: Head,
+    deadline: Instant,
+) -> Result<(Message, Admission), Error> {
+    let limit = Limit { name: "limits.max_message", most: door.limits.max_message };
+    let mut body = Incoming::new(headers, body, limit, door.limits.read_timeout, deadline)?;
+    // What is announced has to fit, but only what has come is counted: who announces much and sends
+    // nothing keeps nobody out.
+    drop(door.publishing.admit(route, 1, body.expected())?);
+    let mut admission = door.publishing.admit(route, 1, 0)?;
+    let payload = own(whole(&mut body, &mut admission).await?);
+    Ok((complete(head, payload)?, admission))
 }
 
 /// Reads a body to its end. A body that came in one piece, as most do, is not copied.

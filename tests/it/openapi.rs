@@ -148,6 +148,7 @@ fn classes() -> Vec<Class> {
         | Error::Saturated { .. }
         | Error::TooLarge { .. }
         | Error::TooMany { .. }
+        | Error::ReplyTooLarge { .. }
         | Error::RequestTimeout
         | Error::Unauthenticated(_)
         | Error::Unreached
@@ -174,6 +175,7 @@ fn classes() -> Vec<Class> {
         Error::Saturated { limit: "" },
         Error::TooLarge { limit: "", most: 0 },
         Error::TooMany { limit: "", most: 0 },
+        Error::ReplyTooLarge { most: 0 },
         Error::RequestTimeout,
         Error::Unauthenticated(""),
         Error::Unreached,

@@ -91,9 +91,34 @@ impl Bridge for Troubled {
         self.0.ensure(topic, deadline).await
     }
 
+    async fn request(&self, topic: &Topic, message: Message, deadline: Instant) -> Result<Message, Error> {
+        match message.header("trouble") {
+            None => self.0.request(topic, message, deadline).await,
+            Some(name) if name == "reply" => Ok(echo(message)),
+            Some(name) => {
+                let known = FAULTS.iter().find(|(known, _)| name == known.as_bytes());
+                Err(Error::new(known.expect("a known fault").1))
+            }
+        }
+    }
+
+    async fn reply(&self, to: &str, reply: Message, deadline: Instant) -> Result<(), Error> {
+        self.0.reply(to, reply, deadline).await
+    }
+
     async fn close(&self, deadline: Instant) {
         self.0.close(deadline).await;
     }
+}
+
+/// A reply that says what was asked. What only who replies may say is asked for by another name.
+fn echo(mut message: Message) -> Message {
+    for header in &mut message.headers {
+        if *header.name == *"status" {
+            header.name = "sidespan-status".into();
+        }
+    }
+    message
 }
 
 struct TroubledPublisher(Arc<dyn Publisher>);

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Errors;
 use crate::config::file::{DrainFile, LimitsFile, LogFile};
-use sidespan_bridge::{Size, Span};
+use sidespan_bridge::{Requests, Size, Span};
 
 use crate::config::{Address, Drain, File, Limits, Log, LogFormat, bounded};
 
@@ -80,6 +80,7 @@ pub(super) fn limits(file: &LimitsFile, errors: &mut Errors) -> Limits {
         max_batch_messages: file.max_batch_messages.unwrap_or(10_000),
         max_in_flight: file.max_in_flight.unwrap_or(16_384),
         max_in_flight_bytes: size(file.max_in_flight_bytes, 64 << 20),
+        max_requests: file.max_requests.unwrap_or(Requests::MOST),
         timeout: span("limits.timeout", file.timeout, Duration::from_secs(10), errors),
         max_timeout: span("limits.max_timeout", file.max_timeout, Duration::from_secs(30), errors),
         read_timeout: span("limits.read_timeout", file.read_timeout, Duration::from_secs(10), errors),
@@ -96,6 +97,9 @@ pub(super) fn limits(file: &LimitsFile, errors: &mut Errors) -> Limits {
     ];
     for (key, _) in counts.iter().filter(|(_, value)| *value == 0) {
         errors.add(format!("limits.{key}"), "must be at least 1");
+    }
+    if !(1..=Requests::MOST).contains(&limits.max_requests) {
+        errors.add("limits.max_requests", format!("must be 1 to {}", Requests::MOST));
     }
     let spans = [
         ("timeout", limits.timeout),

@@ -21,6 +21,7 @@ use sidespan::delivery::Roster;
 use sidespan::listen::Service;
 use sidespan::publish::{Budget, Outlet, Publishing, Routes};
 use sidespan::pull::{AckIds, Pulling};
+use sidespan::request::Requesting;
 use sidespan::rest::{Door, Guard, Guarded, Rest};
 use sidespan_bridge::{
     Bridge, Driver, Error, Fault, Guarantee, Message, Pattern, Publisher, Receipt, Subscribe, Subscription,
@@ -189,7 +190,9 @@ static DOOR: LazyLock<Guarded<Rest>> = LazyLock::new(|| {
     let ids = AckIds::alone().expect("random bytes");
     let roster = Arc::new(Roster::new(BTreeMap::new()));
     let pulling = Arc::new(Pulling::new(roster.clone(), ids, None));
-    let door = Door::new(publishing, roster, pulling, config.limits, CancellationToken::new());
+    let limits = config.limits;
+    let requesting = Arc::new(Requesting::new(limits.max_requests, limits.max_message));
+    let door = Door::new(publishing, requesting, roster, pulling, limits, CancellationToken::new());
     Guard::new(None, vec!["localhost".into()], Vec::new()).protect(Rest::new(Arc::new(door)))
 });
 

@@ -25,13 +25,14 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
-use sidespan_bridge::{CE_PREFIX, Header, Message};
+use sidespan_bridge::Header;
 
 use super::WebhookError;
 use crate::cloudevents::{attribute, written};
 use crate::config::{CloudEventsMode, Push, Subscription};
 use crate::delivery::letter::Letter;
+use crate::headers;
+use crate::headers::encoded;
 use crate::security::signature::Signer;
 
 /// Writes the requests of one subscription.
@@ -65,38 +66,38 @@ impl Writer {
             mode @ CloudEventsMode::Structured => Cow::Owned(written(letter.message.clone(), mode)),
         };
         let message = message.as_ref();
-        let mut headers = HeaderMap::with_capacity(12 + message.headers.len().min(64));
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let mut map = HeaderMap::with_capacity(12 + message.headers.len().min(64));
+        map.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let is_event = message.is_cloud_event();
-        if let Some(value) = content_type(message) {
-            headers.insert(CONTENT_TYPE, value);
+        if let Some(value) = headers::content_type(message) {
+            map.insert(CONTENT_TYPE, value);
         }
         let body = message.payload.clone().unwrap_or_default();
         if message.payload.is_none() {
-            headers.insert(TOMBSTONE, HeaderValue::from_static("true"));
+            map.insert(TOMBSTONE, HeaderValue::from_static("true"));
         }
         // An empty body has a length too; without this nothing would say so.
-        headers.insert(CONTENT_LENGTH, body.len().into());
-        self.sign(&mut headers, &letter.id, now, &body);
-        headers.insert(ATTEMPT, attempt.into());
-        headers.insert(SUBSCRIPTION, self.subscription.clone());
+        map.insert(CONTENT_LENGTH, body.len().into());
+        self.sign(&mut map, &letter.id, now, &body);
+        map.insert(ATTEMPT, attempt.into());
+        map.insert(SUBSCRIPTION, self.subscription.clone());
         let topic = self.topic.clone().unwrap_or_else(|| encoded(letter.topic.as_str().as_bytes()));
-        headers.insert(TOPIC, topic);
+        map.insert(TOPIC, topic);
         if let Some(key) = &message.key {
-            headers.insert(KEY, shared(key));
+            map.insert(KEY, headers::value(key));
         }
         for (name, field) in [(CORRELATION_ID, &message.correlation), (REPLY_TO, &message.reply_to)] {
             if let Some(field) = field {
-                headers.insert(name, encoded(field.as_bytes()));
+                map.insert(name, encoded(field.as_bytes()));
             }
         }
-        for header in message.headers.iter().take(MOST_HEADERS) {
-            self.append(&mut headers, header, is_event);
+        for header in message.headers.iter().take(headers::MOST) {
+            self.append(&mut map, header, is_event);
         }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers;
+        *request.headers_mut() = map;
         request
     }
 
@@ -111,89 +112,18 @@ impl Writer {
     }
 
     /// Adds a header of the message, under the name that it goes by.
-    fn append(&self, headers: &mut HeaderMap, header: &Header, is_event: bool) {
-        let name = &header.name;
-        if let Some(attribute) = attribute(name).filter(|_| is_event) {
-            // A name that no header may have is no attribute's either.
-            if let Ok(name) = HeaderName::try_from(format!("{CE_PREFIX}{attribute}")) {
-                headers.append(name, shared(&header.value));
-            }
-            return;
-        }
-        if let (Some(name), Ok(value)) =
-            (self.raw_name(name), HeaderValue::from_maybe_shared(header.value.clone()))
-        {
-            headers.append(name, value);
-            return;
-        }
-        let name = format!("{HEADER_PREFIX}{}", percent_encode(name.as_bytes(), NAME));
-        // Longer than 64 KiB: no server would take it.
-        if let Ok(name) = HeaderName::try_from(name) {
-            headers.append(name, shared(&header.value));
+    fn append(&self, to: &mut HeaderMap, header: &Header, is_event: bool) {
+        let is_attribute = is_event && attribute(&header.name).is_some();
+        let raw =
+            self.raw.iter().find(|raw| !is_attribute && raw.as_str().eq_ignore_ascii_case(&header.name));
+        match (raw, HeaderValue::from_maybe_shared(header.value.clone())) {
+            (Some(name), Ok(value)) => drop(to.append(name, value)),
+            (Some(_) | None, _) => headers::append(to, header, is_event),
         }
     }
-
-    fn raw_name(&self, name: &str) -> Option<HeaderName> {
-        let is_named = |raw: &&HeaderName| raw.as_str().eq_ignore_ascii_case(name);
-        let trace = TRACE.iter().find(is_named).cloned();
-        trace.or_else(|| self.raw.iter().find(is_named).cloned())
-    }
 }
 
-/// A content type that no header may have is none.
-fn content_type(message: &Message) -> Option<HeaderValue> {
-    HeaderValue::from_str(message.content_type.as_deref()?).ok()
-}
-
-/// Percent-encodes where that is needed; what is plain is not copied.
-fn shared(value: &Bytes) -> HeaderValue {
-    if value.iter().all(|byte| is_plain(*byte))
-        && let Ok(value) = HeaderValue::from_maybe_shared(value.clone())
-    {
-        return value;
-    }
-    encoded(value)
-}
-
-fn encoded(value: &[u8]) -> HeaderValue {
-    let text = percent_encode(value, VALUE).to_string();
-    #[expect(
-        clippy::expect_used,
-        reason = "what is percent-encoded is printable ASCII, which every header may have"
-    )]
-    HeaderValue::try_from(text).expect("printable ASCII")
-}
-
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'"' && byte != b'%'
-}
-
-/// As the CloudEvents HTTP binding says; what is not ASCII is always encoded.
-const VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
-/// What no header name may have (RFC 9110, 5.6.2).
-const NAME: &AsciiSet = &VALUE
-    .add(b'(')
-    .add(b')')
-    .add(b',')
-    .add(b'/')
-    .add(b':')
-    .add(b';')
-    .add(b'<')
-    .add(b'=')
-    .add(b'>')
-    .add(b'?')
-    .add(b'@')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'{')
-    .add(b'}');
-
-/// How many headers of a message are written: beyond some 24,000 the `http` crate panics. No server
-/// takes a tenth of that, so what is left out reaches nobody's handler.
-const MOST_HEADERS: usize = 16_000;
 const AGENT: &str = concat!("sidespan/", env!("CARGO_PKG_VERSION"));
-const HEADER_PREFIX: &str = "sidespan-header-";
 const ATTEMPT: HeaderName = HeaderName::from_static("sidespan-attempt");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("sidespan-correlation-id");
 const KEY: HeaderName = HeaderName::from_static("sidespan-key");
@@ -204,8 +134,3 @@ const TOPIC: HeaderName = HeaderName::from_static("sidespan-topic");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-static TRACE: [HeaderName; 3] = [
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("baggage"),
-];

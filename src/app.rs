@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use sidespan_bridge::{Registry, Unsupported};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
-use crate::config::{Address, Config, Name};
-use crate::delivery::{Roster, Wish};
+use crate::config::{Address, Config, Name, RegistryConfig};
+use crate::delivery::Roster;
 use crate::drain::Drain;
 use crate::grpc::{self, Grpc};
 use crate::health::Health;
@@ -29,6 +30,7 @@ use crate::request::Requesting;
 use crate::rest::{Door, Guard, Rest};
 use crate::security::caller::Callers;
 use crate::security::seal::{self, Seal};
+use crate::subscriptions::Subscriptions;
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -37,6 +39,7 @@ pub struct App {
     outlets: BTreeMap<Name, Arc<Outlet>>,
     ack_ids: AckIds,
     peers: Option<Arc<Peers>>,
+    registry: Option<Arc<dyn Registry>>,
 }
 
 /// The sockets of a server. Tests bring their own.
@@ -108,6 +111,9 @@ pub enum StartError {
     /// What the replicas share cannot be used.
     #[error("replicas.{0}")]
     Replicas(String),
+    /// The bridge cannot keep the registry.
+    #[error("registry.bridge: {0}")]
+    Registry(#[from] Unsupported),
     /// A bridge cannot be opened.
     #[error("bridge {bridge}: {error}")]
     Bridge {
@@ -188,7 +194,11 @@ impl App {
             outlets.insert(name.clone(), Arc::new(Outlet::new(name.clone(), opened, budget)));
         }
         let (ack_ids, peers) = replicas(&config, &listeners.services)?;
-        Ok(Self { listeners, config, outlets, ack_ids, peers })
+        let registry = match &config.registry {
+            Some(kept) => registry(kept, &outlets)?,
+            None => None,
+        };
+        Ok(Self { listeners, config, outlets, ack_ids, peers, registry })
     }
 
     /// Returns where the server listens.
@@ -202,15 +212,19 @@ impl App {
 
     /// Serves until `stop`, then drains in two phases. What is left stays with the brokers.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
-        let Self { listeners, config, outlets, ack_ids, peers } = self;
+        let Self { listeners, config, outlets, ack_ids, peers, registry } = self;
         let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
         let preparing = prepare::topics(publishing.routes());
-        let roster = roster(&config, &outlets);
+        let roster = roster(&outlets);
+        let config = Arc::new(config);
+        let subscriptions = Subscriptions::new(config.clone(), roster.clone(), registry);
+        subscriptions.keep();
         let drain = Arc::new(Drain::new(roster.clone(), config.drain));
         let health = Arc::new(Health::watch(
             outlets.values().cloned(),
             preparing.unknown(),
             roster.clone(),
+            subscriptions.clone(),
             drain.started(),
         ));
         let closing = CancellationToken::new();
@@ -220,7 +234,7 @@ impl App {
         let rest = Door::new(
             publishing.clone(),
             requesting.clone(),
-            roster.clone(),
+            subscriptions.clone(),
             pulling.clone(),
             config.limits.clone(),
             closing.clone(),
@@ -228,7 +242,7 @@ impl App {
         let door = Arc::new(rest);
         let calls = grpc::Door {
             publishing,
-            roster,
+            subscriptions: subscriptions.clone(),
             pulling: pulling.clone(),
             health: health.clone(),
             limits: config.limits.clone(),
@@ -272,6 +286,7 @@ impl App {
         let deadline = Instant::now() + drain.shutdown();
         closing.cancel();
         drop(preparing);
+        subscriptions.end(deadline).await;
         let (held, cut) = tokio::join!(drain.close(deadline), doors.join_all());
         let connections_cut = cut.iter().sum();
         for tasks in [door.tasks().clone(), pulling.tasks()] {
@@ -308,15 +323,19 @@ fn replicas(config: &Config, services: &Listener) -> Result<(AckIds, Option<Arc<
     Ok((AckIds::shared(seal("ack ids"), address)?, Some(Arc::new(peers))))
 }
 
-/// Begins to deliver what is configured.
-fn roster(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<Roster> {
+/// Opens the registry.
+fn registry(
+    kept: &RegistryConfig,
+    outlets: &BTreeMap<Name, Arc<Outlet>>,
+) -> Result<Option<Arc<dyn Registry>>, Unsupported> {
+    // That there is such a bridge is known from the configuration.
+    outlets.get(&kept.bridge).map(|outlet| outlet.bridge().registry(&kept.name)).transpose()
+}
+
+/// Prepares to deliver what the bridges have.
+fn roster(outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<Roster> {
     let bridges = outlets.iter().map(|(name, outlet)| (name.clone(), outlet.bridge().clone()));
-    let roster = Arc::new(Roster::new(bridges.collect()));
-    for subscription in &config.subscriptions {
-        let wish = Wish { subscription: Arc::new(subscription.clone()) };
-        roster.wish(&subscription.name, Some(wish));
-    }
-    roster
+    Arc::new(Roster::new(bridges.collect()))
 }
 
 /// What a bridge may take beyond the deadline that it was given.

@@ -3,6 +3,7 @@
 //! [`mod@file`] is what a person types; [`Config`] is what it means: names are resolved, defaults
 //! filled in, contradictions refused. Nothing beyond this module sees raw input.
 
+mod allow;
 mod development;
 mod environment;
 mod explain;
@@ -23,9 +24,11 @@ use std::time::Duration;
 use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Span, Start, Subscribe, Topic, Window};
 use url::Url;
 
+pub use allow::{Allow, Reach};
 pub use development::Subscriptions;
-pub use file::File;
+pub use file::{File, StartFile};
 pub use names::{Name, NameError, TopicName};
+pub use resolve::SpecError;
 pub use schema::schema;
 
 /// Everything the server needs to know, checked.
@@ -63,6 +66,10 @@ pub struct Config {
     pub topics: BTreeMap<TopicName, TopicConfig>,
     /// The subscriptions.
     pub subscriptions: Vec<Subscription>,
+    /// Where subscriptions that are made at run time are kept.
+    pub registry: Option<RegistryConfig>,
+    /// Where those may push messages to.
+    pub push_allow: Allow,
 }
 
 /// Where the REST and gRPC doors listen.
@@ -164,6 +171,19 @@ pub struct Replicas {
     /// Where they reach this one; by default where it listens.
     pub advertise: Option<SocketAddr>,
     /// What they share. The first signs, all are recognised.
+    pub secrets: Vec<Secret>,
+}
+
+/// Where subscriptions that are made at run time are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryConfig {
+    /// The bridge that keeps them.
+    pub bridge: Name,
+    /// The registry's name there.
+    pub name: String,
+    /// How many subscriptions it may have.
+    pub max_subscriptions: usize,
+    /// The signing secrets that those may refer to.
     pub secrets: Vec<Secret>,
 }
 
@@ -286,6 +306,8 @@ pub struct Push {
     pub protocol: PushProtocol,
     /// How CloudEvents are written.
     pub cloudevents: CloudEventsMode,
+    /// Which addresses it may have.
+    pub reach: Reach,
 }
 
 impl Push {

@@ -33,7 +33,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidespan_bridge::Bridge;
+use sidespan_bridge::{Bridge, Fault, Lag, Start, Subscribe};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -48,25 +48,22 @@ use target::{Receiver, Target, Webhook, WebhookError};
 pub use dead_letters::DeadLetterPlace;
 pub use letter::Letter;
 pub use roster::{Roster, Wish};
-pub use status::{State, Status, Trouble};
+pub use status::{Rest, State, Status, Trouble};
 pub use target::{Amount, Consumer, Draining, Lease, Shelf};
 
 use crate::config::{self, Push, PushProtocol, Subscription};
 
 /// Starts to deliver a subscription to its target.
 pub fn start(
-    subscription: Subscription,
+    subscription: impl Into<Arc<Subscription>>,
     bridge: Arc<dyn Bridge>,
     dead_letters: Option<DeadLetterPlace>,
 ) -> Running {
+    let subscription = subscription.into();
     let board = Arc::new(Board::new());
     let drain = CancellationToken::new();
     let (close, closed) = watch::channel(None);
-    let subscription = Arc::new(subscription);
-    let destination = match &subscription.target {
-        config::Target::Pull(pull) => Destination::Shelf(Arc::new(Shelf::new(pull.lease, drain.clone()))),
-        config::Target::Push(push) => Destination::Push(push.clone()),
-    };
+    let destination = Destination::of(&subscription, &drain);
     let office = Office {
         dead_letters,
         bridge,
@@ -79,7 +76,26 @@ pub fn start(
     let bridge = office.bridge.clone();
     let guard = drain.clone().drop_guard();
     let task = Mutex::new(Some(tokio::spawn(office.run())));
-    Running { subscription, bridge, destination, board, drain, close, task, _guard: guard }
+    Running { subscription, bridge, destination, board, drain, close, task, rest: None, _guard: guard }
+}
+
+/// Holds the place of a subscription that is out of its group: what comes stays with the broker.
+pub fn hold(subscription: Arc<Subscription>, bridge: Arc<dyn Bridge>, rest: Rest) -> Running {
+    let board = Arc::new(Board::new());
+    board.set(rest.state());
+    let drain = CancellationToken::new();
+    drain.cancel();
+    Running {
+        destination: Destination::of(&subscription, &drain),
+        subscription,
+        bridge,
+        board,
+        close: watch::channel(None).0,
+        task: Mutex::default(),
+        rest: Some(rest),
+        _guard: drain.clone().drop_guard(),
+        drain,
+    }
 }
 
 /// A subscription that is being delivered. Dropped without [`Running::close`], it ends as it would
@@ -93,6 +109,8 @@ pub struct Running {
     close: watch::Sender<Option<Instant>>,
     /// Gone once somebody waits for its end.
     task: Mutex<Option<JoinHandle<()>>>,
+    /// Why there never was one.
+    rest: Option<Rest>,
     /// Stops a task that is left without an owner.
     _guard: DropGuard,
 }
@@ -126,6 +144,35 @@ impl Running {
         self.bridge.accept(receipt, deadline).await
     }
 
+    /// Tells why it is out of its group, if it is.
+    pub fn rest(&self) -> Option<Rest> {
+        self.rest
+    }
+
+    /// Counts what its group has not settled yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge; `Unavailable` while it has no connection to its broker.
+    pub async fn lag(&self, deadline: Instant) -> Result<Lag, sidespan_bridge::Error> {
+        let failed = |detail: &'static str| sidespan_bridge::Error::new(Fault::Unavailable).detail(detail);
+        let control = self.board.control();
+        let control = control.ok_or_else(|| failed("the subscription is not connected to its broker now"))?;
+        let counted = timeout_at(deadline, control.lag()).await;
+        counted.unwrap_or_else(|_| Err(failed("the broker did not answer in time")))
+    }
+
+    /// Moves its group, whatever it has settled. Nobody here may be a member meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of the bridge.
+    pub async fn seek(&self, to: Start, deadline: Instant) -> Result<(), sidespan_bridge::Error> {
+        let to = Subscribe { start: to, ..self.subscription.wish() };
+        let late = || sidespan_bridge::Error::new(Fault::Timeout).detail("the group was not moved in time");
+        timeout_at(deadline + GRACE, self.bridge.seek(&to, deadline)).await.unwrap_or_else(|_| Err(late()))
+    }
+
     /// Returns how it is doing.
     pub fn status(&self) -> Status {
         let status = self.board.status();
@@ -145,6 +192,9 @@ impl Running {
     /// After [`Running::stop_intake`]: waits until nothing is in flight, and tells whether that
     /// was so by the deadline.
     pub async fn finish(&self, deadline: Instant) -> bool {
+        if self.rest.is_some() {
+            return true;
+        }
         let mut state = self.board.watch();
         let is_idle = |state: &State| matches!(state, State::Drained | State::Stopped);
         matches!(timeout_at(deadline, state.wait_for(is_idle)).await, Ok(Ok(_)))
@@ -185,6 +235,13 @@ enum Destination {
 }
 
 impl Destination {
+    fn of(subscription: &Subscription, drain: &CancellationToken) -> Self {
+        match &subscription.target {
+            config::Target::Pull(pull) => Self::Shelf(Arc::new(Shelf::new(pull.lease, drain.clone()))),
+            config::Target::Push(push) => Self::Push(push.clone()),
+        }
+    }
+
     fn shelf(&self) -> Option<&Arc<Shelf>> {
         match self {
             Self::Shelf(shelf) => Some(shelf),

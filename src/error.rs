@@ -11,6 +11,15 @@ pub enum Error {
     /// The broker failed; its own error is the source.
     #[error(transparent)]
     Broker(#[from] sidespan_bridge::Error),
+    /// The subscription became another while something was asked of it.
+    #[error("the subscription {0} was changed just now; ask again")]
+    Changed(String),
+    /// The subscription is the configuration file's to change.
+    #[error(
+        "the subscription {0} is in the configuration file: change it there, which needs no restart; only \
+         pause, resume and seek work here"
+    )]
+    Configured(String),
     /// The caller is known, and lacks the right.
     #[error("{0}")]
     Denied(String),
@@ -23,6 +32,9 @@ pub enum Error {
     /// The request cannot be understood.
     #[error("{0}")]
     Invalid(String),
+    /// A subscription cannot be as it is described; each reason begins with its key.
+    #[error("{0}")]
+    InvalidSubscription(String),
     /// The page or host that asks is not listed.
     #[error("{0}")]
     Forbidden(String),
@@ -48,6 +60,15 @@ pub enum Error {
         "the messages of {0} are pushed to its webhook: set `pull: {{}}` instead of `push` to fetch them"
     )]
     NotPulled(String),
+    /// Nothing is kept that replicas share.
+    #[error(
+        "there is nowhere to keep what is changed at run time: set the key `registry` in the configuration, \
+         such as `registry: {{bridge: main}}`"
+    )]
+    NoRegistry,
+    /// Somebody paused the subscription.
+    #[error("the subscription {0} is paused: nothing is handed out until it is resumed")]
+    Paused(String),
     /// There is no such resource.
     #[error("there is nothing at this path; /openapi.json describes what there is")]
     NotFound,
@@ -59,6 +80,15 @@ pub enum Error {
         /// What there is too much of.
         reason: String,
     },
+    /// The subscription is being moved.
+    #[error("the subscription {0} is being moved to another position; ask again in a moment")]
+    Seeking(String),
+    /// What is asked for was meant for another version of the resource.
+    #[error("{0}")]
+    Stale(String),
+    /// What the registry has of this name is not ours to change.
+    #[error("{0}")]
+    Strange(String),
     /// Too much is in flight to a broker that is slow or down.
     #[error("{limit} is reached: too much is in flight to the broker")]
     Saturated {
@@ -73,6 +103,9 @@ pub enum Error {
         /// Its value.
         most: usize,
     },
+    /// Messages may not be pushed there by who was not asked at the start.
+    #[error("{0}")]
+    TargetDenied(String),
     /// The batch has more messages than the door allows.
     #[error("the batch has more messages than {limit} allows ({most})")]
     TooMany {
@@ -186,6 +219,12 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Broker(error) => Class::of(error.fault),
+            Self::Changed(_) => {
+                Class::later("changed", "The subscription was changed", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::Configured(_) => {
+                Class::new("read-only", "The configuration file has this", StatusCode::CONFLICT)
+            }
             Self::Denied(_) => {
                 Class::new("permission-denied", "The caller may not do this", StatusCode::FORBIDDEN)
             }
@@ -199,6 +238,11 @@ impl Error {
             Self::Invalid(_) => {
                 Class::new("invalid-request", "The request cannot be understood", StatusCode::BAD_REQUEST)
             }
+            Self::InvalidSubscription(_) => Class::new(
+                "invalid-subscription",
+                "The subscription cannot be like this",
+                StatusCode::UNPROCESSABLE_ENTITY,
+            ),
             Self::Limited { .. } => {
                 Class::later("limited", "A configured limit is reached", StatusCode::TOO_MANY_REQUESTS)
             }
@@ -214,6 +258,9 @@ impl Error {
             Self::NotAcceptable(_) => {
                 Class::new("not-acceptable", "No such representation can be made", StatusCode::NOT_ACCEPTABLE)
             }
+            Self::NoRegistry => {
+                Class::new("no-registry", "There is no registry", StatusCode::NOT_IMPLEMENTED)
+            }
             Self::NotPulled(_) => {
                 Class::new("not-pulled", "The subscription is not one to fetch from", StatusCode::CONFLICT)
             }
@@ -222,6 +269,7 @@ impl Error {
                 grpc: Code::Unimplemented,
                 ..Class::new("not-found", "There is nothing here", StatusCode::NOT_FOUND)
             },
+            Self::Paused(_) => Class::new("paused", "The subscription is paused", StatusCode::CONFLICT),
             Self::ReplyTooLarge { .. } => Class {
                 unknown: true,
                 ..Class::new("reply-too-large", "The reply is too large", StatusCode::PAYLOAD_TOO_LARGE)
@@ -233,6 +281,18 @@ impl Error {
             ),
             Self::Saturated { .. } => {
                 Class::later("overloaded", "Too much is in flight", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::Seeking(_) => {
+                Class::later("seeking", "The subscription is being moved", StatusCode::CONFLICT)
+            }
+            Self::Stale(_) => Class::new(
+                "precondition-failed",
+                "The resource has another version",
+                StatusCode::PRECONDITION_FAILED,
+            ),
+            Self::Strange(_) => Class::of(Fault::Conflict),
+            Self::TargetDenied(_) => {
+                Class::new("target-denied", "Messages may not be pushed there", StatusCode::FORBIDDEN)
             }
             Self::TooLarge { .. } | Self::TooMany { .. } => {
                 Class::new("too-large", "The message is too large", StatusCode::PAYLOAD_TOO_LARGE)

@@ -44,13 +44,13 @@ use self::message::crowd::messages;
 use self::reflection::Reflection;
 use self::terms::Terms;
 use crate::config::Limits;
-use crate::delivery::Roster;
 use crate::error::Error;
 use crate::health::Health;
 use crate::listen::Service;
 use crate::publish::{Budget, Publishing, Route};
 use crate::pull::Pulling;
 use crate::security::caller::Caller;
+use crate::subscriptions::Subscriptions;
 
 pub(crate) use status::refusal;
 
@@ -59,7 +59,7 @@ pub struct Door {
     /// The publish use case.
     pub publishing: Arc<Publishing>,
     /// What is subscribed to.
-    pub roster: Arc<Roster>,
+    pub subscriptions: Arc<Subscriptions>,
     /// The fetch use case.
     pub pulling: Arc<Pulling>,
     /// How everything stands.

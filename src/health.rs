@@ -13,6 +13,7 @@ use crate::config::Name;
 use crate::delivery::{Roster, State, Status};
 use crate::prepare::Unknown;
 use crate::publish::Outlet;
+use crate::subscriptions::{RegistryReport, Subscriptions};
 
 /// How often a bridge is asked whether its broker is there.
 const EVERY: Duration = Duration::from_secs(2);
@@ -24,6 +25,7 @@ pub struct Health {
     bridges: Vec<(Name, watch::Receiver<Answer>)>,
     unknown_topics: Unknown,
     roster: Arc<Roster>,
+    subscriptions: Arc<Subscriptions>,
     draining: CancellationToken,
     _probes: JoinSet<()>,
 }
@@ -34,6 +36,7 @@ impl Health {
         outlets: impl Iterator<Item = Arc<Outlet>>,
         unknown_topics: Unknown,
         roster: Arc<Roster>,
+        subscriptions: Arc<Subscriptions>,
         draining: CancellationToken,
     ) -> Self {
         let mut probes = JoinSet::new();
@@ -43,7 +46,7 @@ impl Health {
             bridges.push((outlet.name().clone(), receiver));
             probes.spawn(probe(outlet, sender));
         }
-        Self { bridges, unknown_topics, roster, draining, _probes: probes }
+        Self { bridges, unknown_topics, roster, subscriptions, draining, _probes: probes }
     }
 
     /// Tells how everything stands now.
@@ -75,7 +78,8 @@ impl Health {
             && unknown_topics == 0
             && bridges.iter().all(|bridge| bridge.ready)
             && subscriptions.iter().all(|subscription| is_ready(&subscription.status.state));
-        Report { ready, draining, unknown_topics, bridges, subscriptions }
+        let registry = self.subscriptions.report();
+        Report { ready, draining, unknown_topics, bridges, subscriptions, registry }
     }
 }
 
@@ -92,6 +96,9 @@ pub struct Report {
     pub bridges: Vec<BridgeReport>,
     /// Each subscription.
     pub subscriptions: Vec<SubscriptionReport>,
+    /// Where those are kept that were made at run time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryReport>,
 }
 
 impl Report {

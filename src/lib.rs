@@ -15,8 +15,8 @@
 //! # The layers, low to high
 //!
 //! `error proto` · `config` · `cloudevents headers security telemetry` · `publish delivery request` ·
-//! `catalogue drain health paging prepare pull` · `listen replicas rest grpc admin` · `bridges app cli`.
-//! A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never name a broker, use cases never
+//! `catalogue drain health paging prepare pull subscriptions` · `listen replicas rest grpc admin` · `bridges app
+//! cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never name a broker, use cases never
 //! name axum or tonic, and what a broker is like stays in its bridge.
 
 pub mod admin;
@@ -42,4 +42,5 @@ pub mod replicas;
 pub mod request;
 pub mod rest;
 pub mod security;
+pub mod subscriptions;
 pub mod telemetry;

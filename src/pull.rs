@@ -62,6 +62,7 @@ impl Pulling {
         // A declared topic goes by its name, what a pattern stands for by its address.
         let topic = (!subscription.pattern.is_wildcard()).then(|| subscription.topic.as_str().into());
         Ok(Fetching {
+            roster: self.roster.clone(),
             subscription: name.into(),
             topic,
             shelf,
@@ -85,6 +86,7 @@ impl Pulling {
 /// One subscription, to fetch from.
 #[derive(Clone, Debug)]
 pub struct Fetching {
+    roster: Arc<Roster>,
     subscription: Box<str>,
     topic: Option<Box<str>>,
     shelf: Arc<Shelf>,
@@ -145,7 +147,7 @@ impl Fetching {
     ///
     /// # Errors
     ///
-    /// `Draining`; `Misdirected` where only other replicas get messages and none can be asked;
+    /// `Draining`; `Changed` where the subscription became another; `Paused`; `Misdirected` where only other replicas get messages and none can be asked;
     /// `Unavailable` where nobody has a connection to the broker.
     pub async fn fetch(&self, most: Amount, until: Instant) -> Result<Vec<Handed>, Error> {
         let own = self.shelf.fetch(most, until);
@@ -161,6 +163,9 @@ impl Fetching {
         most: Amount,
         until: Instant,
     ) -> Result<(Option<SocketAddr>, Vec<Handed>), Error> {
+        if self.running.rest().is_some() {
+            return Err(Error::Paused(self.subscription.to_string()));
+        }
         let Some(peers) = &self.peers else {
             if self.role() == Some(Role::Standby) {
                 return Err(self.misdirected());
@@ -233,7 +238,8 @@ impl Fetching {
         };
         match leases {
             Ok(leases) => Ok(leases.into_iter().map(hand).collect()),
-            Err(Draining) => Err(Error::Draining),
+            Err(Draining) if self.roster.is_frozen() => Err(Error::Draining),
+            Err(Draining) => Err(Error::Changed(self.subscription.to_string())),
         }
     }
 }

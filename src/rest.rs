@@ -5,6 +5,7 @@
 //! One thin [`guard`] stands before all of it: who may call, panics, errors in one form. More layers
 //! would cost a third of the throughput.
 
+mod asked;
 mod base64;
 mod batch;
 mod body;
@@ -44,14 +45,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
-use crate::delivery::Roster;
 use crate::error::Error;
 use crate::listen::Service;
 use crate::publish::Publishing;
 use crate::pull::Pulling;
 use crate::request::Requesting;
+use crate::subscriptions::Subscriptions;
 
 use self::stream::Tails;
+use self::subscriptions::change;
 
 pub use guard::{Guard, Guarded};
 
@@ -60,7 +62,7 @@ pub use guard::{Guard, Guarded};
 pub struct Door {
     publishing: Arc<Publishing>,
     requesting: Arc<Requesting>,
-    roster: Arc<Roster>,
+    subscriptions: Arc<Subscriptions>,
     pulling: Arc<Pulling>,
     limits: Limits,
     drain: CancellationToken,
@@ -74,14 +76,14 @@ impl Door {
     pub fn new(
         publishing: Arc<Publishing>,
         requesting: Arc<Requesting>,
-        roster: Arc<Roster>,
+        subscriptions: Arc<Subscriptions>,
         pulling: Arc<Pulling>,
         limits: Limits,
         drain: CancellationToken,
     ) -> Self {
         let streams = Arc::new(Semaphore::new(limits.max_streams.min(Semaphore::MAX_PERMITS)));
         let (tails, tasks) = (Tails::default(), TaskTracker::new());
-        Self { publishing, requesting, roster, pulling, limits, drain, streams, tails, tasks }
+        Self { publishing, requesting, subscriptions, pulling, limits, drain, streams, tails, tasks }
     }
 
     /// Returns the places for streams, which all doors share.
@@ -131,15 +133,20 @@ impl Service for Rest {
 }
 
 fn router(door: Arc<Door>) -> Router {
+    let subscription = get(subscriptions::one).put(change::put).patch(change::patch).delete(change::delete);
     Router::new()
         .route("/openapi.json", get(describe::json))
         .route("/openapi.yaml", get(describe::yaml))
         .route("/v1/subscriptions", get(subscriptions::list))
-        .route("/v1/subscriptions/{subscription}", get(subscriptions::one))
+        .route("/v1/subscriptions/{subscription}", subscription)
         .route("/v1/subscriptions/{subscription}/ack", post(pull::ack))
         .route("/v1/subscriptions/{subscription}/extend", post(pull::extend))
+        .route("/v1/subscriptions/{subscription}/lag", get(subscriptions::lag))
         .route("/v1/subscriptions/{subscription}/nack", post(pull::nack))
+        .route("/v1/subscriptions/{subscription}/pause", post(change::pause))
         .route("/v1/subscriptions/{subscription}/pull", post(pull::pull))
+        .route("/v1/subscriptions/{subscription}/resume", post(change::resume))
+        .route("/v1/subscriptions/{subscription}/seek", post(change::seek))
         .route("/v1/subscriptions/{subscription}/stream", get(socket::consume))
         .route("/v1/topics", get(topics::list))
         .route("/v1/topics/{topic}", get(topics::one))

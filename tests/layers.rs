@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["cloudevents", "headers", "schema", "security", "telemetry"],
     &["publish", "delivery", "request"],
-    &["catalogue", "pull", "streams", "drain", "health", "paging", "prepare"],
+    &["catalogue", "pull", "streams", "drain", "health", "paging", "prepare", "subscriptions"],
     &["listen", "replicas", "rest", "grpc", "admin"],
     &["bridges", "app", "cli"],
 ];
@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
 /// What a module must not name, and why.
 const BANS: &[(&[&str], &[&str], &str)] = &[
     (
-        &["publish", "delivery", "pull", "request", "streams"],
+        &["publish", "delivery", "pull", "request", "streams", "subscriptions"],
         &["axum::", "tonic::", "hyper::server", "hyper_util::server"],
         "a use case does not know through which door it was called",
     ),

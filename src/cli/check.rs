@@ -248,7 +248,7 @@ async fn reachable(push: &Push, deadline: Instant) -> Result<String, String> {
     let port = push.url.port_or_known_default().unwrap_or(80);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let connect = async {
-        let permitted = destination::permitted(lookup_host((bare, port)).await?)?;
+        let permitted = destination::permitted(lookup_host((bare, port)).await?, &push.reach)?;
         TcpStream::connect(&*permitted).await
     };
     match timeout_at(deadline, connect).await {

@@ -55,6 +55,11 @@ pub struct File {
     /// Subscriptions by name.
     #[serde(default)]
     pub subscriptions: BTreeMap<String, SubscriptionFile>,
+    /// Where subscriptions that are made at run time are kept, and what is paused. Without it none can be.
+    pub registry: Option<RegistryFile>,
+    /// What holds for subscriptions that are made at run time, and push.
+    #[serde(default)]
+    pub push: PushRulesFile,
 }
 
 /// Who may call.
@@ -161,6 +166,28 @@ pub struct ReplicasFile {
     /// What all replicas share, and nobody else knows: 32 letters or more, read at the start. The first
     /// signs; all are recognised, so that they can be rotated.
     pub secrets: Vec<Secret>,
+}
+
+/// Where subscriptions that are made at run time are kept: all replicas see it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryFile {
+    /// The bridge that keeps them.
+    pub bridge: String,
+    /// How many there may be. Default 1000.
+    pub max_subscriptions: Option<usize>,
+    /// The signing secrets that they may refer to, each as `{env: NAME}` or `{file: PATH}`.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+}
+
+/// What holds for subscriptions that are made at run time, and push.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PushRulesFile {
+    /// Where they may push messages to: hosts (`billing`, `billing:8080`), networks (`10.0.0.0/8`), beginnings of
+    /// URLs (`http://billing:8080/hooks/`), or `loopback`, which is the default.
+    pub allow: Option<Vec<String>>,
 }
 
 /// A broker. Keys besides these are the kind's own.

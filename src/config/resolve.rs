@@ -2,13 +2,17 @@
 
 mod auth;
 mod brokers;
+mod registry;
 mod replicas;
 mod server;
+mod spec;
 mod subscriptions;
 
 use sidespan_bridge::Driver;
 
 use super::{Config, ConfigError, ConfigErrors, File, Name};
+
+pub use spec::SpecError;
 
 /// Resolves a file, collecting everything that is wrong with it.
 pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Config, ConfigErrors> {
@@ -35,7 +39,9 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
         file.replicas.as_ref().and_then(|replicas| replicas::resolve(&file, replicas, &mut errors));
     let who = service.as_ref().map_or("unnamed", Name::as_str).to_owned();
     let brokers = brokers::resolve(&file, &who, drivers, &mut errors);
-    let subscriptions = subscriptions::resolve(file.subscriptions, &who, &brokers, &mut errors);
+    let registry = file.registry.as_ref().and_then(|it| registry::resolve(it, &who, &brokers, &mut errors));
+    let push_allow = registry::allow(&file.push, &mut errors);
+    let subscriptions = subscriptions::resolve(file.subscriptions, &brokers.scope(&who), &mut errors);
     errors.into_result()?;
     let (Some(service), Some(listeners)) = (service, listeners) else {
         return Err(ConfigErrors(Vec::new()));
@@ -57,6 +63,8 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
         default_bridge: brokers.default_bridge,
         topics: brokers.topics,
         subscriptions,
+        registry,
+        push_allow,
     })
 }
 

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use sidespan_bridge::Bridge;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use super::{DeadLetterPlace, Left, Running, start};
+use super::{DeadLetterPlace, Left, Rest, Running, hold, start};
 use crate::config::{Name, Subscription};
 
 /// The subscriptions of this process.
@@ -23,6 +24,8 @@ pub struct Roster {
     state: RwLock<State>,
     /// Those that are leaving.
     tasks: TaskTracker,
+    /// Tells that one has left.
+    left: Notify,
 }
 
 /// How a subscription should be.
@@ -30,6 +33,17 @@ pub struct Roster {
 pub struct Wish {
     /// What is delivered, and how.
     pub subscription: Arc<Subscription>,
+    /// Why it should be out of its group, if it should.
+    pub rest: Option<Rest>,
+    /// How often it was begun anew by somebody's wish.
+    pub restarts: u64,
+}
+
+impl Wish {
+    /// Wishes that a subscription is delivered.
+    pub fn of(subscription: Arc<Subscription>) -> Self {
+        Self { subscription, rest: None, restarts: 0 }
+    }
 }
 
 #[derive(Default)]
@@ -50,7 +64,7 @@ struct Place {
 impl Roster {
     /// Makes an empty roster over these bridges.
     pub fn new(bridges: BTreeMap<Name, Arc<dyn Bridge>>) -> Self {
-        Self { bridges, state: RwLock::default(), tasks: TaskTracker::new() }
+        Self { bridges, state: RwLock::default(), tasks: TaskTracker::new(), left: Notify::new() }
     }
 
     /// Says how the subscription of this name should be; `None` is gone. Nothing that begins once the roster
@@ -77,6 +91,24 @@ impl Roster {
                 self.tasks.spawn(self.clone().replace(name.clone(), place.running.clone()));
             }
         }
+    }
+
+    /// Waits until what is wished of this name is what there is; tells whether that was so by the deadline.
+    pub async fn settled(&self, name: &str, deadline: Instant) -> bool {
+        loop {
+            let left = self.left.notified();
+            if self.read().places.get(name).is_none_or(|place| !place.leaving) {
+                return true;
+            }
+            if timeout_at(deadline, left).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Tells whether nothing begins any more.
+    pub fn is_frozen(&self) -> bool {
+        self.read().frozen
     }
 
     /// Returns the subscription of this name.
@@ -125,17 +157,22 @@ impl Roster {
             }
             None => drop(state.places.remove(&name)),
         }
+        drop(state);
+        self.left.notify_waiters();
     }
 
     /// Begins to deliver; a bridge that is not there was never configured.
     fn begin(&self, wish: &Wish) -> Option<Running> {
-        let subscription = wish.subscription.as_ref();
+        let subscription = wish.subscription.clone();
         let bridge = self.bridges.get(&subscription.bridge)?.clone();
+        if let Some(rest) = wish.rest {
+            return Some(hold(subscription, bridge, rest));
+        }
         let dead_letters = subscription.dead_letter.as_ref().and_then(|place| {
             let bridge = self.bridges.get(&place.bridge)?.clone();
             Some(DeadLetterPlace { bridge, topic: place.address.clone() })
         });
-        Some(start(subscription.clone(), bridge, dead_letters))
+        Some(start(subscription, bridge, dead_letters))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

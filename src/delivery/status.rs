@@ -51,7 +51,7 @@ pub enum State {
     Drained,
     /// Finishes what is in flight, and takes nothing new.
     Draining,
-    /// The receiver answered 410: nothing is attempted until a restart.
+    /// Nothing is attempted: somebody paused it, or the receiver answered 410. It goes on when it is resumed.
     Paused(Trouble),
     /// It could not start, or lost its broker, and tries again.
     Retrying(Trouble),
@@ -76,6 +76,27 @@ pub struct Trouble {
 impl Trouble {
     pub(super) fn new(error: &impl ToString) -> Self {
         Self { error: error.to_string(), since: Timestamp::now() }
+    }
+}
+
+/// Why a subscription is out of its group for now, though it will be back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Its group is being moved to another position.
+    Moving,
+    /// Somebody paused it.
+    Paused,
+    /// Whether somebody has paused it is not known yet.
+    Waiting,
+}
+
+impl Rest {
+    pub(super) fn state(self) -> State {
+        match self {
+            Self::Moving => State::Paused(Trouble::new(&"it is being moved to another position")),
+            Self::Paused => State::Paused(Trouble::new(&"somebody paused it, and somebody has to resume it")),
+            Self::Waiting => State::Starting,
+        }
     }
 }
 
@@ -161,6 +182,11 @@ impl Board {
     /// Notes the membership at the broker, or that there is none.
     pub(super) fn member(&self, control: Option<Arc<dyn Control>>) {
         *lock(&self.member) = control;
+    }
+
+    /// Returns the membership at the broker, while there is one.
+    pub(super) fn control(&self) -> Option<Arc<dyn Control>> {
+        lock(&self.member).clone()
     }
 
     pub(super) fn pause(&self, why: &impl ToString) {

@@ -72,9 +72,8 @@ pub(super) fn list_subscriptions(
     request: &ListSubscriptionsRequest,
 ) -> Result<ListSubscriptionsResponse, Status> {
     let paging = paging(request.page_size, &request.page_token)?;
-    let named = |running: &Running| (running.subscription().name.to_string(), subscription(running));
-    let all = door.roster.all();
-    let all = all.iter().map(|running| named(running)).filter(|(name, _)| caller.may_subscribe(name));
+    let all = door.subscriptions.list(caller).into_iter();
+    let all = all.map(|one| (one.running.subscription().name.to_string(), subscription(&one.running)));
     let all: BTreeMap<_, _> = all.collect();
     let (subscriptions, next) = paging.cut(all);
     Ok(ListSubscriptionsResponse { subscriptions, next_page_token: next.unwrap_or_default() })
@@ -86,11 +85,8 @@ pub(super) fn get_subscription(
     caller: &Caller,
     GetSubscriptionRequest { name }: GetSubscriptionRequest,
 ) -> Result<GetSubscriptionResponse, Status> {
-    caller.require_subscribe(&name).map_err(|error| status(&error, None))?;
-    let running = door
-        .roster
-        .find(&name)
-        .ok_or_else(|| status(&Error::UnknownSubscription(name.chars().take(80).collect()), Some("name")))?;
+    let found = door.subscriptions.find(caller, &name);
+    let running = found.map_err(|error| status(&error, Some("name")))?.running;
     Ok(GetSubscriptionResponse { subscription: Some(subscription(&running)) })
 }
 

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use sidespan_bridge::Span;
 use tokio::time::Instant;
 
-use super::body::{Incoming, Limit};
 use super::head::Terms;
 use super::message::Received;
 use super::path::name;
@@ -148,19 +147,8 @@ async fn asked<T: for<'de> Deserialize<'de>>(door: &Door, request: Request) -> R
     let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;
     let fetching = door.pulling.find(&Caller::of(&parts.extensions), &name(&parts.uri)?)?;
-    let deadline = Instant::now() + door.limits.timeout;
-    let limit = Limit { name: "limits.max_message", most: door.limits.max_message };
-    let mut body = Incoming::new(&parts.headers, body, limit, door.limits.read_timeout, deadline)?;
-    let mut json = Vec::new();
-    while let Some(chunk) = body.chunk().await? {
-        json.extend_from_slice(&chunk);
-    }
-    let json = if json.is_empty() { b"{}" } else { &json[..] };
-    let read = serde_json::from_slice(json).map_err(|error| {
-        let told: String = error.to_string().chars().take(MOST_TOLD).collect();
-        Error::Invalid(format!("the body is not what is asked for here: {told}"))
-    })?;
-    Ok((fetching, read))
+    let asked = super::asked::read(door, &parts.headers, body).await?;
+    Ok((fetching, asked))
 }
 
 /// What is handed out at most where the caller does not say.
@@ -168,5 +156,3 @@ const MESSAGES: usize = 100;
 const BYTES: usize = 4 << 20;
 /// How long a pull waits for its first message where the caller does not say.
 const WAIT: Duration = Duration::from_secs(10);
-/// A caller's own text need not come back whole.
-const MOST_TOLD: usize = 300;

@@ -39,7 +39,7 @@ struct Known {
 }
 
 impl Caller {
-    /// Returns the caller of a server that asks nobody: it may publish and read everything.
+    /// Returns the caller of a server that asks nobody: it may do everything.
     pub fn anyone() -> Self {
         Self(None)
     }
@@ -79,7 +79,7 @@ impl Caller {
 
     /// Tells whether the caller may change the server itself.
     pub fn may_manage(&self) -> bool {
-        self.0.as_ref().is_some_and(|known| known.manage)
+        self.0.as_ref().is_none_or(|known| known.manage)
     }
 
     /// Checks that the caller may publish to a topic.

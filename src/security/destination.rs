@@ -10,12 +10,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};
 
-/// An address that is never called.
+use crate::config::Reach;
+
+/// An address that is not called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is {kind}, which is never called: let the webhook's URL lead elsewhere")]
-pub struct Forbidden {
-    address: IpAddr,
-    kind: &'static str,
+pub enum Forbidden {
+    /// By nobody.
+    #[error("{address} is {kind}, which is never called: let the webhook's URL lead elsewhere")]
+    Never {
+        /// The address.
+        address: IpAddr,
+        /// What is there.
+        kind: &'static str,
+    },
+    /// By none that was made at run time.
+    #[error("{0} is not among the addresses that `push.allow` lists for this target")]
+    Unlisted(IpAddr),
 }
 
 /// Checks an address.
@@ -28,7 +38,17 @@ pub fn check(address: IpAddr) -> Result<(), Forbidden> {
         IpAddr::V4(v4) => kind_of_v4(v4),
         IpAddr::V6(v6) => kind_of_v6(v6).or_else(|| embedded(v6).and_then(kind_of_v4)),
     };
-    kind.map_or(Ok(()), |kind| Err(Forbidden { address, kind }))
+    kind.map_or(Ok(()), |kind| Err(Forbidden::Never { address, kind }))
+}
+
+/// Checks an address that is to be called.
+///
+/// # Errors
+///
+/// As [`check()`]; it is not within reach.
+pub fn check_within(address: IpAddr, reach: &Reach) -> Result<(), Forbidden> {
+    check(address)?;
+    if reach.has(address) { Ok(()) } else { Err(Forbidden::Unlisted(address)) }
 }
 
 /// Checks a URL whose host is an address; what a name leads to is seen when it is called.
@@ -49,10 +69,12 @@ pub fn check_literal(url: &Url) -> Result<(), Forbidden> {
 /// # Errors
 ///
 /// There were some, and none may be.
-pub fn permitted(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+pub fn permitted(addresses: impl Iterator<Item = SocketAddr>, reach: &Reach) -> io::Result<Vec<SocketAddr>> {
     let mut refused = None;
     let permitted: Vec<SocketAddr> = addresses
-        .filter(|address| check(address.ip()).inspect_err(|forbidden| refused = Some(*forbidden)).is_ok())
+        .filter(|address| {
+            check_within(address.ip(), reach).inspect_err(|forbidden| refused = Some(*forbidden)).is_ok()
+        })
         .collect();
     match refused {
         Some(forbidden) if permitted.is_empty() => Err(io::Error::other(forbidden)),
@@ -105,6 +127,7 @@ const METADATA_V6: [Ipv6Addr; 2] =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Allow;
 
     #[test]
     fn link_local_and_metadata_addresses_are_forbidden_in_every_form() {
@@ -192,10 +215,21 @@ mod tests {
         let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
             texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 80)).collect()
         };
-        let permitted = |texts: &[&str]| permitted(addresses(texts).into_iter());
+        let permitted = |texts: &[&str]| permitted(addresses(texts).into_iter(), &Reach::Any);
         assert_eq!(permitted(&["10.0.0.1", "fe80::1"]).unwrap(), addresses(&["10.0.0.1"]));
         assert_eq!(permitted(&[]).unwrap(), []);
         let error = permitted(&["169.254.169.254", "fe80::1"]).unwrap_err().to_string();
         assert!(error.contains("never called"), "{error}");
+    }
+
+    #[test]
+    fn what_was_made_at_run_time_calls_only_addresses_that_are_listed() {
+        let reach = Allow::default().reach(&Url::parse("http://localhost/").unwrap()).unwrap();
+        assert_eq!(check_within("127.0.0.1".parse().unwrap(), &reach), Ok(()));
+        assert_eq!(check_within("::ffff:127.0.0.1".parse().unwrap(), &reach), Ok(()));
+        let elsewhere: IpAddr = "10.0.0.1".parse().unwrap();
+        assert_eq!(check_within(elsewhere, &reach), Err(Forbidden::Unlisted(elsewhere)));
+        let rebound = [SocketAddr::new(elsewhere, 80)];
+        assert!(permitted(rebound.into_iter(), &reach).unwrap_err().to_string().contains("push.allow"));
     }
 }

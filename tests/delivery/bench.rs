@@ -109,6 +109,7 @@ pub(crate) fn subscription(url: &str) -> Subscription {
             headers: Vec::new(),
             protocol: PushProtocol::Http1,
             cloudevents: CloudEventsMode::Binary,
+            reach: Default::default(),
         }),
         retry: Retry {
             max_attempts: 3,

@@ -144,6 +144,7 @@ impl Document {
             Some("array") => value.is_array(),
             Some("boolean") => value.is_boolean(),
             Some("integer") => value.is_u64() || value.is_i64(),
+            Some("number") => value.is_number(),
             Some("object") => value.is_object(),
             Some("string") => value.is_string(),
             Some(other) => panic!("the description has a type {other}, which this check does not know"),

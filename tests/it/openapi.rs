@@ -133,19 +133,28 @@ fn in_capitals(name: &str) -> String {
 fn classes() -> Vec<Class> {
     let listed = |error: &Error| match error {
         Error::Broker(_)
+        | Error::Changed(_)
+        | Error::Configured(_)
         | Error::Denied(_)
         | Error::Draining
         | Error::Internal
         | Error::Invalid(_)
         | Error::Forbidden(_)
+        | Error::InvalidSubscription(_)
         | Error::LeaseEnded
         | Error::Misdirected { .. }
         | Error::MethodNotAllowed
         | Error::NotAcceptable(_)
+        | Error::NoRegistry
         | Error::NotFound
         | Error::NotPulled(_)
+        | Error::Paused(_)
         | Error::Limited { .. }
         | Error::Saturated { .. }
+        | Error::Seeking(_)
+        | Error::Stale(_)
+        | Error::Strange(_)
+        | Error::TargetDenied(_)
         | Error::TooLarge { .. }
         | Error::TooMany { .. }
         | Error::ReplyTooLarge { .. }
@@ -160,19 +169,28 @@ fn classes() -> Vec<Class> {
     };
     let text = String::new;
     let errors = [
+        Error::Changed(text()),
+        Error::Configured(text()),
         Error::Denied(text()),
         Error::Draining,
         Error::Internal,
         Error::Invalid(text()),
         Error::Forbidden(text()),
+        Error::InvalidSubscription(text()),
         Error::LeaseEnded,
         Error::Misdirected { subscription: text(), alone: true },
         Error::MethodNotAllowed,
         Error::NotAcceptable(text()),
+        Error::NoRegistry,
         Error::NotFound,
         Error::NotPulled(text()),
         Error::Limited { limit: "", reason: text() },
+        Error::Paused(text()),
         Error::Saturated { limit: "" },
+        Error::Seeking(text()),
+        Error::Stale(text()),
+        Error::Strange(text()),
+        Error::TargetDenied(text()),
         Error::TooLarge { limit: "", most: 0 },
         Error::TooMany { limit: "", most: 0 },
         Error::ReplyTooLarge { most: 0 },

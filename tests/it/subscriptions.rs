@@ -1,5 +1,7 @@
 //! What the door tells of subscriptions.
 
+mod changing;
+
 use std::time::Duration;
 
 use serde_json::Value;

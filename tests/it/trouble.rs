@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use sidespan_bridge::{
-    Bridge, Driver, Error, Fault, Limits, Message, Pattern, Publisher, Receipt, Settings, SettingsError,
-    Subscribe, Subscription, Topic, TopicInfo, Unsupported,
+    Bridge, Driver, Error, Fault, Limits, Message, Pattern, Publisher, Receipt, Registry, Settings,
+    SettingsError, Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use sidespan_bridge_embedded::Embedded;
 use tokio::time::{Instant, sleep_until};
@@ -62,6 +62,10 @@ impl Driver for Trouble {
         Embedded.stores(settings)
     }
 
+    fn keeps_registry(&self, settings: &Settings) -> bool {
+        Embedded.keeps_registry(settings)
+    }
+
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {
         Ok(Arc::new(Troubled(Embedded.open(settings)?)))
     }
@@ -104,6 +108,14 @@ impl Bridge for Troubled {
 
     async fn reply(&self, to: &str, reply: Message, deadline: Instant) -> Result<(), Error> {
         self.0.reply(to, reply, deadline).await
+    }
+
+    async fn seek(&self, to: &Subscribe, deadline: Instant) -> Result<(), Error> {
+        self.0.seek(to, deadline).await
+    }
+
+    fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {
+        self.0.registry(name)
     }
 
     async fn close(&self, deadline: Instant) {

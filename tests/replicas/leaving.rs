@@ -97,7 +97,7 @@ impl Replica {
         };
         let roster = Arc::new(Roster::new(config.bridges.iter().map(open).collect()));
         for one in &config.subscriptions {
-            roster.wish(&one.name, Some(Wish { subscription: Arc::new(one.clone()) }));
+            roster.wish(&one.name, Some(Wish::of(Arc::new(one.clone()))));
         }
         let own = "127.0.0.1:1".parse().unwrap();
         let ids = AckIds::shared(seal(scene, "ack ids"), own).unwrap();

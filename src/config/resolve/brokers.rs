@@ -6,6 +6,7 @@ use serde_json::Value;
 use sidespan_bridge::{Driver, Pattern, Settings, Topic};
 
 use super::Errors;
+use super::subscriptions::Scope;
 use crate::config::explain::{explain_settings, suggestion};
 use crate::config::file::{BridgeFile, TopicFile};
 use crate::config::{BridgeConfig, File, Name, TopicConfig, TopicName};
@@ -37,13 +38,37 @@ pub(super) fn resolve(
 }
 
 impl Brokers {
+    /// Returns what subscriptions are read by.
+    pub(super) fn scope<'a>(&'a self, service: &'a str) -> Scope<'a> {
+        Scope {
+            bridges: &self.bridges,
+            default_bridge: self.default_bridge.as_ref(),
+            topics: &self.topics,
+            doubtful: self.doubtful,
+            service,
+        }
+    }
+
+    fn declare(&mut self, name: &str, file: &TopicFile, errors: &mut Errors) {
+        let key = format!("topics.{name}");
+        let parsed = errors.keep(&key, TopicName::parse(name));
+        let bridge = self.scope("").bridge(&format!("{key}.bridge"), file.bridge.as_deref(), errors);
+        let below = if file.address.is_some() { format!("{key}.address") } else { key };
+        let address = errors.keep(below, address(file.address.as_deref().unwrap_or(name)));
+        if let (Some(parsed), Some(bridge), Some(address)) = (parsed, bridge, address) {
+            self.topics.insert(parsed, TopicConfig { bridge, address, cloudevents: file.cloudevents });
+        }
+    }
+}
+
+impl Scope<'_> {
     /// Finds a bridge by its name, or the default one; `None` was said.
     pub(super) fn bridge(&self, key: &str, named: Option<&str>, errors: &mut Errors) -> Option<Name> {
-        match (named, &self.default_bridge) {
+        match (named, self.default_bridge) {
             (Some(named), _) => {
                 let found = self.bridges.get_key_value(named).map(|(name, _)| name.clone());
                 if found.is_none() {
-                    errors.add(key, unknown_bridge(named, &self.bridges));
+                    errors.add(key, unknown_bridge(named, self.bridges));
                 }
                 found
             }
@@ -54,17 +79,6 @@ impl Brokers {
                 }
                 None
             }
-        }
-    }
-
-    fn declare(&mut self, name: &str, file: &TopicFile, errors: &mut Errors) {
-        let key = format!("topics.{name}");
-        let parsed = errors.keep(&key, TopicName::parse(name));
-        let bridge = self.bridge(&format!("{key}.bridge"), file.bridge.as_deref(), errors);
-        let below = if file.address.is_some() { format!("{key}.address") } else { key };
-        let address = errors.keep(below, address(file.address.as_deref().unwrap_or(name)));
-        if let (Some(parsed), Some(bridge), Some(address)) = (parsed, bridge, address) {
-            self.topics.insert(parsed, TopicConfig { bridge, address, cloudevents: file.cloudevents });
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use sidespan_bridge::{Guarantee, Order, Pattern, PositionError, Start, Window};
 
 use super::Errors;
-use super::brokers::{Brokers, address};
+use super::brokers::address;
 use super::server::size;
 use crate::config::explain::suggestion;
 use crate::config::file::{DeadLetterFile, GuaranteeFile, HeldFile, OrderFile, StartFile, SubscriptionFile};
@@ -18,11 +18,9 @@ use crate::config::{BridgeConfig, CloudEventsMode, Name, Subscription, Target, T
 /// Reads the subscriptions.
 pub(super) fn resolve(
     files: BTreeMap<String, SubscriptionFile>,
-    service: &str,
-    brokers: &Brokers,
+    scope: &Scope<'_>,
     errors: &mut Errors,
 ) -> Vec<Subscription> {
-    let scope = Scope { brokers, service };
     let mut subscriptions: Vec<Subscription> = Vec::new();
     for (name, file) in files {
         let Some(subscription) = scope.subscription(&name, file, errors) else { continue };
@@ -40,17 +38,28 @@ pub(super) fn resolve(
     subscriptions
 }
 
-struct Scope<'a> {
-    brokers: &'a Brokers,
-    service: &'a str,
+/// What the names in a subscription stand for.
+pub(super) struct Scope<'a> {
+    pub(super) bridges: &'a BTreeMap<Name, BridgeConfig>,
+    pub(super) default_bridge: Option<&'a Name>,
+    pub(super) topics: &'a BTreeMap<TopicName, TopicConfig>,
+    /// As [`Brokers`](super::brokers::Brokers) has it.
+    pub(super) doubtful: bool,
+    pub(super) service: &'a str,
 }
 
 impl Scope<'_> {
-    fn subscription(&self, name: &str, file: SubscriptionFile, errors: &mut Errors) -> Option<Subscription> {
+    pub(super) fn subscription(
+        &self,
+        name: &str,
+        file: SubscriptionFile,
+        errors: &mut Errors,
+    ) -> Option<Subscription> {
         let key = format!("subscriptions.{name}");
         let parsed = errors.keep(&key, Name::parse(name));
         let source = self.source(&key, &file, errors);
-        let start = errors.keep(format!("{key}.start"), file.start.as_ref().map_or(Ok(Start::End), start));
+        let start =
+            errors.keep(format!("{key}.start"), file.start.as_ref().map_or(Ok(Start::End), StartFile::start));
         let attempts = file.max_in_flight.unwrap_or(if file.pull.is_some() { 1 } else { 64 });
         let max_held = held(&format!("{key}.max_held"), &file.max_held, attempts, errors);
         // Consumers that fetch have their own say about how much they take.
@@ -98,7 +107,7 @@ impl Scope<'_> {
             retry,
             dead_letter: dead_letter?,
         };
-        if let Some(BridgeConfig { driver, settings, .. }) = self.brokers.bridges.get(&subscription.bridge) {
+        if let Some(BridgeConfig { driver, settings, .. }) = self.bridges.get(&subscription.bridge) {
             let limits = errors.keep(key.as_str(), driver.limits(settings, &subscription.wish()))?;
             if let Some(hold) = limits.longest_hold {
                 let fits = webhook::fit(&mut subscription.retry, &file.retry, hold);
@@ -111,9 +120,8 @@ impl Scope<'_> {
     /// Finds what a subscription reads: a declared topic, an address or pattern on the bridge it
     /// names, or one on the default bridge if that is open.
     fn source(&self, key: &str, file: &SubscriptionFile, errors: &mut Errors) -> Option<(Name, Pattern)> {
-        let brokers = self.brokers;
         let below = format!("{key}.topic");
-        if let Some(topic) = brokers.topics.get(file.topic.as_str()) {
+        if let Some(topic) = self.topics.get(file.topic.as_str()) {
             if file.bridge.as_deref().is_some_and(|bridge| bridge != topic.bridge.as_str()) {
                 let reason = format!("the topic {:?} is declared on bridge {}", file.topic, topic.bridge);
                 errors.add(format!("{key}.bridge"), reason);
@@ -121,10 +129,10 @@ impl Scope<'_> {
             }
             return Some((topic.bridge.clone(), Pattern::exactly(&topic.address)));
         }
-        let bridge = brokers.bridge(&format!("{key}.bridge"), file.bridge.as_deref(), errors)?;
-        let open = brokers.bridges.get(&bridge).is_some_and(|bridge| bridge.open);
+        let bridge = self.bridge(&format!("{key}.bridge"), file.bridge.as_deref(), errors)?;
+        let open = self.bridges.get(&bridge).is_some_and(|bridge| bridge.open);
         if !open && file.bridge.is_none() {
-            let near = suggestion(&file.topic, brokers.topics.keys().map(TopicName::as_str));
+            let near = suggestion(&file.topic, self.topics.keys().map(TopicName::as_str));
             let reason = format!(
                 "there is no topic named {:?}{near}; declare it under `topics`, name its `bridge`, or set \
                  `open: true` on bridge {bridge}",
@@ -150,7 +158,7 @@ impl Scope<'_> {
             Some(DeadLetterFile::Switch(true)) | None => format!("dead.{}.{name}", self.service),
             Some(DeadLetterFile::Topic(topic)) => topic.clone(),
         };
-        let place = match self.brokers.topics.get(named.as_str()) {
+        let place = match self.topics.get(named.as_str()) {
             Some(declared) => declared.clone(),
             None => TopicConfig {
                 bridge: bridge.clone(),
@@ -159,7 +167,7 @@ impl Scope<'_> {
             },
         };
         let stores = |bridge: &BridgeConfig| bridge.driver.stores(&bridge.settings);
-        if !self.brokers.bridges.get(&place.bridge).is_none_or(stores) {
+        if !self.bridges.get(&place.bridge).is_none_or(stores) {
             return Err(format!(
                 "bridge {} stores nothing, and would lose dead letters: name a topic of another bridge, or \
                  `false` to hold messages and go on trying",
@@ -177,28 +185,35 @@ impl Scope<'_> {
     }
 }
 
+impl StartFile {
+    /// Reads where it is.
+    ///
+    /// # Errors
+    ///
+    /// It is no position, or no time.
+    pub fn start(&self) -> Result<Start, String> {
+        Ok(match self {
+            StartFile::Begin => Start::Begin,
+            StartFile::End => Start::End,
+            StartFile::Position(text) => {
+                let positions: Result<Vec<_>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+                Start::Position(positions.map_err(|error: PositionError| format!("{text:?}: {error}"))?)
+            }
+            StartFile::Time(text) => {
+                let time: jiff::Timestamp = text.parse().map_err(|_| {
+                    format!("{text:?} is no time: write it as RFC 3339 says, such as 2026-01-31T12:00:00Z")
+                })?;
+                Start::Time(SystemTime::from(time))
+            }
+        })
+    }
+}
+
 fn group_name(group: String) -> Result<String, String> {
     if group.is_empty() || group.len() > 255 || group.chars().any(char::is_control) {
         return Err("must be 1 to 255 bytes without control characters".into());
     }
     Ok(group)
-}
-
-fn start(file: &StartFile) -> Result<Start, String> {
-    Ok(match file {
-        StartFile::Begin => Start::Begin,
-        StartFile::End => Start::End,
-        StartFile::Position(text) => {
-            let positions: Result<Vec<_>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-            Start::Position(positions.map_err(|error: PositionError| format!("{text:?}: {error}"))?)
-        }
-        StartFile::Time(text) => {
-            let time: jiff::Timestamp = text.parse().map_err(|_| {
-                format!("{text:?} is no time: write it as RFC 3339 says, such as 2026-01-31T12:00:00Z")
-            })?;
-            Start::Time(SystemTime::from(time))
-        }
-    })
 }
 
 fn held(key: &str, file: &HeldFile, max_in_flight: usize, errors: &mut Errors) -> Window {

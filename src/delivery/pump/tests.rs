@@ -361,6 +361,7 @@ fn subscription(order: Order, max_in_flight: usize, guarantee: Guarantee) -> con
             headers: Vec::new(),
             protocol: PushProtocol::Http1,
             cloudevents: CloudEventsMode::Binary,
+            reach: Default::default(),
         }),
         retry: Retry {
             max_attempts: 20,

@@ -90,7 +90,7 @@ fn a_caller_has_the_rights_of_its_patterns_and_no_others() {
     assert!(!till.may_subscribe("orders.>") && !till.may_subscribe("orders.eu.paid"));
     assert!(!till.may_manage() && of(SHOP).may_manage());
     let anyone = Caller::anyone();
-    assert!(anyone.may_publish("x") && anyone.may_subscribe(">") && !anyone.may_manage());
+    assert!(anyone.may_publish("x") && anyone.may_subscribe(">") && anyone.may_manage());
     assert_eq!(anyone.name(), "");
 }
 

@@ -23,6 +23,7 @@ use sidespan::publish::{Budget, Outlet, Publishing, Routes};
 use sidespan::pull::{AckIds, Pulling};
 use sidespan::request::Requesting;
 use sidespan::rest::{Door, Guard, Guarded, Rest};
+use sidespan::subscriptions::Subscriptions;
 use sidespan_bridge::{
     Bridge, Driver, Error, Fault, Guarantee, Message, Pattern, Publisher, Receipt, Subscribe, Subscription,
     Topic, TopicInfo,
@@ -189,10 +190,13 @@ static DOOR: LazyLock<Guarded<Rest>> = LazyLock::new(|| {
     let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
     let ids = AckIds::alone().expect("random bytes");
     let roster = Arc::new(Roster::new(BTreeMap::new()));
+    let config = Arc::new(config);
+    let subscriptions = Subscriptions::new(config.clone(), roster.clone(), None);
     let pulling = Arc::new(Pulling::new(roster.clone(), ids, None));
-    let limits = config.limits;
+    let limits = config.limits.clone();
     let requesting = Arc::new(Requesting::new(limits.max_requests, limits.max_message));
-    let door = Door::new(publishing, requesting, roster, pulling, limits, CancellationToken::new());
+    let door =
+        Door::new(publishing, requesting, subscriptions, pulling, limits, CancellationToken::new());
     Guard::new(None, vec!["localhost".into()], Vec::new()).protect(Rest::new(Arc::new(door)))
 });
 

@@ -8,7 +8,7 @@ use url::Url;
 use super::super::Errors;
 use super::super::server::span;
 use crate::config::file::{PushFile, RetryFile};
-use crate::config::{CloudEventsMode, Push, PushProtocol, Retry};
+use crate::config::{CloudEventsMode, Push, PushProtocol, Reach, Retry};
 
 /// Reads a webhook.
 pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Push> {
@@ -44,6 +44,7 @@ pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Pus
         headers,
         protocol: file.protocol,
         cloudevents: file.cloudevents,
+        reach: Reach::default(),
     })
 }
 

@@ -23,8 +23,8 @@ use tokio::net::TcpStream;
 use tower::{BoxError, Service};
 
 use super::WebhookError;
-use crate::config::{Push, PushProtocol};
-use crate::security::destination::{self, permitted};
+use crate::config::{Push, PushProtocol, Reach};
+use crate::security::destination::{check_within, permitted};
 
 /// Connects by TCP, and TLS where the address says so.
 pub(in crate::delivery::target) type Connector = HttpsConnector<Marked>;
@@ -34,16 +34,17 @@ pub(in crate::delivery::target) fn client(
     push: &Push,
     max_in_flight: usize,
 ) -> Result<Client<Connector, Full<Bytes>>, WebhookError> {
-    let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new(), push.reach.clone()));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(push.timeout));
     let connector = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls(push.url.scheme() == "https")?)
         .https_or_http();
+    let marked = Marked(tcp, push.reach.clone());
     let connector = match push.protocol {
-        PushProtocol::Grpc | PushProtocol::H2 => connector.enable_http2().wrap_connector(Marked(tcp)),
-        PushProtocol::Http1 => connector.enable_http1().wrap_connector(Marked(tcp)),
+        PushProtocol::Grpc | PushProtocol::H2 => connector.enable_http2().wrap_connector(marked),
+        PushProtocol::Http1 => connector.enable_http1().wrap_connector(marked),
     };
     Ok(Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -86,7 +87,7 @@ impl Used {
 
 /// Makes TCP connections that carry a [`Used`] mark.
 #[derive(Clone, Debug)]
-pub(in crate::delivery::target) struct Marked(HttpConnector<Resolver>);
+pub(in crate::delivery::target) struct Marked(HttpConnector<Resolver>, Reach);
 
 impl Service<Uri> for Marked {
     type Response = MarkedStream;
@@ -100,7 +101,7 @@ impl Service<Uri> for Marked {
     fn call(&mut self, uri: Uri) -> Self::Future {
         // The resolver is not asked about an address.
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let literal = host.parse::<IpAddr>().map_or(Ok(()), destination::check);
+        let literal = host.parse::<IpAddr>().map_or(Ok(()), |ip| check_within(ip, &self.1));
         let connecting = literal.map(|()| self.0.call(uri));
         Box::pin(async move { Ok(MarkedStream { stream: connecting?.await?, used: Used::default() }) })
     }
@@ -108,7 +109,7 @@ impl Service<Uri> for Marked {
 
 /// Finds a name's addresses, anew for each connection, and leaves out those that are never called.
 #[derive(Clone, Debug)]
-pub(in crate::delivery::target) struct Resolver(GaiResolver);
+pub(in crate::delivery::target) struct Resolver(GaiResolver, Reach);
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
@@ -121,7 +122,8 @@ impl Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let resolving = self.0.call(name);
-        Box::pin(async move { permitted(resolving.await?).map(Vec::into_iter) })
+        let reach = self.1.clone();
+        Box::pin(async move { permitted(resolving.await?, &reach).map(Vec::into_iter) })
     }
 }
 
@@ -190,9 +192,9 @@ mod tests {
     use super::*;
 
     async fn connect(uri: &str) -> Result<MarkedStream, String> {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+        let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new(), Reach::Any));
         tcp.set_connect_timeout(Some(Duration::from_secs(5)));
-        Marked(tcp).call(uri.parse().unwrap()).await.map_err(|error| {
+        Marked(tcp, Reach::Any).call(uri.parse().unwrap()).await.map_err(|error| {
             let mut cause: &(dyn Error + 'static) = &*error;
             while let Some(source) = cause.source() {
                 cause = source;

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{self, Admin};
 use crate::config::{Address, Config, Name, RegistryConfig};
@@ -25,6 +26,7 @@ use crate::prepare;
 use crate::publish::{Budget, Outlet, Publishing, Routes};
 use crate::pull::peers::Peers;
 use crate::pull::{AckIds, Pulling};
+use crate::reload::{FileState, Reload, Source};
 use crate::replicas::Replicas;
 use crate::request::Requesting;
 use crate::rest::{Door, Guard, Rest};
@@ -40,6 +42,7 @@ pub struct App {
     ack_ids: AckIds,
     peers: Option<Arc<Peers>>,
     registry: Option<Arc<dyn Registry>>,
+    source: Option<Source>,
 }
 
 /// The sockets of a server. Tests bring their own.
@@ -130,7 +133,11 @@ pub enum StartError {
 /// # Errors
 ///
 /// It cannot start, or was ended before it was drained.
-pub async fn run(config: Config, say: impl FnOnce(&Config, &Bound)) -> Result<Ended, RunError> {
+pub async fn run(
+    config: Config,
+    source: Option<Source>,
+    say: impl FnOnce(&Config, &Bound),
+) -> Result<Ended, RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut told = async || {
@@ -140,6 +147,10 @@ pub async fn run(config: Config, say: impl FnOnce(&Config, &Bound)) -> Result<En
         }
     };
     let app = App::bind(config).await?;
+    let app = match source {
+        Some(source) => app.follow(source),
+        None => app,
+    };
     let bound = app.bound()?;
     tracing::info!(services = %bound.services, admin = %bound.admin, "listening");
     say(&app.config, &bound);
@@ -198,7 +209,12 @@ impl App {
             Some(kept) => registry(kept, &outlets)?,
             None => None,
         };
-        Ok(Self { listeners, config, outlets, ack_ids, peers, registry })
+        Ok(Self { listeners, config, outlets, ack_ids, peers, registry, source: None })
+    }
+
+    /// Reads the configuration again when it changes there, and does what can be done without a restart.
+    pub fn follow(self, source: Source) -> Self {
+        Self { source: Some(source), ..self }
     }
 
     /// Returns where the server listens.
@@ -212,9 +228,10 @@ impl App {
 
     /// Serves until `stop`, then drains in two phases. What is left stays with the brokers.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
-        let Self { listeners, config, outlets, ack_ids, peers, registry } = self;
+        let Self { listeners, config, outlets, ack_ids, peers, registry, source } = self;
+        let file = Arc::new(FileState::default());
         let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
-        let preparing = prepare::topics(publishing.routes());
+        let preparing = prepare::topics(&publishing.routes().declared());
         let roster = roster(&outlets);
         let config = Arc::new(config);
         let subscriptions = Subscriptions::new(config.clone(), roster.clone(), registry);
@@ -225,6 +242,7 @@ impl App {
             preparing.unknown(),
             roster.clone(),
             subscriptions.clone(),
+            file.clone(),
             drain.started(),
         ));
         let closing = CancellationToken::new();
@@ -241,7 +259,7 @@ impl App {
         );
         let door = Arc::new(rest);
         let calls = grpc::Door {
-            publishing,
+            publishing: publishing.clone(),
             subscriptions: subscriptions.clone(),
             pulling: pulling.clone(),
             health: health.clone(),
@@ -261,6 +279,17 @@ impl App {
                 None => guard,
             }
         };
+        let reload = source.map(|source| {
+            let reload = Reload {
+                config: config.clone(),
+                outlets: outlets.clone(),
+                publishing: publishing.clone(),
+                subscriptions: subscriptions.clone(),
+                callers: callers.clone(),
+                state: file,
+            };
+            AbortOnDropHandle::new(tokio::spawn(reload.follow(source)))
+        });
         let operators = Admin { health: health.clone(), drain: drain.clone() };
         let bounds = Bounds {
             connections: config.limits.max_connections,
@@ -285,7 +314,7 @@ impl App {
         let unfinished = drain.deliveries().await;
         let deadline = Instant::now() + drain.shutdown();
         closing.cancel();
-        drop(preparing);
+        drop((preparing, reload));
         subscriptions.end(deadline).await;
         let (held, cut) = tokio::join!(drain.close(deadline), doors.join_all());
         let connections_cut = cut.iter().sum();

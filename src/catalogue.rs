@@ -50,7 +50,8 @@ pub async fn gather(
     deadline: Instant,
 ) -> (BTreeMap<String, Described>, Vec<Silent>) {
     let mut outlets: BTreeMap<&str, &Outlet> = BTreeMap::new();
-    for outlet in routes.declared().map(Route::outlet).chain(routes.open()) {
+    let declared = routes.declared();
+    for outlet in declared.iter().map(Route::outlet).chain(routes.open()) {
         outlets.insert(outlet.name().as_str(), outlet);
     }
     let asked = outlets.values().map(|outlet| ask(outlet, None, deadline));
@@ -65,7 +66,7 @@ pub async fn gather(
         }
     }
     let mut topics = BTreeMap::new();
-    for route in routes.declared() {
+    for route in &declared {
         let bridge = route.outlet().name().as_str();
         let info = known.remove(&(bridge, route.address().as_str().to_owned()));
         let heard = !silent.iter().any(|silent| silent.bridge == bridge);
@@ -81,7 +82,7 @@ pub async fn gather(
     }
     topics.retain(|name, _| caller.may_see(name));
     // What else the open bridge has is for those whose rights go beyond what is declared.
-    let is_declared = |name: &str| routes.declared().any(|route| route.name() == name);
+    let is_declared = |name: &str| routes.declared().iter().any(|route| route.name() == name);
     let open =
         routes.open().filter(|_| caller.may_see_beyond(is_declared)).map(|outlet| outlet.name().as_str());
     silent.retain(|silent| {
@@ -96,7 +97,7 @@ pub async fn gather(
 ///
 /// `UnknownTopic`, if nobody declared it and the broker doesn't have it; the broker's own fault.
 pub async fn describe(routes: &Routes, route: &Route, deadline: Instant) -> Result<Described, Error> {
-    let declared = routes.declared().any(|declared| declared.name() == route.name());
+    let declared = routes.declared().iter().any(|declared| declared.name() == route.name());
     match ask(route.outlet(), Some(route.address()), deadline).await {
         // An address with a wildcard in it would be asked for as a pattern, and others would answer.
         Ok(infos) => match infos.iter().find(|info| info.topic == *route.address()) {

@@ -10,6 +10,7 @@ mod explain;
 mod file;
 mod load;
 mod names;
+mod renewal;
 mod resolve;
 mod schema;
 #[cfg(test)]
@@ -32,7 +33,7 @@ pub use resolve::SpecError;
 pub use schema::schema;
 
 /// Everything the server needs to know, checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Sidespan's identity: prefix of group names, client id at brokers.
     pub service: Name,
@@ -91,14 +92,14 @@ impl fmt::Display for Address {
 }
 
 /// Who may call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
     /// At least one; no two have the same name.
     pub tokens: Vec<Token>,
 }
 
 /// A caller that shows a secret, and what it may do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// The caller's name.
     pub name: Name,
@@ -113,7 +114,7 @@ pub struct Token {
 }
 
 /// How the log is written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// One JSON object a line, or text for people.
     pub format: LogFormat,
@@ -124,7 +125,7 @@ pub struct Log {
 pub use file::LogFormat;
 
 /// Every bound of the doors and the publish path. Names are those of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest payload of one message, in bytes.
     pub max_message: usize,
@@ -155,7 +156,7 @@ pub struct Limits {
 }
 
 /// Deadlines of the two phases of stopping.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
     /// Phase one: what is in flight to consumers is finished.
     pub deliveries: Duration,
@@ -164,7 +165,7 @@ pub struct Drain {
 }
 
 /// The other replicas of this service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replicas {
     /// Where they are found: `host:port`, and every address of the host is one.
     pub peers: Vec<String>,
@@ -188,6 +189,7 @@ pub struct RegistryConfig {
 }
 
 /// One broker.
+#[derive(Clone)]
 pub struct BridgeConfig {
     /// The kind of broker.
     pub driver: &'static dyn Driver,

@@ -13,6 +13,7 @@ use crate::config::Name;
 use crate::delivery::{Roster, State, Status};
 use crate::prepare::Unknown;
 use crate::publish::Outlet;
+use crate::reload::{FileReport, FileState};
 use crate::subscriptions::{RegistryReport, Subscriptions};
 
 /// How often a bridge is asked whether its broker is there.
@@ -26,6 +27,7 @@ pub struct Health {
     unknown_topics: Unknown,
     roster: Arc<Roster>,
     subscriptions: Arc<Subscriptions>,
+    file: Arc<FileState>,
     draining: CancellationToken,
     _probes: JoinSet<()>,
 }
@@ -37,6 +39,7 @@ impl Health {
         unknown_topics: Unknown,
         roster: Arc<Roster>,
         subscriptions: Arc<Subscriptions>,
+        file: Arc<FileState>,
         draining: CancellationToken,
     ) -> Self {
         let mut probes = JoinSet::new();
@@ -46,7 +49,7 @@ impl Health {
             bridges.push((outlet.name().clone(), receiver));
             probes.spawn(probe(outlet, sender));
         }
-        Self { bridges, unknown_topics, roster, subscriptions, draining, _probes: probes }
+        Self { bridges, unknown_topics, roster, subscriptions, file, draining, _probes: probes }
     }
 
     /// Tells how everything stands now.
@@ -79,7 +82,8 @@ impl Health {
             && bridges.iter().all(|bridge| bridge.ready)
             && subscriptions.iter().all(|subscription| is_ready(&subscription.status.state));
         let registry = self.subscriptions.report();
-        Report { ready, draining, unknown_topics, bridges, subscriptions, registry }
+        let file = self.file.report();
+        Report { ready, draining, unknown_topics, bridges, subscriptions, registry, file }
     }
 }
 
@@ -99,6 +103,9 @@ pub struct Report {
     /// Where those are kept that were made at run time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<RegistryReport>,
+    /// What is to be said of the configuration file, if it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileReport>,
 }
 
 impl Report {

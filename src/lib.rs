@@ -15,9 +15,9 @@
 //! # The layers, low to high
 //!
 //! `error proto` · `config` · `cloudevents headers security telemetry` · `publish delivery request` ·
-//! `catalogue drain health paging prepare pull subscriptions` · `listen replicas rest grpc admin` · `bridges app
-//! cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never name a broker, use cases never
-//! name axum or tonic, and what a broker is like stays in its bridge.
+//! `catalogue drain health paging prepare pull reload subscriptions` · `listen replicas rest grpc admin` ·
+//! `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never name a broker, use
+//! cases never name axum or tonic, and what a broker is like stays in its bridge.
 
 pub mod admin;
 pub mod app;
@@ -38,6 +38,7 @@ pub mod prepare;
 pub mod proto;
 pub mod publish;
 pub mod pull;
+pub mod reload;
 pub mod replicas;
 pub mod request;
 pub mod rest;

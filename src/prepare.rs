@@ -10,7 +10,7 @@ use sidespan_bridge::{Fault, Topic};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::publish::{Outlet, Routes};
+use crate::publish::{Outlet, Route};
 
 /// How long one attempt may take, and the longest wait before the next.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,10 +44,10 @@ impl Unknown {
 }
 
 /// Begins to make what is missing; tries again while a broker is away.
-pub fn topics(routes: &Routes) -> Preparing {
+pub fn topics(routes: &[Route]) -> Preparing {
     let mut tasks = JoinSet::new();
     let mark = Arc::new(());
-    for route in routes.declared() {
+    for route in routes {
         tasks.spawn(ensure(route.outlet().clone(), route.address().clone(), mark.clone()));
     }
     Preparing { _tasks: tasks, unknown: Arc::downgrade(&mark) }

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["cloudevents", "headers", "schema", "security", "telemetry"],
     &["publish", "delivery", "request"],
-    &["catalogue", "pull", "streams", "drain", "health", "paging", "prepare", "subscriptions"],
+    &["catalogue", "pull", "streams", "drain", "health", "paging", "prepare", "reload", "subscriptions"],
     &["listen", "replicas", "rest", "grpc", "admin"],
     &["bridges", "app", "cli"],
 ];

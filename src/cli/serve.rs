@@ -10,6 +10,7 @@ use super::{load, no_runtime, output};
 use crate::app::{self, Bound};
 use crate::bridges::{DRIVERS, QUIET};
 use crate::config::{Address, Config, Subscriptions, Target};
+use crate::reload::Source;
 use crate::telemetry;
 
 /// Development mode.
@@ -38,13 +39,9 @@ impl Development {
     pub(super) fn run(self) -> Outcome {
         let Self { push, pull, dir, listen, admin } = self;
         let subscriptions = Subscriptions { push: &push, pull: &pull };
-        serve(Config::development(
-            dir.as_deref(),
-            listen.as_deref(),
-            admin.as_deref(),
-            subscriptions,
-            DRIVERS,
-        )?)
+        let config =
+            Config::development(dir.as_deref(), listen.as_deref(), admin.as_deref(), subscriptions, DRIVERS)?;
+        serve(config, None)
     }
 }
 
@@ -72,13 +69,14 @@ impl Serve {
                         environment; `sidespan` alone is development mode and needs none";
             return Err(Failure::Usage(text.into()));
         };
-        serve(load(&path)?)
+        let config = load(&path)?;
+        serve(config, Some(Source { path, load: Box::new(load) }))
     }
 }
 
 /// Beside a service and a broker, few processors are better served by one thread: what is ready is
 /// handled in one go, which makes larger batches at the broker, and no time goes into waking others.
-fn serve(config: Config) -> Outcome {
+fn serve(config: Config, source: Option<Source>) -> Outcome {
     telemetry::start(&config.log, QUIET).map_err(|error| Failure::Failed(error.to_string()))?;
     // Each connection takes a file, and many systems begin with 1,024.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -89,7 +87,7 @@ fn serve(config: Config) -> Outcome {
         Ok(_) | Err(_) => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().map_err(no_runtime)?;
-    let ended = runtime.block_on(app::run(config, |config, bound| {
+    let ended = runtime.block_on(app::run(config, source, |config, bound| {
         if config.development {
             output::talk(&welcome(config, bound));
         }

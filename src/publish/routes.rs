@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use sidespan_bridge::{Bridge, Pattern, Publisher, Topic};
 
@@ -10,24 +10,30 @@ use super::Budget;
 use crate::config::{CloudEventsMode, Config, Name, TopicConfig, TopicName};
 use crate::error::Error;
 
+type Declared = BTreeMap<TopicName, Route>;
+
 /// Every topic that can be published to or read.
 #[derive(Debug)]
 pub struct Routes {
-    declared: BTreeMap<TopicName, Route>,
+    /// Replaced as a whole when the configuration changes.
+    declared: RwLock<Declared>,
     open: Option<Arc<Outlet>>,
 }
 
 impl Routes {
     /// Resolves the configured topics over the opened bridges.
     pub fn new(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Self {
-        let declared = config.topics.iter().filter_map(|(name, topic)| {
-            let outlet = outlets.get(&topic.bridge)?.clone();
-            let TopicConfig { address, cloudevents, .. } = topic.clone();
-            Some((name.clone(), Route(Arc::new(Target { name: name.clone(), address, cloudevents, outlet }))))
-        });
         let open =
             config.default_bridge.as_ref().filter(|name| config.bridges.get(*name).is_some_and(|b| b.open));
-        Self { declared: declared.collect(), open: open.and_then(|name| outlets.get(name).cloned()) }
+        Self {
+            declared: RwLock::new(declared(config, outlets)),
+            open: open.and_then(|name| outlets.get(name).cloned()),
+        }
+    }
+
+    /// Declares the topics of another configuration instead. What is under way ends where it began.
+    pub fn declare(&self, config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) {
+        *self.declared.write().unwrap_or_else(PoisonError::into_inner) = declared(config, outlets);
     }
 
     /// Finds a topic: a declared one, or an address on the open default bridge.
@@ -36,12 +42,13 @@ impl Routes {
     ///
     /// `UnknownTopic`, or `Invalid` where this cannot be a topic's name.
     pub fn find(&self, name: &str) -> Result<Route, Error> {
-        if let Some(route) = self.declared.get(name) {
+        let declared = self.read();
+        if let Some(route) = declared.get(name) {
             return Ok(route.clone());
         }
         let name = TopicName::parse(name).map_err(|error| Error::Invalid(error.to_string()))?;
         match &self.open {
-            Some(outlet) if !self.claimed(name.as_str(), outlet) => {
+            Some(outlet) if !claimed(&declared, name.as_str(), outlet) => {
                 let address = Topic::new(name.as_str());
                 let (cloudevents, outlet) = (CloudEventsMode::default(), outlet.clone());
                 Ok(Route(Arc::new(Target { name, address, cloudevents, outlet })))
@@ -51,8 +58,8 @@ impl Routes {
     }
 
     /// Returns the declared topics, by name.
-    pub fn declared(&self) -> impl Iterator<Item = &Route> {
-        self.declared.values()
+    pub fn declared(&self) -> Vec<Route> {
+        self.read().values().cloned().collect()
     }
 
     /// Returns the bridge where undeclared names are addresses.
@@ -62,21 +69,34 @@ impl Routes {
 
     /// Returns the declared topics that a pattern on the open bridge takes in by their addresses, though they
     /// go by other names.
-    pub fn within(&self, pattern: &Pattern) -> impl Iterator<Item = &Route> {
-        let open = self.open.as_ref();
-        self.declared.values().filter(move |route| {
-            open.is_some_and(|open| Arc::ptr_eq(open, route.outlet()))
+    pub fn within(&self, pattern: &Pattern) -> Vec<Route> {
+        let Some(open) = &self.open else { return Vec::new() };
+        let is_within = |route: &&Route| {
+            Arc::ptr_eq(open, route.outlet())
                 && route.name() != route.address().as_str()
                 && pattern.matches(route.address())
-        })
+        };
+        self.read().values().filter(is_within).cloned().collect()
     }
 
-    /// A declared topic's address is reached by its name only, so that its rules hold.
-    fn claimed(&self, address: &str, outlet: &Arc<Outlet>) -> bool {
-        let same =
-            |route: &Route| Arc::ptr_eq(&route.0.outlet, outlet) && route.address().as_str() == address;
-        self.declared.values().any(same)
+    fn read(&self) -> RwLockReadGuard<'_, Declared> {
+        self.declared.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn declared(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Declared {
+    let route = |(name, topic): (&TopicName, &TopicConfig)| {
+        let outlet = outlets.get(&topic.bridge)?.clone();
+        let TopicConfig { address, cloudevents, .. } = topic.clone();
+        Some((name.clone(), Route(Arc::new(Target { name: name.clone(), address, cloudevents, outlet }))))
+    };
+    config.topics.iter().filter_map(route).collect()
+}
+
+/// A declared topic's address is reached by its name only, so that its rules hold.
+fn claimed(declared: &Declared, address: &str, outlet: &Arc<Outlet>) -> bool {
+    let same = |route: &Route| Arc::ptr_eq(&route.0.outlet, outlet) && route.address().as_str() == address;
+    declared.values().any(same)
 }
 
 /// Where messages of one topic go. Clones are cheap.

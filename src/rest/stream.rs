@@ -49,7 +49,8 @@ pub(super) async fn stream(State(door): State<Arc<Door>>, mut request: Request) 
     let terms = Terms::read(request.headers(), &door.limits)?;
     let pattern = pattern(&route)?;
     // A right to addresses is none to what is declared at them by another name.
-    if pattern.is_wildcard() && routes.within(&pattern).any(|declared| !caller.may_subscribe(declared.name()))
+    if pattern.is_wildcard()
+        && routes.within(&pattern).iter().any(|declared| !caller.may_subscribe(declared.name()))
     {
         return Err(Error::Denied(format!(
             "the caller {:?} may not read all that {pattern} takes in: ask for less, or list the topics that are \

@@ -130,8 +130,12 @@ pub struct Callers(Mutex<Ring>);
 impl Callers {
     /// Reads the tokens. One that is not there, or that cannot be used, is nobody's until it can.
     pub fn new(auth: &Auth) -> Self {
-        let entries = auth.tokens.iter().map(Entry::new).collect();
-        Self(Mutex::new(Ring { entries, read: Instant::now() }))
+        Self(Mutex::new(Ring::new(auth)))
+    }
+
+    /// Knows these from now on, and nobody else.
+    pub fn replace(&self, auth: &Auth) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Ring::new(auth);
     }
 
     /// Tells who sent a request with these headers.
@@ -168,6 +172,10 @@ struct Ring {
 }
 
 impl Ring {
+    fn new(auth: &Auth) -> Self {
+        Self { entries: auth.tokens.iter().map(Entry::new).collect(), read: Instant::now() }
+    }
+
     fn refresh(&mut self) {
         if self.read.elapsed() < FRESH {
             return;

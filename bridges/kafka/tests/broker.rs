@@ -24,6 +24,8 @@ mod members;
 mod metadata;
 #[path = "broker/poison.rs"]
 mod poison;
+#[path = "broker/requests.rs"]
+mod requests;
 #[path = "broker/topics.rs"]
 mod topics;
 

@@ -19,6 +19,7 @@ use crate::clients::Clients;
 use crate::link::Link;
 use crate::publisher::{self, Engine, KafkaPublisher, Producer};
 use crate::replies::Replies;
+use crate::seek;
 use crate::settings::KafkaSettings;
 use crate::subscription::{self, Plan};
 use crate::topics::{Topics, left};
@@ -102,11 +103,7 @@ impl Bridge for KafkaBridge {
     }
 
     async fn subscribe(&self, to: Subscribe) -> Result<Box<dyn Subscription>, Error> {
-        if let Some(topic) = to.pattern.literal() {
-            check_name(topic.as_str())?;
-        }
-        // What no name holds would be read as an expression, and match more than the pattern does.
-        check_name(&to.pattern.as_str().replace(['*', '>'], "-"))?;
+        check_pattern(&to.pattern)?;
         if self.link.is_down() {
             return Err(self.clients.explain());
         }
@@ -163,6 +160,15 @@ impl Bridge for KafkaBridge {
         self.replies.reply(to, reply, deadline).await
     }
 
+    async fn seek(&self, to: &Subscribe, deadline: Instant) -> Result<(), Error> {
+        check_pattern(&to.pattern)?;
+        if self.link.is_down() {
+            return Err(self.clients.explain());
+        }
+        let moved = seek::seek(&self.clients, &self.asker, to, deadline).await;
+        moved.map_err(|error| self.explain(error))
+    }
+
     async fn close(&self, deadline: Instant) {
         self.publisher.drain(deadline).await;
         self.replies.close(deadline).await;
@@ -177,6 +183,15 @@ impl Drop for KafkaBridge {
             self.mute.store(true, Ordering::Release);
         }
     }
+}
+
+/// Tells whether Kafka takes this as a pattern.
+fn check_pattern(pattern: &Pattern) -> Result<(), Error> {
+    if let Some(topic) = pattern.literal() {
+        check_name(topic.as_str())?;
+    }
+    // What no name holds would be read as an expression, and match more than the pattern does.
+    check_name(&pattern.as_str().replace(['*', '>'], "-"))
 }
 
 fn infos(asking: &Asking, pattern: &Pattern, timeout: Duration) -> Result<Vec<TopicInfo>, Error> {

@@ -19,6 +19,7 @@
 //! | reply | message to that topic and partition, with the same correlation |
 //! | reply address | `topic`, or `topic/partition` |
 //! | correlation | its bytes; `base64:` and so on where they are not UTF-8 |
+//! | seek | commit of offsets while the group has no members |
 //! | lag | end of the log less what is settled |
 //!
 //! # Getting in
@@ -79,6 +80,7 @@ mod publisher;
 mod replies;
 mod reply_to;
 mod sasl;
+mod seek;
 mod settings;
 mod stranded;
 mod subscription;

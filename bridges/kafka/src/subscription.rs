@@ -188,6 +188,20 @@ fn partitions(asking: &Asking, pattern: &Pattern) -> Result<Vec<Partition>, Erro
     Ok(found.iter().flat_map(Found::each).collect())
 }
 
+/// Tells at which offset each partition of a pattern is to begin. Blocks.
+pub(crate) fn beginnings(
+    asking: &Asking,
+    pattern: &Pattern,
+    start: &Start,
+) -> Result<Vec<(Partition, u64)>, Error> {
+    let partitions = partitions(asking, pattern)?;
+    if partitions.is_empty() && !pattern.is_wildcard() {
+        return Err(Fault::UnknownTopic.into());
+    }
+    let begins = start::fresh(asking, &partitions, start, CALL)?;
+    Ok(begins.into_iter().map(|begin| (begin.partition, begin.offset)).collect())
+}
+
 #[async_trait]
 impl Subscription for KafkaSubscription {
     async fn next(&mut self) -> Option<Result<Event, Error>> {

@@ -109,7 +109,7 @@ impl Ability {
             Self::Positions       => [true,  true,  false, false, true],
             Self::Registry        => [false, true,  false, false, true],
             Self::Requests        => [true,  false, true,  true,  true],
-            Self::Seek            => [false, true,  false, false, true],
+            Self::Seek            => [true,  true,  false, false, true],
             Self::SeparateMembers => [true,  true,  true,  true,  false],
             Self::Start           => [true,  true,  false, false, true],
             Self::Storage         => [true,  true,  false, true,  true],

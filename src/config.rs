@@ -310,6 +310,8 @@ pub struct Push {
     pub cloudevents: CloudEventsMode,
     /// Which addresses it may have.
     pub reach: Reach,
+    /// The answer to a message that awaits a reply is that reply, up to so many bytes.
+    pub reply: Option<usize>,
 }
 
 impl Push {

@@ -24,6 +24,7 @@ mod dead_letters;
 mod lanes;
 mod letter;
 mod pump;
+mod replies;
 mod retry;
 mod roster;
 mod status;
@@ -42,6 +43,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use courier::Desk;
 use dead_letters::DeadLetters;
 use pump::{Broken, Orders};
+use replies::Replies;
 use status::Board;
 use target::{Receiver, Target, Webhook, WebhookError};
 
@@ -360,7 +362,12 @@ impl Office {
             Destination::Push(push) => Arc::new(Webhook::new(subscription, push)?),
         };
         let place = self.dead_letters.clone().map(|place| DeadLetters::new(place, subscription));
-        Ok(Desk::new(subscription.clone(), target, place, self.board.clone()))
+        let answers = match &self.destination {
+            Destination::Shelf(_) => false,
+            Destination::Push(push) => push.reply.is_some(),
+        };
+        let replies = answers.then(|| Replies::new(self.bridge.clone(), subscription.name.as_str()));
+        Ok(Desk::new(subscription.clone(), target, place, replies, self.board.clone()))
     }
 }
 

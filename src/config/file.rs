@@ -327,6 +327,9 @@ pub struct PushFile {
     /// How CloudEvents are written. Default `binary`.
     #[serde(default)]
     pub cloudevents: CloudEventsMode,
+    /// The answer to a message that awaits a reply is that reply: status, headers and body. Default false.
+    #[serde(default)]
+    pub reply: bool,
 }
 
 /// What is spoken to the endpoint that messages are pushed to.

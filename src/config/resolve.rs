@@ -10,6 +10,7 @@ mod subscriptions;
 
 use sidespan_bridge::Driver;
 
+use self::subscriptions::Scope;
 use super::{Config, ConfigError, ConfigErrors, File, Name};
 
 pub use spec::SpecError;
@@ -41,7 +42,8 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
     let brokers = brokers::resolve(&file, &who, drivers, &mut errors);
     let registry = file.registry.as_ref().and_then(|it| registry::resolve(it, &who, &brokers, &mut errors));
     let push_allow = registry::allow(&file.push, &mut errors);
-    let subscriptions = subscriptions::resolve(file.subscriptions, &brokers.scope(&who), &mut errors);
+    let scope = Scope { largest_reply: limits.max_message, ..brokers.scope(&who) };
+    let subscriptions = subscriptions::resolve(file.subscriptions, &scope, &mut errors);
     errors.into_result()?;
     let (Some(service), Some(listeners)) = (service, listeners) else {
         return Err(ConfigErrors(Vec::new()));

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::breaker::{Breaker, Change, Pass};
 use super::dead_letters::{DeadLetters, History};
 use super::letter::{Letter, Parcel};
+use super::replies::{self, Replies, Unsent};
 use super::retry::{self, Meaning, Reason, Step, Tally};
 use super::status::{Board, Trouble};
 use super::target::{Reply, Target};
@@ -26,6 +27,8 @@ pub(super) struct Desk {
     pub(super) subscription: Subscription,
     pub(super) target: Arc<dyn Target>,
     pub(super) dead_letters: Option<DeadLetters>,
+    /// Where answers to requests go; none if answers are no replies.
+    pub(super) replies: Option<Replies>,
     pub(super) breaker: Breaker,
     pub(super) slots: Arc<Semaphore>,
     pub(super) board: Arc<Board>,
@@ -36,11 +39,13 @@ impl Desk {
         subscription: Subscription,
         target: Arc<dyn Target>,
         dead_letters: Option<DeadLetters>,
+        replies: Option<Replies>,
         board: Arc<Board>,
     ) -> Self {
         Self {
             target,
             dead_letters,
+            replies,
             breaker: Breaker::new(subscription.retry.base, subscription.retry.cap),
             slots: Arc::new(Semaphore::new(subscription.max_in_flight)),
             board,
@@ -79,7 +84,10 @@ async fn settle_first(desk: &Desk, parcel: Parcel, pass: Pass<'_>) -> Option<Par
     let mut history = History::default();
     let Ok((reply, meaning)) = courier.attempt(1, &mut history).await else { return None };
     courier.learn(pass.report(meaning, asked(&reply)), &reply);
-    if meaning != Meaning::Accepted {
+    if meaning == Meaning::Accepted {
+        let _ = courier.answer(&reply).await;
+    } else {
+        let _ = courier.give_up(&reply).await;
         desk.board.dropped.count();
         tracing::debug!(subscription = %desk.subscription.name, id = %letter.id, %reply, "given up, as at-most-once asks");
     }
@@ -119,13 +127,25 @@ impl Courier<'_> {
             tally.add(meaning);
             history.attempts = tally.counted;
             drop(taken);
+            let meaning = match meaning {
+                Meaning::Accepted => self.answer(&reply).await?,
+                Meaning::Failed | Meaning::Gone | Meaning::Refused | Meaning::Unavailable => meaning,
+            };
             match retry::step(meaning, &reply, tally, &self.desk.subscription.retry, retry::roll()) {
                 Step::Accept => return Ok(()),
                 Step::Again { after } => self.wait(after, meaning, &reply).await?,
                 Step::Bury(reason) => {
-                    history.reply = Some(reply);
+                    let reply = history.reply.insert(reply).clone();
                     match &self.desk.dead_letters {
-                        Some(place) => return self.bury(place, reason, &history).await,
+                        Some(place) => {
+                            self.bury(place, reason, &history).await?;
+                            return self.give_up(&reply).await;
+                        }
+                        // Who asked is told, and nobody else waits for it.
+                        None if self.replies().is_some() => {
+                            self.desk.board.dropped.count();
+                            return self.give_up(&reply).await;
+                        }
                         None => {
                             if undeliverable.is_none() {
                                 undeliverable = Some(self.desk.board.undeliverable.mark());
@@ -139,6 +159,56 @@ impl Courier<'_> {
                 Step::Pause => {}
             }
         }
+    }
+
+    /// Where the reply to this message goes, if it is a request that its target answers.
+    fn replies(&self) -> Option<&Replies> {
+        self.desk.replies.as_ref().filter(|_| self.letter.message.reply_to.is_some())
+    }
+
+    /// Sends an answer to who asked, before the request is settled. An answer that cannot be sent within some time
+    /// is lost, and the attempt has failed.
+    async fn answer(&self, reply: &Reply) -> Result<Meaning, Halt> {
+        let message = match reply {
+            Reply::Answered(answer) => answer.reply.as_deref(),
+            Reply::Acked | Reply::Nacked(_) | Reply::Unanswered(_) | Reply::Unreachable(_) => None,
+        };
+        match message {
+            Some(message) => self.send(message.clone()).await,
+            None => Ok(Meaning::Accepted),
+        }
+    }
+
+    /// Tells who asked that there will be no answer.
+    async fn give_up(&self, reply: &Reply) -> Result<(), Halt> {
+        if self.replies().is_none() {
+            return Ok(());
+        }
+        let message = match reply {
+            Reply::Unanswered(_) => replies::told(504, "the service did not answer in time"),
+            Reply::Acked | Reply::Answered(_) | Reply::Nacked(_) | Reply::Unreachable(_) => {
+                replies::told(503, "the service did not handle the request")
+            }
+        };
+        self.send(message).await.map(drop)
+    }
+
+    async fn send(&self, message: sidespan_bridge::Message) -> Result<Meaning, Halt> {
+        let Some(replies) = self.replies() else { return Ok(Meaning::Accepted) };
+        for count in 1..=REPLY_TRIES {
+            let Unsent(error) = match self.unless_lost(replies.send(self.letter, message.clone())).await? {
+                Ok(()) => return Ok(Meaning::Accepted),
+                Err(unsent) => unsent,
+            };
+            if count == REPLY_TRIES {
+                let subscription = &self.desk.subscription.name;
+                tracing::warn!(%subscription, id = %self.letter.id, %error, "a reply could not be sent");
+                break;
+            }
+            let after = retry::backoff(STORE_BASE, STORE_CAP, count, retry::roll());
+            self.unless_stopped(sleep(after)).await?;
+        }
+        Ok(Meaning::Failed)
     }
 
     async fn slot(&self) -> Result<OwnedSemaphorePermit, Halt> {
@@ -283,3 +353,5 @@ const CONFIRM: Duration = Duration::from_secs(10);
 /// The first and the longest wait before a dead letter is stored again.
 const STORE_BASE: Duration = Duration::from_millis(200);
 const STORE_CAP: Duration = Duration::from_secs(30);
+/// How often a reply is tried to be sent.
+const REPLY_TRIES: u32 = 5;

@@ -16,6 +16,9 @@
 //! | given back by a consumer, or its lease ended | failed |
 //!
 //! `retry.on` moves statuses between the kinds.
+//!
+//! Of a request every answer is the reply, unless it says that the endpoint is unavailable (408, 425, 429, 502, 503,
+//! 504), or `retry.on` has it as unavailable or failed.
 
 use std::time::Duration;
 
@@ -88,15 +91,17 @@ impl Tally {
 
 /// Tells what a reply means.
 pub(super) fn meaning(reply: &Reply, policy: &Retry) -> Meaning {
-    let status = match reply {
+    let (status, is_reply) = match reply {
         Reply::Acked => return Meaning::Accepted,
-        Reply::Answered(answer) => answer.status,
+        Reply::Answered(answer) => (answer.status, answer.reply.is_some()),
         Reply::Nacked(_) | Reply::Unanswered(_) => return Meaning::Failed,
         Reply::Unreachable(_) => return Meaning::Unavailable,
     };
     match status {
         _ if policy.unavailable.contains(&status) => Meaning::Unavailable,
         _ if policy.failed.contains(&status) => Meaning::Failed,
+        408 | 425 | 429 | 502 | 503 | 504 if is_reply => Meaning::Unavailable,
+        _ if is_reply => Meaning::Accepted,
         _ if policy.refused.contains(&status) => Meaning::Refused,
         200..=299 => Meaning::Accepted,
         300..=399 | 401 | 403 | 404 | 408 | 425 | 429 | 502 | 503 | 504 => Meaning::Unavailable,
@@ -198,6 +203,23 @@ mod tests {
         let tally = Tally { counted: 2, unavailable: 0 };
         assert_eq!(decide(&Reply::Unanswered("timeout".into()), tally, &policy()), exhausted);
         assert_eq!(decide(&Reply::Unreachable("refused".into()), tally, &policy()), again(200));
+    }
+
+    #[test]
+    fn of_a_request_every_answer_is_the_reply_but_for_those_of_an_endpoint_that_is_away() {
+        let answered =
+            |status| Reply::Answered(Answer { status, reply: Some(Box::default()), ..Answer::default() });
+        let moved = Retry { unavailable: vec![404], failed: vec![500], ..policy() };
+        for status in [200, 204, 302, 400, 401, 403, 404, 409, 410, 422, 500, 501] {
+            assert_eq!(meaning(&answered(status), &policy()), Meaning::Accepted, "{status}");
+        }
+        for status in [408, 425, 429, 502, 503, 504] {
+            assert_eq!(meaning(&answered(status), &policy()), Meaning::Unavailable, "{status}");
+        }
+        assert_eq!(meaning(&answered(404), &moved), Meaning::Unavailable);
+        assert_eq!(meaning(&answered(500), &moved), Meaning::Failed);
+        assert_eq!(meaning(&Reply::Unanswered(String::new()), &policy()), Meaning::Failed);
+        assert_eq!(meaning(&Reply::Unreachable(String::new()), &policy()), Meaning::Unavailable);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use sidespan_bridge::Message;
 
 use super::letter::Letter;
 
@@ -52,6 +53,8 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
     /// The beginning of the answer's body.
     pub(super) excerpt: Bytes,
+    /// What it is as a reply, where the message was a request.
+    pub(super) reply: Option<Box<Message>>,
 }
 
 impl fmt::Display for Reply {

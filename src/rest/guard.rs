@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
+use super::request;
 use super::upload::Upload;
 use crate::error::Error;
 use crate::grpc;
@@ -220,7 +221,10 @@ fn refusal(request: &Request<Body>) -> Refuse {
 fn in_one_form<P>(answered: Result<Response, P>, refused: Refuse) -> Response {
     let Ok(response) = answered else { return refused(Error::Internal) };
     let error = match response.status() {
-        _ if response.headers().contains_key(CONTENT_TYPE) => return response,
+        // Whole as it is, or somebody else's.
+        _ if response.headers().contains_key(CONTENT_TYPE) || request::is_reply(&response) => {
+            return response;
+        }
         StatusCode::NOT_FOUND => Error::NotFound,
         StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed,
         StatusCode::INTERNAL_SERVER_ERROR => Error::Internal,

@@ -33,6 +33,11 @@ pub(super) async fn request(State(door): State<Arc<Door>>, request: Request) -> 
     written(reply).ok_or(Error::ReplyTooLarge { most: MOST_HEADERS })
 }
 
+/// Tells whether an answer is a responder's, whatever its status.
+pub(super) fn is_reply(response: &Response) -> bool {
+    response.headers().contains_key(&REPLY)
+}
+
 /// Writes a reply as an answer; `None` where its headers are more than a client would read.
 fn written(reply: Message) -> Option<Response> {
     let told = reply.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case(STATUS));

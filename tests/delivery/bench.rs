@@ -110,6 +110,7 @@ pub(crate) fn subscription(url: &str) -> Subscription {
             protocol: PushProtocol::Http1,
             cloudevents: CloudEventsMode::Binary,
             reach: Default::default(),
+            reply: None,
         }),
         retry: Retry {
             max_attempts: 3,

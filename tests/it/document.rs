@@ -50,6 +50,16 @@ impl Document {
         if status == 204 {
             return None;
         }
+        if headers.contains_key("sidespan-reply") {
+            // Not ours: of any status and media type.
+            let operation = self.operation(method, path).expect("only operations are answered by others");
+            let described = self.resolve(&operation["responses"]["default"]);
+            assert!(
+                !described["headers"]["Sidespan-Reply"].is_null(),
+                "{method} {path} answers with a reply"
+            );
+            return None;
+        }
         assert_eq!(status == 401, headers.get("www-authenticate").is_some_and(|way| way == "Bearer"));
         let Some(operation) = self.operation(method, path) else {
             assert!(
@@ -59,15 +69,6 @@ impl Document {
             assert_eq!(media_type, "application/problem+json", "{method} {path}");
             return self.0.pointer("/components/schemas/Problem");
         };
-        if headers.contains_key("sidespan-reply") {
-            // Not ours: of any status and media type.
-            let described = self.resolve(&operation["responses"]["default"]);
-            assert!(
-                !described["headers"]["Sidespan-Reply"].is_null(),
-                "{method} {path} answers with a reply"
-            );
-            return None;
-        }
         let response = self.resolve(&operation["responses"][status.to_string()]);
         assert!(!response.is_null(), "{method} {path} answers {status}, which is not described");
         if status == 101 {

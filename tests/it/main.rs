@@ -12,6 +12,7 @@ mod openapi;
 mod pages;
 mod publish;
 mod pull;
+mod replies;
 mod requests;
 mod rest;
 mod server;

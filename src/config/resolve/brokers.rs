@@ -46,6 +46,7 @@ impl Brokers {
             topics: &self.topics,
             doubtful: self.doubtful,
             service,
+            largest_reply: 0,
         }
     }
 

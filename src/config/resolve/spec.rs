@@ -104,6 +104,7 @@ impl Config {
             topics: &self.topics,
             doubtful: false,
             service: self.service.as_str(),
+            largest_reply: self.limits.max_message,
         }
     }
 }

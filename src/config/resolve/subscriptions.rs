@@ -46,6 +46,8 @@ pub(super) struct Scope<'a> {
     /// As [`Brokers`](super::brokers::Brokers) has it.
     pub(super) doubtful: bool,
     pub(super) service: &'a str,
+    /// What a reply may have, in bytes.
+    pub(super) largest_reply: usize,
 }
 
 impl Scope<'_> {
@@ -74,7 +76,7 @@ impl Scope<'_> {
             Some(group) => errors.keep(format!("{key}.group"), group_name(group)),
             None => Some(format!("{}.{name}", self.service)),
         };
-        let target = target::target(&key, file.push, file.pull, errors);
+        let target = target::target(&key, file.push, file.pull, self.largest_reply, errors);
         let retry = webhook::retry(&format!("{key}.retry"), &file.retry, errors);
         let (bridge, pattern) = source?;
         let dead_letter = self.dead_letter(name, &bridge, &pattern, file.dead_letter.as_ref());

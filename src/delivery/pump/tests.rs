@@ -187,7 +187,7 @@ impl Play {
 
     fn run(&mut self) {
         if let Some((wish, orders, script, target)) = self.parts.take() {
-            let desk = Arc::new(Desk::new(wish, target, None, Arc::new(Board::new())));
+            let desk = Arc::new(Desk::new(wish, target, None, None, Arc::new(Board::new())));
             self.task = tokio::spawn(async move { run(&desk, Box::new(script), orders).await });
         }
     }
@@ -362,6 +362,7 @@ fn subscription(order: Order, max_in_flight: usize, guarantee: Guarantee) -> con
             protocol: PushProtocol::Http1,
             cloudevents: CloudEventsMode::Binary,
             reach: Default::default(),
+            reply: None,
         }),
         retry: Retry {
             max_attempts: 20,

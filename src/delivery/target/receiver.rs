@@ -31,7 +31,7 @@ use percent_encoding::percent_decode;
 use prost::Message as _;
 use tokio::time::timeout;
 
-use super::webhook::{Connector, Exchange, KEPT, READ, WebhookError, answer, client, reply};
+use super::webhook::{Connector, Exchange, KEPT, READ, WebhookError, answer, came_of, client};
 use super::{Answer, Reply, Target};
 use crate::config::{Push, Subscription};
 use crate::delivery::letter::Letter;
@@ -131,7 +131,7 @@ impl Target for Receiver {
         let mut call = self.write(letter, attempt);
         let connection = capture_connection(&mut call);
         let ended = timeout(self.timeout, self.call(call)).await;
-        Some(reply(ended, &connection, self.timeout))
+        Some(came_of(ended, &connection, self.timeout))
     }
 }
 
@@ -145,7 +145,12 @@ fn told(headers: &HeaderMap) -> Option<Answer> {
     let mut excerpt = format!("{name}: ").into_bytes();
     excerpt.extend(percent_decode(message));
     excerpt.truncate(KEPT);
-    Some(Answer { status: as_http(name, retry_after.is_some()), retry_after, excerpt: excerpt.into() })
+    Some(Answer {
+        status: as_http(name, retry_after.is_some()),
+        retry_after,
+        excerpt: excerpt.into(),
+        reply: None,
+    })
 }
 
 fn as_http(name: &str, comes_back: bool) -> u16 {

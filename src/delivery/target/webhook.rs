@@ -6,6 +6,7 @@
 //! messages go.
 
 mod connection;
+mod reply;
 mod request;
 
 use std::error::Error as StdError;
@@ -41,6 +42,8 @@ pub(in crate::delivery) struct Webhook {
     timeout: Duration,
     /// Whether a message may be sent twice.
     may_repeat: bool,
+    /// The largest reply to a request, in bytes, where answers are replies.
+    reply: Option<usize>,
 }
 
 /// Why a webhook cannot be called at all.
@@ -72,6 +75,7 @@ impl Webhook {
             writer: Writer::new(subscription, push)?,
             timeout: push.timeout,
             may_repeat: subscription.guarantee == Guarantee::AtLeastOnce,
+            reply: push.reply,
         })
     }
 
@@ -80,6 +84,7 @@ impl Webhook {
     async fn exchange(
         &self,
         request: Request<Full<Bytes>>,
+        reply: Option<usize>,
         again: impl FnOnce() -> Request<Full<Bytes>>,
     ) -> Result<Answer, Exchange> {
         let response = match self.client.request(request).await {
@@ -89,7 +94,10 @@ impl Webhook {
         if let Some(used) = response.extensions().get::<Used>() {
             used.set();
         }
-        Ok(answer(response).await?)
+        match reply {
+            Some(most) => Ok(reply::read(response, most).await?),
+            None => Ok(answer(response).await?),
+        }
     }
 }
 
@@ -99,13 +107,14 @@ impl Target for Webhook {
         let write = || self.writer.write(letter, attempt, Timestamp::now());
         let mut request = write();
         let connection = capture_connection(&mut request);
-        let ended = timeout(self.timeout, self.exchange(request, write)).await;
-        Some(reply(ended.map(|ended| ended.map(Reply::Answered)), &connection, self.timeout))
+        let wanted = self.reply.filter(|_| letter.message.reply_to.is_some());
+        let ended = timeout(self.timeout, self.exchange(request, wanted, write)).await;
+        Some(came_of(ended.map(|ended| ended.map(Reply::Answered)), &connection, self.timeout))
     }
 }
 
 /// Tells what came of an attempt that may have taken so long.
-pub(super) fn reply(
+pub(super) fn came_of(
     ended: Result<Result<Reply, Exchange>, Elapsed>,
     connection: &CaptureConnection,
     limit: Duration,
@@ -169,6 +178,7 @@ pub(super) async fn answer(response: Response<Incoming>) -> Result<Answer, hyper
         status: head.status.as_u16(),
         retry_after: retry_after(&head.headers),
         excerpt: excerpt(body).await?,
+        reply: None,
     })
 }
 

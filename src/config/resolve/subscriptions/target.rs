@@ -13,10 +13,13 @@ pub(super) fn target(
     key: &str,
     push: Option<PushFile>,
     pull: Option<PullFile>,
+    largest_reply: usize,
     errors: &mut Errors,
 ) -> Option<Target> {
     match (push, pull) {
-        (Some(push), None) => webhook::push(&format!("{key}.push"), push, errors).map(Target::Push),
+        (Some(push), None) => {
+            webhook::push(&format!("{key}.push"), push, largest_reply, errors).map(Target::Push)
+        }
         (None, Some(file)) => Some(Target::Pull(read(&format!("{key}.pull"), &file, errors))),
         (Some(_), Some(_)) => {
             let reason =

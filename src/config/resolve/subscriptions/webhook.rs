@@ -11,7 +11,7 @@ use crate::config::file::{PushFile, RetryFile};
 use crate::config::{CloudEventsMode, Push, PushProtocol, Reach, Retry};
 
 /// Reads a webhook.
-pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Push> {
+pub(super) fn push(key: &str, file: PushFile, largest_reply: usize, errors: &mut Errors) -> Option<Push> {
     let url = errors.keep(format!("{key}.url"), webhook_url(&file.url));
     let timeout = span(&format!("{key}.timeout"), file.timeout, Duration::from_secs(10), errors);
     if timeout.is_zero() {
@@ -45,6 +45,7 @@ pub(super) fn push(key: &str, file: PushFile, errors: &mut Errors) -> Option<Pus
         protocol: file.protocol,
         cloudevents: file.cloudevents,
         reach: Reach::default(),
+        reply: file.reply.then_some(largest_reply),
     })
 }
 

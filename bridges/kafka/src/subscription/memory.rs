@@ -22,9 +22,14 @@ struct Entry {
     fingerprint: u64,
 }
 
-/// What was settled in a partition before it was lost: fingerprints by offset.
+/// What was settled in a partition before it was lost.
 #[derive(Debug, Default)]
-pub(super) struct Memory(HashMap<u64, u64>);
+pub(super) struct Memory {
+    /// Fingerprints by offset.
+    settled: HashMap<u64, u64>,
+    /// What the broker had committed by then.
+    floor: u64,
+}
 
 impl Uncommitted {
     /// Notes a settlement.
@@ -47,23 +52,30 @@ impl Uncommitted {
 }
 
 impl Memory {
-    /// Adds what was settled since.
-    pub(super) fn extend(&mut self, settled: Uncommitted) {
-        self.0.extend(settled.0.into_iter().map(|entry| (entry.offset, entry.fingerprint)));
+    /// Adds what was settled since, up to when the broker had committed all below `floor`.
+    pub(super) fn extend(&mut self, settled: Uncommitted, floor: u64) {
+        self.floor = floor;
+        self.settled.extend(settled.0.into_iter().map(|entry| (entry.offset, entry.fingerprint)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.settled.is_empty()
+    }
+
+    /// Returns what still holds where the partition goes on at `begin`. A group that goes back was moved while we
+    /// were away, and what was settled before is to come again.
+    pub(super) fn held_at(self, begin: u64) -> Self {
+        if begin < self.floor { Self::default() } else { self }
     }
 
     /// Tells, once, whether this very message was settled.
     pub(super) fn recall(&mut self, offset: u64, message: &Message) -> bool {
-        !self.0.is_empty() && self.0.remove(&offset) == Some(fingerprint(message))
+        !self.settled.is_empty() && self.settled.remove(&offset) == Some(fingerprint(message))
     }
 
     /// Lets go of one settlement.
     pub(super) fn forget(&mut self, offset: u64) {
-        self.0.remove(&offset);
+        self.settled.remove(&offset);
     }
 }
 
@@ -98,11 +110,21 @@ mod tests {
         settled.committed(1);
         settled.forget(6);
         let mut memory = Memory::default();
-        memory.extend(settled);
+        memory.extend(settled, 3);
+        let mut memory = memory.held_at(3);
         assert!(!memory.recall(5, &message("one")), "it is in a commit");
         assert!(!memory.recall(6, &message("one")), "it was forgotten");
         assert!(!memory.recall(3, &message("another")), "the log holds another there now");
         assert!(memory.recall(4, &message("one")));
         assert!(memory.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_recalled_in_a_group_that_was_moved_back() {
+        let mut settled = Uncommitted::default();
+        settled.note(5, 1, &message("one"));
+        let mut memory = Memory::default();
+        memory.extend(settled, 4);
+        assert!(memory.held_at(3).is_empty());
     }
 }

@@ -164,7 +164,7 @@ impl Ownership {
                 let ready = Arc::clone(&shared.ready);
                 queue.set_nonempty_callback(move || ready.push(epoch));
                 let mut state = shared.lock();
-                let known = (begin.skip, state.recall(&begin.partition));
+                let known = (begin.skip, state.recall(&begin.partition, begin.offset));
                 let owned = Owned::new(begin.partition, epoch, queue, begin.offset, known);
                 state.shards.insert(epoch, owned);
                 drop(state);

@@ -118,7 +118,7 @@ impl Owned {
             held_bytes: 0,
             version: 0,
             committed: 0,
-            progress: watch::Sender::new(Progress::default()),
+            progress: watch::Sender::new(Progress { floor: begin, ..Progress::default() }),
             lost: CancellationToken::new(),
             parked: false,
         }
@@ -212,8 +212,8 @@ impl Owned {
 
     /// Returns what is to be remembered when the partition is no longer ours.
     pub(super) fn remember(self) -> (Partition, Memory) {
-        let Self { partition, mut memory, uncommitted, .. } = self;
-        memory.extend(uncommitted);
+        let Self { partition, mut memory, uncommitted, progress, .. } = self;
+        memory.extend(uncommitted, progress.borrow().floor);
         (partition, memory)
     }
 
@@ -236,6 +236,11 @@ impl Owned {
     pub(super) fn lag(&self, high: u64) -> u64 {
         let beyond = self.prefix.beyond().count() as u64;
         high.saturating_sub(self.prefix.floor()).saturating_sub(beyond)
+    }
+
+    /// Returns the first offset that is not settled.
+    pub(super) fn floor(&self) -> u64 {
+        self.prefix.floor()
     }
 
     /// Returns what the broker does not know yet, if there is anything.

@@ -163,9 +163,9 @@ impl State {
         }
     }
 
-    /// Returns what is remembered of a partition that is ours again.
-    pub(super) fn recall(&mut self, partition: &Partition) -> Memory {
-        self.memories.remove(partition).map(|(_, memory)| memory).unwrap_or_default()
+    /// Returns what is remembered of a partition that is ours again, and goes on at `begin`.
+    pub(super) fn recall(&mut self, partition: &Partition, begin: u64) -> Memory {
+        self.memories.remove(partition).map(|(_, memory)| memory.held_at(begin)).unwrap_or_default()
     }
 
     /// Has a message come again if its settlement does not reach the broker.

@@ -10,6 +10,7 @@ mod commit;
 mod control;
 mod member;
 mod memory;
+mod oldest;
 mod ownership;
 mod shard;
 mod shared;
@@ -71,6 +72,7 @@ pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
     let Plan { config, line, to, asker, mute } = plan;
     let (sender, changes) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared::new((to.window, to.order), to.group.is_some(), mute, sender.clone()));
+    let reader = (config.clone(), line.clone());
     let member = Member::new(sender, line);
     let consumer: Arc<BaseConsumer<Member>> =
         blocking::call(move || Ok(Arc::new(config.create_with_context(member).map_err(fault::of_making)?)))
@@ -96,8 +98,8 @@ pub(crate) async fn join(plan: Plan) -> Result<KafkaSubscription, Error> {
     };
     let running = Running { consumer, committer, serving, over, tasks, ownership };
     let pattern = to.pattern;
-    let control =
-        KafkaControl { shared: Arc::clone(&shared), pattern, asker, running: Mutex::new(Some(running)) };
+    let running = Mutex::new(Some(running));
+    let control = KafkaControl { shared: Arc::clone(&shared), pattern, asker, reader, running };
     Ok(KafkaSubscription { shared, begun: positions, control: Arc::new(control) })
 }
 

@@ -18,6 +18,8 @@ mod faults;
 mod gaps;
 #[path = "broker/keys.rs"]
 mod keys;
+#[path = "broker/lag.rs"]
+mod lag;
 #[path = "broker/members.rs"]
 mod members;
 #[path = "broker/metadata.rs"]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sidespan_bridge::{Control, Error, Fault, Lag, Pattern, Role};
 use tokio::sync::{Mutex, oneshot};
@@ -13,18 +14,22 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::commit::Committer;
 use super::member::Member;
+use super::oldest::{self, Heads};
 use super::ownership::{CALL, Ownership};
 use super::shared::Shared;
 use super::start;
 use crate::asker::{Asker, Asking};
 use crate::blocking;
 use crate::catalogue::{self, Found, Partition};
+use crate::clients::Line;
 
 /// The handle on a subscription.
 pub(crate) struct KafkaControl {
     pub(super) shared: Arc<Shared>,
     pub(super) pattern: Pattern,
     pub(super) asker: Arc<Asker>,
+    /// What a consumer is made from that reads beside the group.
+    pub(super) reader: (ClientConfig, Line),
     pub(super) running: Mutex<Option<Running>>,
 }
 
@@ -64,18 +69,28 @@ impl Control for KafkaControl {
             let bounds = catalogue::bounds(asking, &partitions, CALL)?;
             let committed = start::committed_offsets(&consumer, &partitions, CALL)?;
             let state = shared.lock();
-            let mut messages = 0;
+            let (mut messages, mut heads) = (0, Heads::new());
             for ((partition, bounds), committed) in partitions.iter().zip(bounds).zip(committed) {
                 // Of our own partitions we know more than the broker.
                 let owned = state.epoch_of(partition).and_then(|epoch| state.shards.get(&epoch));
-                messages += match owned {
-                    Some(owned) => owned.lag(bounds.high),
-                    None => bounds.high.saturating_sub(committed.unwrap_or(bounds.low).max(bounds.low)),
+                let (head, left) = match owned {
+                    Some(owned) => (owned.floor(), owned.lag(bounds.high)),
+                    None => {
+                        let head = committed.unwrap_or(bounds.low).max(bounds.low);
+                        (head, bounds.high.saturating_sub(head))
+                    }
                 };
+                messages += left;
+                if left > 0 {
+                    heads.push((partition.clone(), head));
+                }
             }
-            Ok(Lag { messages, oldest: None })
+            Ok((messages, heads))
         };
-        self.asker.ask(lag).await
+        let (messages, heads) = self.asker.ask(lag).await?;
+        let (config, line) = self.reader.clone();
+        let oldest = blocking::call(move || oldest::age(config, line, &heads)).await?;
+        Ok(Lag { messages, oldest })
     }
 
     async fn close(&self, deadline: Instant) -> Result<(), Error> {

@@ -4,11 +4,12 @@ use std::future::pending;
 
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc::{OwnedPermit, Sender};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::status::status;
+use super::terms::Terms;
 use crate::error::Error;
 
 /// A place in the queue of answers.
@@ -64,10 +65,10 @@ impl<Q, A> Inlet<Q, A> {
 pub(super) async fn over<A>(
     answers: Sender<Result<A, Status>>,
     drain: CancellationToken,
-    end: Option<Instant>,
+    terms: &Terms,
 ) -> Option<Status> {
     let late = async {
-        match end {
+        match terms.end() {
             Some(end) => sleep_until(end).await,
             None => pending().await,
         }
@@ -75,6 +76,7 @@ pub(super) async fn over<A>(
     tokio::select! {
         () = answers.closed() => None,
         () = drain.cancelled() => Some(status(&Error::Draining, None)),
+        error = terms.caller.revoked() => Some(status(&error, None)),
         () = late => Some(status(&Error::RequestTimeout, None)),
     }
 }

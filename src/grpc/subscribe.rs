@@ -57,7 +57,8 @@ impl Run {
         // Room for the status is kept until the end.
         let answers = self.inlet.answers().clone();
         let Ok(last) = answers.clone().try_reserve_owned() else { return };
-        let mut over = pin!(over(answers.clone(), self.door.drain.clone(), self.terms.end()));
+        let terms = self.terms.clone();
+        let mut over = pin!(over(answers.clone(), self.door.drain.clone(), &terms));
         let ended = tokio::select! {
             ended = self.deliver() => ended,
             over = &mut over => match over {

@@ -81,14 +81,14 @@ pub(super) async fn stream(State(door): State<Arc<Door>>, mut request: Request) 
         let (drain, patience) = (door.drain.clone(), door.limits.idle_timeout);
         door.tasks.spawn(async move {
             if let Some(wire) = Wire::open(opening, LARGEST, patience).await {
-                socket::show(reader, wire, earlier, drain).await;
+                socket::show(reader, wire, earlier, drain, caller).await;
             }
             drop(permit);
         });
         return Ok(response);
     }
     let mut response =
-        Body::from_stream(Events::new(reader, door.drain.clone(), permit).stream()).into_response();
+        Body::from_stream(Events::new(reader, door.drain.clone(), caller, permit).stream()).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

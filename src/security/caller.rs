@@ -6,12 +6,13 @@
 //!
 //! Tokens that are kept in files are read again now and then, so that a secret can be changed without a
 //! restart. A file that is gone takes its caller's access; one that cannot be read or used leaves what
-//! was read before.
+//! was read before. Streams that were opened with a token end with it: [`Caller::revoked`].
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::pending;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -21,7 +22,10 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{Extensions, HeaderMap};
 use sha2::{Digest, Sha256};
 use sidespan_bridge::{Pattern, Secret, SecretError};
-use tokio::time::Instant;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Auth, Name, Token};
 use crate::error::Error;
@@ -30,12 +34,14 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Caller(Option<Arc<Known>>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     name: Name,
     publish: Vec<Pattern>,
     subscribe: Vec<Pattern>,
     manage: bool,
+    /// Cancelled once the token that was shown is this caller's no more.
+    revoked: CancellationToken,
 }
 
 impl Caller {
@@ -53,6 +59,18 @@ impl Caller {
     /// Returns the caller's name in the configuration; anyone's is empty.
     pub fn name(&self) -> &str {
         self.0.as_ref().map_or("", |known| known.name.as_str())
+    }
+
+    /// Waits until the token that was shown is taken away, or another is in its place; returns what to end
+    /// with then.
+    pub async fn revoked(&self) -> Error {
+        match &self.0 {
+            Some(known) => known.revoked.cancelled().await,
+            None => pending().await,
+        }
+        Error::Unauthenticated(
+            "the token was taken away, or another is in its place: come back with that one",
+        )
     }
 
     /// Tells whether the caller may publish to a topic.
@@ -125,17 +143,32 @@ impl Caller {
 }
 
 /// Everybody who may call.
-pub struct Callers(Mutex<Ring>);
+pub struct Callers {
+    ring: Arc<Mutex<Ring>>,
+    /// Looks whether tokens were taken away while nobody calls, if there is a runtime.
+    _reading: Option<AbortOnDropHandle<()>>,
+}
 
 impl Callers {
     /// Reads the tokens. One that is not there, or that cannot be used, is nobody's until it can.
     pub fn new(auth: &Auth) -> Self {
-        Self(Mutex::new(Ring::new(auth)))
+        let entries = auth.tokens.iter().map(Entry::new).collect();
+        let ring = Arc::new(Mutex::new(Ring { entries, read: Instant::now() }));
+        let reading = Handle::try_current().ok().map(|runtime| {
+            let ring = ring.clone();
+            AbortOnDropHandle::new(runtime.spawn(async move {
+                loop {
+                    sleep(FRESH).await;
+                    lock(&ring).refresh();
+                }
+            }))
+        });
+        Self { ring, _reading: reading }
     }
 
-    /// Knows these from now on, and nobody else.
+    /// Knows these from now on, and nobody else. Whoever is among them as before is not disturbed.
     pub fn replace(&self, auth: &Auth) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Ring::new(auth);
+        lock(&self.ring).replace(auth);
     }
 
     /// Tells who sent a request with these headers.
@@ -145,7 +178,7 @@ impl Callers {
     /// `Unauthenticated`: no token, more than one, or one that is nobody's.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
         let hash = hash(&shown(headers)?);
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         ring.refresh();
         let mut found = None;
         // To the end, so that the time taken does not tell which one it is.
@@ -166,14 +199,25 @@ impl fmt::Debug for Callers {
     }
 }
 
+fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
+    ring.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Ring {
     entries: Vec<Entry>,
     read: Instant,
 }
 
 impl Ring {
-    fn new(auth: &Auth) -> Self {
-        Self { entries: auth.tokens.iter().map(Entry::new).collect(), read: Instant::now() }
+    fn replace(&mut self, auth: &Auth) {
+        let mut before = std::mem::take(&mut self.entries);
+        for token in &auth.tokens {
+            let same = before.iter().position(|entry| entry.token == *token);
+            self.entries.push(same.map_or_else(|| Entry::new(token), |index| before.swap_remove(index)));
+        }
+        for mut gone in before {
+            gone.change(None);
+        }
     }
 
     fn refresh(&mut self) {
@@ -182,7 +226,7 @@ impl Ring {
         }
         self.read = Instant::now();
         for entry in &mut self.entries {
-            if matches!(entry.secret, Secret::File(_)) {
+            if entry.may_change() {
                 entry.read();
             }
         }
@@ -191,7 +235,7 @@ impl Ring {
 
 struct Entry {
     caller: Caller,
-    secret: Secret,
+    token: Token,
     hash: Option<Hash>,
     /// The last reading failed, and that was said: is one read before in use?
     trouble: Option<bool>,
@@ -199,21 +243,41 @@ struct Entry {
 
 impl Entry {
     fn new(token: &Token) -> Self {
-        let Token { name, secret, publish, subscribe, manage } = token.clone();
-        let caller = Caller(Some(Arc::new(Known { name, publish, subscribe, manage })));
-        let mut entry = Self { caller, secret, hash: None, trouble: None };
+        let Token { name, publish, subscribe, manage, .. } = token.clone();
+        let revoked = CancellationToken::new();
+        let caller = Caller(Some(Arc::new(Known { name, publish, subscribe, manage, revoked })));
+        let mut entry = Self { caller, token: token.clone(), hash: None, trouble: None };
         entry.read();
         entry
     }
 
+    fn may_change(&self) -> bool {
+        matches!(self.token.secret, Secret::File(_))
+    }
+
+    /// Has another token from here on, or none.
+    fn change(&mut self, hash: Option<Hash>) {
+        if self.hash == hash {
+            return;
+        }
+        self.hash = hash;
+        if let Some(known) = &mut self.caller.0 {
+            let now = Known { revoked: CancellationToken::new(), ..Known::clone(known) };
+            std::mem::replace(known, Arc::new(now)).revoked.cancel();
+        }
+    }
+
     fn read(&mut self) {
-        let caller = self.caller.name();
-        match read(&self.secret) {
-            Ok(hash) => (self.hash, self.trouble) = (Some(hash), None),
+        match read(&self.token.secret) {
+            Ok(hash) => {
+                self.change(Some(hash));
+                self.trouble = None;
+            }
             Err(error) => {
                 if error.is_gone() {
-                    self.hash = None;
+                    self.change(None);
                 }
+                let caller = self.caller.name();
                 let usable = Some(self.hash.is_some());
                 if std::mem::replace(&mut self.trouble, usable) != usable {
                     match usable {

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::document::Document;
 use crate::server::{Call, Server, head};
+use crate::socket::client::Socket;
 
 const ALL: &str = "all-all-all-all-all-all-all";
 const TILL: &str = "till-till-till-till-till-till";
@@ -272,6 +273,44 @@ async fn a_token_in_a_file_changes_under_a_running_server() {
     assert_eq!(status(TILL).await, 401);
     fs::remove_file(&path).unwrap();
     eventually(PATIENCE, "a token taken away", async || status(READER).await == 401).await;
+}
+
+/// Also where nobody calls meanwhile.
+#[tokio::test]
+async fn streams_end_with_the_token_that_opened_them() {
+    for taken_away in [true, false] {
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        fs::write(&file, TILL).unwrap();
+        let server = Server::with(&format!(
+            "{}\x20 - {{ name: guest, secret: {{ file: {} }}, subscribe: [declared, jobs] }}\n\
+             subscriptions: {{ jobs: {{ topic: declared, pull: {{}} }} }}\n",
+            auth().replace(TILL, "another-another-another-another"),
+            file.display()
+        ))
+        .await;
+        let bearer = |token: &str| format!("Bearer {token}");
+        let follow = async |token: &str| {
+            let path = "/v1/topics/declared/stream";
+            server.try_follow(path, &[("Authorization", &bearer(token))]).await.unwrap()
+        };
+        let socket =
+            async |path: &str| Socket::open_with(&server, path, &[("Authorization", &bearer(TILL))]).await;
+        let (mut events, mut others) = (follow(TILL).await, follow(ALL).await);
+        let mut sockets =
+            [socket("/v1/topics/declared/stream").await, socket("/v1/subscriptions/jobs/stream").await];
+        if taken_away {
+            fs::remove_file(&file).unwrap();
+        } else {
+            fs::write(&file, READER.replace("reader", "reading")).unwrap();
+        }
+        assert!(events.last().await.contains("UNAUTHENTICATED"));
+        for socket in &mut sockets {
+            let (code, reason) = socket.closed().await;
+            assert!(code == 1008 && reason.contains("token"), "{code} {reason}");
+        }
+        server.post("/v1/topics/declared/messages", "hello").by(ALL).expect(200).await;
+        assert_eq!(others.message().await.1["text"], "hello", "those of others go on");
+    }
 }
 
 #[tokio::test]

@@ -255,6 +255,15 @@ impl Events {
         id.unwrap_or_else(|| panic!("an id in {event:?}")).to_owned()
     }
 
+    /// Waits for the end of the stream, and returns the last event.
+    pub(crate) async fn last(&mut self) -> String {
+        let mut last = String::new();
+        while let Some(event) = self.event().await {
+            last = event;
+        }
+        last
+    }
+
     /// Waits for the end of the stream.
     pub(crate) async fn end(&mut self) {
         while self.event().await.is_some() {}

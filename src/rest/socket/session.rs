@@ -68,7 +68,7 @@ enum Event {
     Asked(Frame),
     Draining,
     Fetched(Vec<Handed>),
-    /// Nothing would ever be handed out here.
+    /// Nothing would ever be handed out here, or not to this client any more.
     Refused(Error),
     Stop,
     /// To look at everything again.
@@ -140,7 +140,7 @@ impl Talk {
     }
 
     async fn event(&mut self, wire: &mut Wire) -> Result<Event, Ending> {
-        let Self { door, consumer, credit, queue, unanswered, parked, is_draining, .. } = self;
+        let Self { door, caller, consumer, credit, queue, unanswered, parked, is_draining, .. } = self;
         let reads = unanswered.len() + queue.len() < MOST_UNANSWERED && parked.is_none();
         if !reads && !unanswered.is_empty() {
             // It is us who keep the client waiting.
@@ -151,6 +151,7 @@ impl Talk {
         tokio::select! {
             biased;
             () = door.drain.cancelled() => Ok(Event::Stop),
+            error = caller.revoked() => Ok(Event::Refused(error)),
             () = consumer.draining(), if !*is_draining => Ok(Event::Draining),
             Some(answer) = unanswered.next() => Ok(Event::Answered(answer)),
             frame = wire.next(reads, !queue.is_empty()) => Ok(frame?.map_or(Event::Woken, Event::Asked)),

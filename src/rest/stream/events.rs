@@ -11,21 +11,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::reader::Reader;
 use crate::error::Error;
+use crate::security::caller::Caller;
 
 /// Turns what is read into server-sent events.
 pub(super) struct Events {
     reader: Reader,
     heartbeat: Interval,
     drain: CancellationToken,
+    caller: Caller,
     /// Counts the stream as open while it lives.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Events {
-    pub(super) fn new(reader: Reader, drain: CancellationToken, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        reader: Reader,
+        drain: CancellationToken,
+        caller: Caller,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { reader, heartbeat, drain, _permit: permit }
+        Self { reader, heartbeat, drain, caller, _permit: permit }
     }
 
     /// Returns the events as the bytes to be written.
@@ -52,6 +59,7 @@ impl Events {
         tokio::select! {
             biased;
             () = self.drain.cancelled() => None,
+            error = self.caller.revoked() => Some((told(&error), false)),
             shown = self.reader.next() => match shown? {
                 Ok(shown) => {
                     self.heartbeat.reset();

@@ -13,11 +13,18 @@ use super::reader::Reader;
 use super::shown::Shown;
 use super::tail::Failure;
 use crate::rest::socket::{Codec, Ending, Told, Wire};
+use crate::security::caller::Caller;
 
 /// Shows what is read until one of the two sides ends it. `earlier` is how many messages are stored that are
 /// not shown.
-pub(super) async fn show(mut reader: Reader, mut wire: Wire, earlier: Option<u64>, drain: CancellationToken) {
-    let ending = match talk(&mut reader, &mut wire, earlier, drain).await {
+pub(super) async fn show(
+    mut reader: Reader,
+    mut wire: Wire,
+    earlier: Option<u64>,
+    drain: CancellationToken,
+    caller: Caller,
+) {
+    let ending = match talk(&mut reader, &mut wire, earlier, drain, caller).await {
         Err(ending) => ending,
         Ok(None) => Ending::stopping(),
         Ok(Some(Failure(error))) => {
@@ -36,6 +43,7 @@ async fn talk(
     wire: &mut Wire,
     earlier: Option<u64>,
     drain: CancellationToken,
+    caller: Caller,
 ) -> Result<Option<Failure>, Ending> {
     let mut next = Some(opening(reader, earlier));
     loop {
@@ -56,6 +64,7 @@ async fn talk(
         let shown: Option<Result<Arc<Shown>, Failure>> = tokio::select! {
             biased;
             () = drain.cancelled() => return Ok(None),
+            error = caller.revoked() => return Ok(Some(Failure(Arc::new(error)))),
             heard = wire.next(true, next.is_some()) => {
                 if heard?.is_some() {
                     return Err(Ending::close(CloseCode::Policy, "this socket is for reading alone"));

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use futures_util::FutureExt;
 use http::HeaderValue;
 use serde_json::{Value, json};
 
@@ -144,7 +145,7 @@ fn a_token_in_a_file_may_change_and_be_taken_away() {
     let file = |path: &Path| json!({"file": path});
     let callers = Callers::new(&auth([("till", file(&path))]));
     let bearer = |token: &str| {
-        callers.0.lock().unwrap().read -= FRESH;
+        lock(&callers.ring).read -= FRESH;
         ask(&callers, AUTHORIZATION, &format!("Bearer {token}"))
     };
     assert!(bearer(TILL).is_err(), "the file is not there yet");
@@ -157,4 +158,19 @@ fn a_token_in_a_file_may_change_and_be_taken_away() {
     assert_eq!(bearer(SHOP), Ok("till".into()), "a file that is being written takes nothing away");
     fs::remove_file(&path).unwrap();
     assert!(bearer(SHOP).is_err(), "a file that is gone does");
+}
+
+#[tokio::test]
+async fn only_those_who_are_not_listed_any_more_are_sent_away() {
+    let callers = two();
+    let caller = |secret: &str| {
+        let value = HeaderValue::from_str(&format!("Bearer {secret}")).unwrap();
+        callers.authenticate(&HeaderMap::from_iter([(AUTHORIZATION, value)]))
+    };
+    let [till, shop] = [caller(TILL).unwrap(), caller(SHOP).unwrap()];
+    callers.replace(&auth([("shop", json!(SHOP))]));
+    till.revoked().await;
+    assert!(shop.revoked().now_or_never().is_none());
+    assert!(caller(TILL).is_err());
+    assert_eq!(caller(SHOP).unwrap().name(), "shop");
 }

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use sidespan::proto::{ListSubscriptionsRequest, ListTopicsRequest};
+use sidespan::proto::subscribe_request::Request as Say;
+use sidespan::proto::subscriber_client::SubscriberClient;
+use sidespan::proto::{
+    Begin, ListSubscriptionsRequest, ListTopicsRequest, PublishStreamRequest, SubscribeRequest,
+};
 use sidespan_test_support::eventually;
+use tokio_stream::StreamExt;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -17,6 +22,25 @@ const AUTH: &str = "auth: { tokens: [{ name: shop, secret: shop-secret-012345678
     \x20 audit: { topic: declared, pull: {} }\n\
     \x20 jobs: { topic: declared, pull: {} }\n";
 const TOKEN: &str = "Bearer shop-secret-0123456789-0123456789";
+
+#[tokio::test]
+async fn streams_end_with_the_token_that_opened_them() {
+    let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    std::fs::write(&file, TOKEN.trim_start_matches("Bearer ")).unwrap();
+    let secret = format!("{{ file: {} }}", file.display());
+    let server = Server::with(&AUTH.replace("shop-secret-0123456789-0123456789", &secret)).await;
+    let begin = Say::Begin(Begin { subscription: "jobs".into(), credit: None });
+    let requests = tokio_stream::once(SubscribeRequest { request: Some(begin) });
+    let call = with(requests.chain(tokio_stream::pending()), "authorization", TOKEN);
+    let mut consumer = SubscriberClient::new(server.channel().await);
+    let mut messages = consumer.subscribe(call).await.unwrap().into_inner();
+    let call = with(tokio_stream::pending::<PublishStreamRequest>(), "authorization", TOKEN);
+    let mut outcomes = server.publisher().await.publish_stream(call).await.unwrap().into_inner();
+    std::fs::remove_file(&file).unwrap();
+    for ended in [messages.message().await.map(drop), outcomes.message().await.map(drop)] {
+        details(&ended.unwrap_err(), Code::Unauthenticated, "UNAUTHENTICATED");
+    }
+}
 
 #[tokio::test]
 async fn a_caller_may_do_what_its_token_says() {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address::{Address, Source};
 use crate::fault;
 use crate::link::{Link, Told};
+use crate::management;
 use crate::publisher::AmqpPublisher;
 use crate::replies::Replies;
 use crate::settings::{AmqpSettings, Create, QueueType};
@@ -139,9 +140,9 @@ impl Bridge for AmqpBridge {
         self.publisher.probe(deadline).await
     }
 
-    async fn topics(&self, _: &Pattern, _: Instant) -> Result<Vec<TopicInfo>, Error> {
-        let detail = "AMQP does not list exchanges or queues";
-        Err(Error::new(Fault::Unsupported).detail(detail))
+    async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {
+        let management = self.settings.management.as_ref().ok_or_else(management::absent)?;
+        by(deadline, management::topics(&self.settings, management, pattern)).await
     }
 
     async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {

@@ -17,6 +17,7 @@
 //! | receipt | publisher confirm of a persistent message, `mandatory`, not returned |
 //! | `Accept` | acknowledgement in a transaction; the commit says that the broker has it, if not yet on disk |
 //! | `Release` | held here and handed out again; other members never see it |
+//! | topics | queues that stay, and routing keys of bindings, by the management API where it is configured |
 //! | request | direct reply-to (`amq.rabbitmq.reply-to`), `correlation_id` |
 //! | reply | to the queue that `reply_to` names |
 //! | lag | messages that are ready, and those that this member holds; what other members hold is not told |
@@ -58,6 +59,7 @@ mod dial;
 mod fault;
 mod headers;
 mod link;
+mod management;
 mod mend;
 mod message;
 mod publisher;

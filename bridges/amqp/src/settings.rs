@@ -1,5 +1,6 @@
 //! The settings of an AMQP bridge.
 
+mod management;
 mod url;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sidespan_bridge::{Secret, SecretError, Settings, SettingsError, Size, Span, Tls};
 
+pub(crate) use self::management::Management;
 pub(crate) use self::url::BrokerUrl;
 use self::url::Urls;
 
@@ -59,6 +61,9 @@ pub(crate) struct AmqpSettings {
     #[serde(default = "max_requests")]
     #[schemars(range(min = 1))]
     pub(crate) max_requests: u32,
+    /// RabbitMQ's management API, by which topics are listed. Absent: they are not.
+    #[serde(default)]
+    pub(crate) management: Option<Management>,
 }
 
 /// Something that may be made at the broker.
@@ -117,6 +122,9 @@ impl AmqpSettings {
         within(read.max_deadline, "max_deadline", 1..=900, "expected `1s` to `15m`")?;
         if read.max_requests == 0 {
             return Err(SettingsError::new("max_requests", "expected at least 1, found 0"));
+        }
+        if let Some(management) = &read.management {
+            management.check()?;
         }
         read.check_security()?;
         Ok(read)

@@ -16,6 +16,8 @@ mod connections;
 mod foreign;
 #[path = "broker/log.rs"]
 mod log;
+#[path = "broker/management.rs"]
+mod management;
 #[path = "broker/permissions.rs"]
 mod permissions;
 #[path = "broker/publish.rs"]

@@ -1,11 +1,11 @@
 //! Accepts connections and serves them, within bounds and until told to stop.
 //!
 //! axum's own loop has no deadline for stopping, no cap on connections and leaves Nagle on, which
-//! stalls HTTP/2 by tens of milliseconds; so the loop is ours, over hyper-util's connections.
+//! stalls HTTP/2 by tens of milliseconds; so the loop is ours, over hyper's connections.
 
 mod conversation;
+mod protocol;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
@@ -16,14 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use futures_util::FutureExt;
 use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -31,7 +24,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use self::conversation::{Answer, Requests, converse};
+use self::conversation::{Requests, converse};
+use self::protocol::{Protocols, Stream};
 use crate::config::Address;
 
 /// A bound socket.
@@ -123,9 +117,8 @@ pub async fn serve(
     grace: Duration,
 ) -> usize {
     let places = Places::new(bounds.connections);
-    let graceful = GracefulShutdown::new();
+    let protocols = Arc::new(Protocols::new(bounds, stop.clone()));
     let mut connections = JoinSet::new();
-    let builder = builder(bounds);
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener)).await {
         while connections.try_join_next().is_some() {}
         let stream = match accepted {
@@ -139,18 +132,8 @@ pub async fn serve(
         };
         let Some(place) = stop.run_until_cancelled(places.take()).await else { break };
         let requests = Requests::default();
-        let (service, counting) = (service.clone(), requests.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let running = counting.begin();
-            // hyper keeps room for this future as long as the connection lasts; a block that awaited the answer
-            // would hold it twice.
-            let answer = service.clone().answer(request.map(Body::new));
-            answer.map(|answer| Ok::<_, Infallible>(answer.map(|body| Answer::new(body, running))))
-        });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        // A connection that breaks is its client's affair. In a box, as each call that it is handed to would
-        // keep room for it otherwise.
-        let connection = Box::pin(graceful.watch(connection).map(drop));
+        // In a box, as each call that it is handed to would keep room for it otherwise.
+        let connection = Box::pin(protocols.clone().serve(stream, service.clone(), requests.clone()));
         let wanted = places.wanted.clone();
         connections.spawn(async move {
             converse(connection, requests, &wanted, bounds.idle).await;
@@ -165,11 +148,7 @@ pub async fn serve(
     if let Some(path) = socket {
         let _ = std::fs::remove_file(path);
     }
-    // A connection that has said that it is done may still have its task to end.
-    let finished = async {
-        graceful.shutdown().await;
-        while connections.join_next().await.is_some() {}
-    };
+    let finished = async { while connections.join_next().await.is_some() {} };
     let _ = timeout_at(Instant::now() + grace, finished).await;
     while connections.try_join_next().is_some() {}
     let cut = connections.len();
@@ -215,31 +194,6 @@ async fn clear(path: &Path) -> io::Result<()> {
         Ok(_) | Err(_) => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
-
-fn builder(bounds: Bounds) -> auto::Builder<TokioExecutor> {
-    let Bounds { idle, head, .. } = bounds;
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(idle)
-        .max_buf_size(head)
-        // Answers are small: a copy costs less than the other call to the system.
-        .writev(false)
-        .half_close(false);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(idle)
-        .keep_alive_timeout(Duration::from_secs(20))
-        .max_concurrent_streams(1024)
-        .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX));
-    builder
-}
-
-/// A byte stream, whichever socket it came by.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 async fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
     match listener {

@@ -1,6 +1,6 @@
 //! One connection: when it is idle, and when it has been so for too long.
 //!
-//! hyper-util waits without a deadline for the bytes that tell HTTP/2 from HTTP/1, and nothing in it
+//! The bytes that tell HTTP/2 from HTTP/1 are waited for without a deadline, and nothing in hyper
 //! knows that somebody else waits for a place. Both are answered here, without waking a task for
 //! more than its own connection wakes it.
 

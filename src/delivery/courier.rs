@@ -133,7 +133,8 @@ impl Courier<'_> {
             };
             match retry::step(meaning, &reply, tally, &self.desk.subscription.retry, retry::roll()) {
                 Step::Accept => return Ok(()),
-                Step::Again { after } => self.wait(after, meaning, &reply).await?,
+                // In a box, as every message on its way has room for what is awaited here.
+                Step::Again { after } => Box::pin(self.wait(after, meaning, &reply)).await?,
                 Step::Bury(reason) => {
                     let reply = history.reply.insert(reply).clone();
                     match &self.desk.dead_letters {

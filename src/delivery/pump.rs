@@ -206,8 +206,8 @@ impl Pump {
     fn start(&mut self, slot: OwnedSemaphorePermit) {
         let Some((lane, parcel)) = self.lanes.start() else { return };
         let courier = courier::deliver(self.desk.clone(), parcel, slot);
-        self.couriers
-            .push(Box::pin(async move { (lane, AssertUnwindSafe(courier).catch_unwind().await.ok()) }));
+        let ended = AssertUnwindSafe(courier).catch_unwind();
+        self.couriers.push(ended.map(move |ended| (lane, ended.ok())).boxed());
     }
 
     fn finish(&mut self, (lane, ended): Finished) -> Result<(), Broken> {

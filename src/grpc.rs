@@ -8,6 +8,7 @@
 
 mod admin;
 mod body;
+mod change;
 mod codec;
 mod health;
 mod held;
@@ -177,6 +178,55 @@ impl<S: Service> Grpc<S> {
             "/sidespan.v1.Admin/GetSubscription" => {
                 let one = move |request| ready(admin::get_subscription(&door, &terms.caller, request));
                 self.unary(request, small, anything, one).await
+            }
+            "/sidespan.v1.Admin/PutSubscription" => {
+                self.unary(request, small, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { change::put(&door, &terms.caller, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Admin/PatchSubscription" => {
+                self.unary(request, small, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { change::patch(&door, &terms.caller, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Admin/DeleteSubscription" => {
+                self.unary(request, small, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { change::delete(&door, &terms.caller, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Admin/PauseSubscription" => {
+                self.unary(request, small, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { change::pause(&door, &terms.caller, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Admin/ResumeSubscription" => {
+                self.unary(request, small, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { change::resume(&door, &terms.caller, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Admin/SeekSubscription" => {
+                self.unary(request, small, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { change::seek(&door, &terms.caller, request).await }
+                })
+                .await
+            }
+            "/sidespan.v1.Admin/GetLag" => {
+                self.unary(request, small, anything, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { change::lag(&door, &terms, request).await }
+                })
+                .await
             }
             "/grpc.health.v1.Health/Check" => {
                 let check = move |request| ready(health::check(&door.health, &request));

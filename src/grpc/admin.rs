@@ -10,7 +10,7 @@ use super::status::status;
 use super::terms::Terms;
 use crate::catalogue::{self, Described, Silent};
 use crate::config::Target;
-use crate::delivery::{self, Running, State};
+use crate::delivery::{self, State};
 use crate::error::Error;
 use crate::paging::Paging;
 use crate::proto::subscription::Target as Shown;
@@ -20,6 +20,7 @@ use crate::proto::{
     SubscriptionState,
 };
 use crate::security::caller::Caller;
+use crate::subscriptions::{self, Origin};
 
 /// Lists topics by name, a page at a time.
 pub(super) async fn list_topics(
@@ -73,7 +74,7 @@ pub(super) fn list_subscriptions(
 ) -> Result<ListSubscriptionsResponse, Status> {
     let paging = paging(request.page_size, &request.page_token)?;
     let all = door.subscriptions.list(caller).into_iter();
-    let all = all.map(|one| (one.running.subscription().name.to_string(), subscription(&one.running)));
+    let all = all.map(|one| (one.running.subscription().name.to_string(), subscription(&one)));
     let all: BTreeMap<_, _> = all.collect();
     let (subscriptions, next) = paging.cut(all);
     Ok(ListSubscriptionsResponse { subscriptions, next_page_token: next.unwrap_or_default() })
@@ -86,8 +87,8 @@ pub(super) fn get_subscription(
     GetSubscriptionRequest { name }: GetSubscriptionRequest,
 ) -> Result<GetSubscriptionResponse, Status> {
     let found = door.subscriptions.find(caller, &name);
-    let running = found.map_err(|error| status(&error, Some("name")))?.running;
-    Ok(GetSubscriptionResponse { subscription: Some(subscription(&running)) })
+    let found = found.map_err(|error| status(&error, Some("name")))?;
+    Ok(GetSubscriptionResponse { subscription: Some(subscription(&found)) })
 }
 
 fn paging(size: u32, token: &str) -> Result<Paging, Status> {
@@ -107,8 +108,9 @@ fn topic(described: Described) -> proto::Topic {
     proto::Topic { name, address, bridge, declared, exists, partitions, messages }
 }
 
-fn subscription(running: &Running) -> proto::Subscription {
-    let (subscription, status) = (running.subscription(), running.status());
+/// Shows a subscription.
+pub(super) fn subscription(one: &subscriptions::Described) -> proto::Subscription {
+    let (subscription, status) = (one.running.subscription(), one.running.status());
     let (state, why) = match status.state {
         State::Drained => (SubscriptionState::Drained, None),
         State::Draining => (SubscriptionState::Draining, None),
@@ -154,6 +156,14 @@ fn subscription(running: &Running) -> proto::Subscription {
         undeliverable: status.undeliverable as u64,
         endpoint: status.endpoint.map(trouble),
         dead_letters: status.dead_letters.map(trouble),
+        origin: match one.origin {
+            Origin::File => proto::Origin::File,
+            Origin::Registry => proto::Origin::Registry,
+        }
+        .into(),
+        is_paused: one.paused,
+        revision: one.revision.map(|revision| revision.0),
+        spec_json: one.spec.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod callers;
+mod changing;
 mod limits;
 mod publish;
 mod raw;

@@ -11,6 +11,7 @@ mod output;
 mod publish;
 mod serve;
 mod sub;
+mod subscriptions;
 mod token;
 mod validate;
 
@@ -77,6 +78,8 @@ enum Command {
     Publish(publish::Publish),
     /// Print the messages of a topic as they come.
     Sub(sub::Sub),
+    /// Look at subscriptions, and change them at run time.
+    Subscriptions(subscriptions::Subscriptions),
     /// Finish deliveries and start no new ones, before the server is stopped.
     Drain(drain::Drain),
     /// Print what helps to write a configuration.
@@ -104,6 +107,7 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Check(check)) => on_one_thread(check.run()),
         Some(Command::Publish(publish)) => on_one_thread(publish.run()),
         Some(Command::Sub(sub)) => on_one_thread(sub.run()),
+        Some(Command::Subscriptions(subscriptions)) => on_one_thread(subscriptions.run()),
         Some(Command::Drain(drain)) => on_one_thread(drain.run()),
         Some(Command::Config(Config::Schema)) => output::print_pretty(&config::schema(DRIVERS)),
         Some(Command::Completion { shell }) => {
@@ -176,6 +180,7 @@ Examples:
   sidespan publish orders '{\"id\": 17}'                publish a message
   sidespan sub orders                                 see messages as they come
   sidespan serve --config sidespan.yaml               serve by a configuration
+  sidespan subscriptions ls                           what is subscribed to, and how it is doing
 
 Environment:
   SIDESPAN_CONFIG         the configuration of `serve`, where --config is not given

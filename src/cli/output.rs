@@ -17,7 +17,7 @@ use super::failure::Outcome;
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Output {
     /// How data is written.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t = Format::Text)]
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
 }
 

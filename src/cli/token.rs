@@ -11,7 +11,7 @@ use super::failure::Failure;
 #[derive(Debug, Args)]
 pub(super) struct Token {
     /// A file with the token of a caller, where the server's configuration has `auth`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 

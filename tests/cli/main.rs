@@ -11,6 +11,7 @@ mod configuring;
 mod following;
 mod publishing;
 mod starting;
+mod subscriptions;
 
 const SIDESPAN: &str = env!("CARGO_BIN_EXE_sidespan");
 

@@ -75,13 +75,14 @@ impl Health {
                 status: running.status(),
             })
             .collect();
+        let registry = self.subscriptions.report();
         let draining = self.draining.is_cancelled();
         let unknown_topics = self.unknown_topics.count();
         let ready = !draining
             && unknown_topics == 0
+            && registry.as_ref().is_none_or(|registry| registry.ready)
             && bridges.iter().all(|bridge| bridge.ready)
             && subscriptions.iter().all(|subscription| is_ready(&subscription.status.state));
-        let registry = self.subscriptions.report();
         let file = self.file.report();
         Report { ready, draining, unknown_topics, bridges, subscriptions, registry, file }
     }

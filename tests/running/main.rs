@@ -17,6 +17,8 @@ mod broker;
 mod callers;
 #[cfg(feature = "kafka")]
 mod records;
+mod registry;
+mod reloading;
 mod secrets;
 mod starting;
 mod stopping;

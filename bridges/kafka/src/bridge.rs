@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rdkafka::consumer::Consumer as _;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Message, Pattern, Publisher, Settings, Subscribe, Subscription, Topic, TopicInfo,
+    Bridge, Error, Fault, Message, Pattern, Publisher, Registry, Settings, Subscribe, Subscription, Topic,
+    TopicInfo, Unsupported,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +19,7 @@ use crate::catalogue::{self, Found, Partition, check_name};
 use crate::clients::Clients;
 use crate::link::Link;
 use crate::publisher::{self, Engine, KafkaPublisher, Producer};
+use crate::registry::{KafkaRegistry, Parts};
 use crate::replies::Replies;
 use crate::seek;
 use crate::settings::KafkaSettings;
@@ -26,6 +28,7 @@ use crate::topics::{Topics, left};
 
 /// A connection to one Kafka cluster.
 pub(crate) struct KafkaBridge {
+    registry_prefix: Box<str>,
     service: Box<str>,
     clients: Arc<Clients>,
     link: Arc<Link>,
@@ -48,6 +51,8 @@ impl KafkaBridge {
         let (max_message, create_topics) = (settings.max_message.0, settings.create_topics);
         let reply_topic = settings.reply_topic.clone().unwrap_or_else(|| format!("{service}.replies"));
         let replying = (Topic::new(reply_topic), settings.max_requests);
+        let registry_prefix =
+            settings.registry_prefix.clone().unwrap_or_else(|| format!("{service}.").into());
         let clients = Arc::new(Clients::new(settings, service.clone()));
         let (publisher, engine) = publisher::open(&clients, max_message)
             .map_err(|error| Error::new(Fault::Invalid).detail(error.to_string()).because(error))?;
@@ -61,6 +66,7 @@ impl KafkaBridge {
             topics,
             replies,
             link: Arc::clone(&clients.link),
+            registry_prefix,
             service,
             clients,
             publisher,
@@ -148,7 +154,7 @@ impl Bridge for KafkaBridge {
     }
 
     async fn ensure(&self, topic: &Topic, deadline: Instant) -> Result<(), Error> {
-        let found = self.topics.ensure(topic, &[], deadline).await;
+        let found = self.topics.ensure(topic, None, &[], deadline).await;
         found.map(drop).map_err(|error| self.explain(error))
     }
 
@@ -167,6 +173,19 @@ impl Bridge for KafkaBridge {
         }
         let moved = seek::seek(&self.clients, &self.asker, to, deadline).await;
         moved.map_err(|error| self.explain(error))
+    }
+
+    fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {
+        let parts = Parts {
+            prefix: self.registry_prefix.clone(),
+            cursor: self.cursor(),
+            clients: Arc::clone(&self.clients),
+            asker: Arc::clone(&self.asker),
+            topics: Arc::clone(&self.topics),
+            publisher: Arc::clone(&self.publisher),
+            mute: Arc::clone(&self.mute),
+        };
+        Ok(Arc::new(KafkaRegistry::open(parts, name)))
     }
 
     async fn close(&self, deadline: Instant) {

@@ -20,6 +20,7 @@
 //! | reply address | `topic`, or `topic/partition` |
 //! | correlation | its bytes; `base64:` and so on where they are not UTF-8 |
 //! | seek | commit of offsets while the group has no members |
+//! | registry | compacted topic `<service>.<name>`, of one partition |
 //! | lag | end of the log less what is settled |
 //!
 //! # Getting in
@@ -77,6 +78,7 @@ mod message;
 mod offsets;
 mod properties;
 mod publisher;
+mod registry;
 mod replies;
 mod reply_to;
 mod sasl;
@@ -117,6 +119,10 @@ impl Driver for Kafka {
     }
 
     fn stores(&self, _: &Settings) -> bool {
+        true
+    }
+
+    fn keeps_registry(&self, _: &Settings) -> bool {
         true
     }
 

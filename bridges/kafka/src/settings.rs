@@ -33,6 +33,10 @@ pub(crate) struct KafkaSettings {
     /// Allows topics to be created where something needs one, and says how. Absent: never.
     #[serde(default)]
     pub(crate) create_topics: Option<CreateTopics>,
+    /// What the name of a registry's topic begins with, before the registry's own name. Absent: the service and a
+    /// dot.
+    #[serde(default)]
+    pub(crate) registry_prefix: Option<Box<str>>,
     /// How batches are compressed on their way to the broker.
     #[serde(default)]
     pub(crate) compression: Compression,

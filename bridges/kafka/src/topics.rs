@@ -26,10 +26,12 @@ impl Topics {
         Self { clients, producer, create }
     }
 
-    /// Looks a topic up, and makes one with such settings where there is none.
+    /// Looks a topic up, and makes one with such settings where there is none: with so many partitions, or as
+    /// many as topics usually get.
     pub(crate) async fn ensure(
         &self,
         topic: &Topic,
+        partitions: Option<i32>,
         settings: &[(&str, &str)],
         deadline: Instant,
     ) -> Result<Found, Error> {
@@ -44,7 +46,11 @@ impl Topics {
             };
             match (error.fault, self.create) {
                 (Fault::UnknownTopic, Some(how)) if !created => {
-                    self.create(topic, how, settings, deadline).await?;
+                    let replication = TopicReplication::Fixed(i32::from(how.replication_factor));
+                    let partitions = partitions.unwrap_or_else(|| i32::from(how.partitions));
+                    let new = NewTopic::new(topic.as_str(), partitions, replication);
+                    let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+                    self.create(&new, deadline).await?;
                     created = true;
                 }
                 // Brokers learn of a new topic one after the other.
@@ -58,21 +64,12 @@ impl Topics {
         }
     }
 
-    async fn create(
-        &self,
-        topic: &Topic,
-        how: CreateTopics,
-        settings: &[(&str, &str)],
-        deadline: Instant,
-    ) -> Result<(), Error> {
+    async fn create(&self, new: &NewTopic<'_>, deadline: Instant) -> Result<(), Error> {
         let (config, line) = self.clients.asker()?;
         let admin: AdminClient<Line> =
             blocking::call(move || config.create_with_context(line).map_err(fault::of_making)).await?;
-        let replication = TopicReplication::Fixed(i32::from(how.replication_factor));
-        let new = NewTopic::new(topic.as_str(), i32::from(how.partitions), replication);
-        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
         let options = AdminOptions::new().request_timeout(Some(left(deadline)));
-        let created = timeout_at(deadline, admin.create_topics([&new], &options)).await;
+        let created = timeout_at(deadline, admin.create_topics([new], &options)).await;
         blocking::drop_apart(admin, || {});
         let results = match created {
             Ok(results) => results.map_err(fault::of_call)?,

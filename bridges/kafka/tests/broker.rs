@@ -26,6 +26,8 @@ mod members;
 mod metadata;
 #[path = "broker/poison.rs"]
 mod poison;
+#[path = "broker/registry.rs"]
+mod registry;
 #[path = "broker/requests.rs"]
 mod requests;
 #[path = "broker/topics.rs"]

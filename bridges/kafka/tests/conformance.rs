@@ -11,10 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::json;
 use sidespan_bridge::conformance::{self, Broker, Harness, Kind};
-use sidespan_bridge::{Driver, Settings, Topic};
+use sidespan_bridge::{Driver, Message, Settings, Topic};
 use sidespan_bridge_kafka::Kafka as KafkaDriver;
 use sidespan_test_support::Kafka;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -93,6 +94,20 @@ impl Harness for OnKafka {
             (None, Some(kafka)) => kafka.create_topic(topic.as_str(), partitions).await,
             (None, None) => unreachable!("a harness has a broker"),
         }
+    }
+
+    async fn litter(&self, registry: &str, key: &str) {
+        let member = self.open().await;
+        let litter = |key: &str| Message {
+            key: Some(key.to_owned().into()),
+            payload: Some("not ours".into()),
+            ..Message::default()
+        };
+        let topic = Topic::new(format!("conformance.{registry}"));
+        let deadline = Instant::now() + self.patience();
+        let stored =
+            member.publisher().publish(&topic, vec![litter(key), litter("stranger")], deadline).await;
+        assert!(stored.iter().all(Result::is_ok), "records of somebody else: {stored:?}");
     }
 
     fn broker(&self) -> Option<&dyn Broker> {

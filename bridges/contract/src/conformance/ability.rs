@@ -107,7 +107,7 @@ impl Ability {
             Self::OrderedSharing  => [true,  false, false, false, false],
             Self::Partitions      => [true,  false, false, false, false],
             Self::Positions       => [true,  true,  false, false, true],
-            Self::Registry        => [false, true,  false, false, true],
+            Self::Registry        => [true,  true,  false, false, true],
             Self::Requests        => [true,  false, true,  true,  true],
             Self::Seek            => [true,  true,  false, false, true],
             Self::SeparateMembers => [true,  true,  true,  true,  false],

@@ -39,7 +39,8 @@ impl Desk {
         deadline: Instant,
     ) -> Result<Self, Error> {
         let settings = [("retention.ms", RETENTION), ("segment.ms", RETENTION), ("cleanup.policy", "delete")];
-        let found = topics.ensure(topic, &settings, deadline).await.map_err(|error| explain(topic, error))?;
+        let found =
+            topics.ensure(topic, None, &settings, deadline).await.map_err(|error| explain(topic, error))?;
         let number = RandomState::new().hash_one(0) % u64::from(found.partitions.max(1));
         let partition = Partition { topic: topic.clone(), number: i32::try_from(number).unwrap_or_default() };
         let address = format!("{topic}/{}", partition.number).into();

@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.include_imports(true).open_files(FILES.map(|name| format!("sidespan/v1/{name}.proto")))?;
+    compiler.include_imports(true).open_files(FILES)?;
     // What reflection shows goes without the comments, which become the documentation of the Rust.
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     compiler.include_source_info(true);
@@ -17,8 +17,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_server(false)
         .build_transport(false)
         .bytes(".sidespan.v1.Message.payload")
+        .bytes(".io.cloudevents.v1.CloudEvent.binary_data")
+        .btree_map(".io.cloudevents.v1")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 
-const FILES: [&str; 7] = ["admin", "failure", "message", "publisher", "receiver", "socket", "subscriber"];
+const FILES: [&str; 8] = [
+    "io/cloudevents/v1/cloudevents.proto",
+    "sidespan/v1/admin.proto",
+    "sidespan/v1/failure.proto",
+    "sidespan/v1/message.proto",
+    "sidespan/v1/publisher.proto",
+    "sidespan/v1/receiver.proto",
+    "sidespan/v1/socket.proto",
+    "sidespan/v1/subscriber.proto",
+];

@@ -10,6 +10,7 @@
 
 mod header;
 mod json;
+mod protobuf;
 mod structured;
 
 use iri_string::spec::UriSpec;
@@ -85,6 +86,9 @@ pub enum EventError {
     /// The JSON is broken, or not an object.
     #[error("this is not a CloudEvent in JSON: {0}")]
     Json(Box<str>),
+    /// The bytes are no event in protobuf.
+    #[error("this is not a CloudEvent in protobuf: {0}")]
+    Protobuf(Box<str>),
     /// A required attribute is missing.
     #[error("a CloudEvent needs the attribute `{0}`")]
     Missing(&'static str),

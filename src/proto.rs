@@ -11,7 +11,14 @@
     reason = "generated"
 )]
 
+pub(crate) mod fields;
+
 tonic::include_proto!("sidespan.v1");
+
+/// CloudEvents in protobuf.
+pub mod cloudevents {
+    tonic::include_proto!("io.cloudevents.v1");
+}
 
 impl Message {
     /// Writes a message that was received. One that has no id of its own goes by `id`, the same in every

@@ -85,7 +85,7 @@ impl Publishing {
             asked.push((message.id.get_or_insert_with(new_id).clone(), message.deduplication.is_some()));
         }
         if route.cloudevents() != CloudEventsMode::Binary {
-            batch = batch.into_iter().map(|message| written(message, route.cloudevents())).collect();
+            batch = batch.iter().map(|message| written(message, route.cloudevents()).into_owned()).collect();
         }
         let outcomes = route.outlet().publisher().publish(route.address(), batch, deadline);
         let outcomes = collect::collect(outcomes, admission);

@@ -5,10 +5,12 @@
 //! every door shows an event in the same way whichever form it came in. A topic or a webhook that is to
 //! have the form gets it by [`written`].
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use sidespan_bridge::{CE_PREFIX, Message};
 
-use super::{EventError, json};
+use super::{EventError, json, protobuf};
 use crate::config::CloudEventsMode;
 
 /// A format in which one body holds a whole event.
@@ -16,19 +18,24 @@ use crate::config::CloudEventsMode;
 pub enum Format {
     /// The JSON event format.
     Json,
+    /// The protobuf event format.
+    Protobuf,
 }
 
 impl Format {
     /// Returns the format that a content type stands for, if it stands for one.
     pub fn of(content_type: &str) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or("").trim();
-        [Self::Json].into_iter().find(|format| essence.eq_ignore_ascii_case(format.media_type()))
+        [Self::Json, Self::Protobuf]
+            .into_iter()
+            .find(|format| essence.eq_ignore_ascii_case(format.media_type()))
     }
 
     /// Returns its media type.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/cloudevents+json",
+            Self::Protobuf => "application/cloudevents+protobuf",
         }
     }
 
@@ -40,6 +47,7 @@ impl Format {
     pub fn read(self, body: &Bytes) -> Result<Message, EventError> {
         match self {
             Self::Json => json::parse(body),
+            Self::Protobuf => protobuf::parse(body),
         }
     }
 
@@ -47,6 +55,7 @@ impl Format {
     pub fn write(self, event: &Message) -> Bytes {
         match self {
             Self::Json => json::structured(event),
+            Self::Protobuf => protobuf::write(event),
         }
     }
 }
@@ -78,18 +87,22 @@ pub fn opened(message: &Message) -> Option<Message> {
 }
 
 /// Writes a message in the form that is asked for; one that is no event stays as it is.
-pub fn written(message: Message, mode: CloudEventsMode) -> Message {
+pub fn written(message: &Message, mode: CloudEventsMode) -> Cow<'_, Message> {
     let format = match mode {
-        CloudEventsMode::Binary => return message,
+        CloudEventsMode::Binary => return Cow::Borrowed(message),
+        CloudEventsMode::Protobuf => Format::Protobuf,
         CloudEventsMode::Structured => Format::Json,
     };
     if !message.is_cloud_event() || message.payload.is_none() {
-        return message;
+        return Cow::Borrowed(message);
     }
-    let payload = Some(format.write(&message));
-    let mut headers = message.headers;
-    headers.retain(|header| attribute(&header.name).is_none());
-    Message { payload, headers, content_type: Some(format.media_type().into()), ..message }
+    let beside = message.headers.iter().filter(|header| attribute(&header.name).is_none());
+    Cow::Owned(Message {
+        payload: Some(format.write(message)),
+        headers: beside.cloned().collect(),
+        content_type: Some(format.media_type().into()),
+        ..message.clone()
+    })
 }
 
 /// Returns the attribute that a header holds, by its bare name.
@@ -129,17 +142,23 @@ mod tests {
 
     #[test]
     fn an_event_that_was_written_in_one_body_is_the_same_once_it_is_opened() {
-        let body = written(event(), CloudEventsMode::Structured);
-        assert_eq!(body.content_type.as_deref(), Some("application/cloudevents+json"));
-        assert_eq!(body.headers, [Header::new("color", "red")]);
-        assert_eq!(opened(&body), Some(event()));
-        assert_eq!(written(event(), CloudEventsMode::Binary), event());
+        for (mode, media_type) in [
+            (CloudEventsMode::Structured, "application/cloudevents+json"),
+            (CloudEventsMode::Protobuf, "application/cloudevents+protobuf"),
+        ] {
+            let event = event();
+            let body = written(&event, mode);
+            assert_eq!(body.content_type.as_deref(), Some(media_type));
+            assert_eq!(body.headers, [Header::new("color", "red")]);
+            assert_eq!(opened(&body), Some(event.clone()));
+        }
+        assert_eq!(*written(&event(), CloudEventsMode::Binary), event());
         assert_eq!(opened(&event()), None, "it is as it is shown");
     }
 
     #[test]
     fn attributes_beside_the_body_are_not_those_of_the_event() {
-        let mut body = written(event(), CloudEventsMode::Structured);
+        let mut body = written(&event(), CloudEventsMode::Structured).into_owned();
         body.content_type = Some("Application/CloudEvents+JSON; charset=UTF-8".into());
         body.headers.insert(0, Header::new("Ce-Id", "2"));
         assert_eq!(opened(&body), Some(event()));
@@ -149,7 +168,7 @@ mod tests {
     fn a_partition_key_is_the_key_where_there_is_none() {
         let keyless = Message { key: None, ..event() };
         assert_eq!(opened(&keyless), Some(event()));
-        let body = written(keyless, CloudEventsMode::Structured);
+        let body = written(&keyless, CloudEventsMode::Structured).into_owned();
         assert_eq!(opened(&body), Some(event()));
         let other = Message { key: Some("other".into()), ..body };
         assert_eq!(opened(&other).unwrap().key, Some("other".into()));
@@ -158,9 +177,9 @@ mod tests {
     #[test]
     fn what_is_no_event_stays_as_it_is() {
         let plain = Message { headers: vec![Header::new("ce-id", "1")], ..event() };
-        assert_eq!(written(plain.clone(), CloudEventsMode::Structured), plain);
+        assert_eq!(*written(&plain, CloudEventsMode::Structured), plain);
         let tombstone = Message { payload: None, ..event() };
-        assert_eq!(written(tombstone.clone(), CloudEventsMode::Structured), tombstone);
+        assert_eq!(*written(&tombstone, CloudEventsMode::Structured), tombstone);
         for body in ["{}", "", "\u{feff}"] {
             let content_type = Some("application/cloudevents+json".into());
             let message = Message { payload: Some(body.into()), content_type, ..Message::default() };

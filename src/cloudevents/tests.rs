@@ -91,14 +91,18 @@ proptest! {
 
     #[test]
     fn an_event_comes_back_from_one_body(event in event()) {
-        let body = written(event.clone(), CloudEventsMode::Structured);
-        prop_assert!(Format::of(body.content_type.as_deref().unwrap()).is_some());
-        prop_assert_eq!(opened(&body).map(sorted), Some(sorted(event)));
+        for mode in [CloudEventsMode::Structured, CloudEventsMode::Protobuf] {
+            let body = written(&event, mode);
+            prop_assert!(Format::of(body.content_type.as_deref().unwrap()).is_some());
+            prop_assert_eq!(opened(&body).map(sorted), Some(sorted(event.clone())), "{:?}", mode);
+        }
     }
 
     #[test]
     fn bytes_that_are_no_event_do_no_harm(bytes in vec(any::<u8>(), 0..200)) {
-        prop_assert!(Format::Json.read(&Bytes::from(bytes)).is_err());
+        for format in [Format::Json, Format::Protobuf] {
+            prop_assert!(format.read(&Bytes::from(bytes.clone())).is_err());
+        }
     }
 }
 

@@ -352,6 +352,8 @@ pub enum CloudEventsMode {
     /// Attributes as headers, data as the body.
     #[default]
     Binary,
+    /// Attributes and data in one body of protobuf, `application/cloudevents+protobuf`.
+    Protobuf,
     /// Attributes and data in one JSON body, `application/cloudevents+json`.
     Structured,
 }

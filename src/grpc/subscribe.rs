@@ -19,6 +19,7 @@ use super::status::status;
 use super::streaming::{Inlet, Place, over};
 use super::subscriber::{few, find};
 use super::terms::Terms;
+use crate::config::CloudEventsMode;
 use crate::delivery::Amount;
 use crate::error::Error;
 use crate::proto::subscribe_request::Request;
@@ -83,7 +84,7 @@ impl Run {
 
     /// Hands out and settles until the client ends its side. Leases end with it.
     async fn deliver(&mut self) -> Result<(), Status> {
-        let (consumer, mut credit) = match self.inlet.take().await {
+        let (consumer, mut credit, mode) = match self.inlet.take().await {
             Ok((_, request)) => self.begin(request)?,
             Err(ended) => return ended,
         };
@@ -97,7 +98,7 @@ impl Run {
                     Ok((place, handed)) => {
                         credit.spend(&handed);
                         let fetching = consumer.fetching();
-                        let messages = handed.iter().map(|handed| received(fetching, handed)).collect();
+                        let messages = handed.iter().map(|handed| received(fetching, handed, mode)).collect();
                         place.send(Ok(SubscribeResponse { messages, settled: Vec::new() }));
                     }
                     // What was handed out can still be settled.
@@ -115,8 +116,11 @@ impl Run {
         }
     }
 
-    fn begin(&self, SubscribeRequest { request }: SubscribeRequest) -> Result<(Consumer, Credit), Status> {
-        let Some(Request::Begin(proto::Begin { subscription, credit })) = request else {
+    fn begin(
+        &self,
+        SubscribeRequest { request }: SubscribeRequest,
+    ) -> Result<(Consumer, Credit, CloudEventsMode), Status> {
+        let Some(Request::Begin(proto::Begin { subscription, credit, cloudevents })) = request else {
             return Err(status(&Error::Invalid("the first request of a stream is `begin`".into()), None));
         };
         let consumer = find(&self.door, &self.terms, &subscription)?.consumer();
@@ -124,7 +128,9 @@ impl Run {
         if let Some(credit) = credit {
             first.add(credit)?;
         }
-        Ok((consumer, first))
+        let mode =
+            message::cloudevents(cloudevents).map_err(|error| status(&error, Some("begin.cloudevents")))?;
+        Ok((consumer, first, mode))
     }
 
     /// Does what a request says; a verdict is answered once it is settled.

@@ -30,6 +30,8 @@ pub(super) async fn pull(door: &Door, terms: &Terms, request: PullRequest) -> Re
         )?,
         bytes: within("max_bytes", request.max_bytes, BYTES, door.limits.max_batch)?,
     };
+    let mode =
+        message::cloudevents(request.cloudevents).map_err(|error| status(&error, Some("cloudevents")))?;
     let wait = match request.wait {
         None => WAIT.min(door.limits.max_timeout),
         Some(wait) => span("wait", wait)?,
@@ -49,7 +51,7 @@ pub(super) async fn pull(door: &Door, terms: &Terms, request: PullRequest) -> Re
         () = door.drain.cancelled() => Err(Error::Draining),
     };
     let handed = handed.map_err(|error| status(&error, None))?;
-    Ok(PullResponse { messages: handed.iter().map(|handed| received(&fetching, handed)).collect() })
+    Ok(PullResponse { messages: handed.iter().map(|handed| received(&fetching, handed, mode)).collect() })
 }
 
 /// Settles messages as handled.

@@ -170,8 +170,9 @@ fn form(headers: &HeaderMap) -> Result<Option<Format>, Error> {
             Err(Error::UnsupportedMediaType("this is a batch: post it to /v1/topics/{topic}/batches".into()))
         }
         _ if essence.starts_with("application/cloudevents") => Err(Error::UnsupportedMediaType(format!(
-            "of the structured forms of CloudEvents only {} is understood",
-            Format::Json.media_type()
+            "of the structured forms of CloudEvents only {} and {} are understood",
+            Format::Json.media_type(),
+            Format::Protobuf.media_type()
         ))),
         _ if cloudevents::is_json(essence) => utf8_only(&content_type).map(|()| None),
         _ => Ok(None),

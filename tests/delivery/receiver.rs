@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::post;
-use sidespan::config::{PushProtocol, Subscription};
+use sidespan::config::{CloudEventsMode, PushProtocol, Subscription};
 use sidespan::proto::{DeliverRequest, DeliverResponse};
 use sidespan_bridge::{Header, Message};
 use sidespan_test_support::{Answer, Webhook, eventually};
@@ -16,7 +16,7 @@ use tonic::{Code, Response, Status};
 use tonic_prost::ProstCodec;
 use tower::service_fn;
 
-use crate::bench::{Bench, PATIENCE, keyed, message, push, subscription, until};
+use crate::bench::{Bench, PATIENCE, keyed, message, push, soon, subscription, until};
 
 /// A receiver that tonic serves.
 struct Receiver {
@@ -61,6 +61,23 @@ impl Receiver {
         eventually(PATIENCE, "the messages", async || self.received().len() >= count).await;
         self.received()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_has_the_form_that_is_asked_for() {
+    let bench = Bench::open();
+    let receiver = Receiver::start(|_, _| Code::Ok).await;
+    let attributes = [("ce-specversion", "1.0"), ("ce-id", "7"), ("ce-source", "/s"), ("ce-type", "t")];
+    let headers = attributes.map(|(name, value)| Header::new(name, value)).into();
+    bench.publish([Message { headers, ..message("x") }]).await;
+    let mut wish = grpc(&format!("http://{}", receiver.address));
+    push(&mut wish).cloudevents = CloudEventsMode::Structured;
+    let running = bench.start(&wish);
+    let got = receiver.wait(1).await[0].message.clone().unwrap();
+    assert_eq!((got.content_type.as_str(), got.headers.len()), ("application/cloudevents+json", 0));
+    let event: serde_json::Value = serde_json::from_slice(&got.payload).unwrap();
+    assert_eq!((&event["id"], &event["data_base64"]), (&"7".into(), &"eA==".into()));
+    running.close(soon()).await;
 }
 
 fn grpc(url: &str) -> Subscription {

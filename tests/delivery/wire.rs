@@ -174,6 +174,24 @@ async fn an_event_goes_out_in_structured_form_where_that_is_asked_for() {
     running.close(soon()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_goes_out_in_protobuf_where_that_is_asked_for() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    bench.publish([event()]).await;
+    let mut wish = subscription(&webhook.url("/"));
+    push(&mut wish).cloudevents = CloudEventsMode::Protobuf;
+    let running = bench.start(&wish);
+    let got = &received(&bench, &webhook, 1).await[0];
+    assert_eq!(got.header("content-type"), "application/cloudevents+protobuf");
+    assert_eq!(got.header("sidespan-header-color"), "red");
+    assert!(!got.headers.contains_key("ce-id"));
+    let event = sidespan::cloudevents::Format::Protobuf.read(&got.body).unwrap();
+    assert_eq!(event.header("ce-subject").unwrap(), "Euro €");
+    assert_eq!(event.payload, Some(r#"{"a":1}"#.into()));
+    running.close(soon()).await;
+}
+
 /// A foreign producer wrote it in structured form.
 fn enclosed() -> Message {
     let body = r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.paid","subject":"Euro €",

@@ -3,6 +3,7 @@
 mod admin;
 mod callers;
 mod changing;
+mod events;
 mod limits;
 mod publish;
 mod raw;

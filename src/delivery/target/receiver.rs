@@ -33,7 +33,8 @@ use tokio::time::timeout;
 
 use super::webhook::{Connector, Exchange, KEPT, READ, WebhookError, answer, came_of, client};
 use super::{Answer, Reply, Target};
-use crate::config::{Push, Subscription};
+use crate::cloudevents::written;
+use crate::config::{CloudEventsMode, Push, Subscription};
 use crate::delivery::letter::Letter;
 use crate::proto::{self, DeliverRequest};
 use crate::telemetry::is_trace;
@@ -46,6 +47,7 @@ pub(in crate::delivery) struct Receiver {
     /// The topic's name, where the subscription reads one topic only.
     topic: Option<String>,
     timeout: Duration,
+    cloudevents: CloudEventsMode,
 }
 
 impl Receiver {
@@ -64,13 +66,15 @@ impl Receiver {
             subscription: subscription.name.to_string(),
             topic,
             timeout: push.timeout,
+            cloudevents: push.cloudevents,
         })
     }
 
     fn write(&self, letter: &Letter, attempt: u32) -> Request<Full<Bytes>> {
         let topic = self.topic.as_deref().unwrap_or(letter.topic.as_str());
+        let message = written(&letter.message, self.cloudevents);
         let request = DeliverRequest {
-            message: Some(proto::Message::of(&letter.message, topic, &letter.id)),
+            message: Some(proto::Message::of(&message, topic, &letter.id)),
             subscription: self.subscription.clone(),
             attempt,
             position: letter.position.map(|position| position.to_string()).unwrap_or_default(),

@@ -6,7 +6,7 @@
 //! once it is decoded. Whoever sends as many elements as their bytes allow would have us take that for
 //! a moment; so elements are counted first.
 
-use prost::encoding::{WireType, decode_key, decode_varint};
+use crate::proto::fields::Fields;
 
 /// Takes a request that holds messages in this field, if it has no more elements than belong to its
 /// size.
@@ -16,34 +16,6 @@ pub(crate) fn messages<const FIELD: u32>(request: &[u8]) -> bool {
         elements += 1 + Fields(message).filter(|(tag, _)| *tag == HEADERS).count();
     }
     elements <= FREE + request.len() / BYTES
-}
-
-/// The fields of an encoded message that have a length. What is broken ends it: decoding says so.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = (u32, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let (tag, form) = decode_key(&mut self.0).ok()?;
-            let length = match form {
-                WireType::LengthDelimited => usize::try_from(decode_varint(&mut self.0).ok()?).ok()?,
-                WireType::Varint => {
-                    decode_varint(&mut self.0).ok()?;
-                    continue;
-                }
-                WireType::SixtyFourBit => 8,
-                WireType::ThirtyTwoBit => 4,
-                WireType::StartGroup | WireType::EndGroup => 0,
-            };
-            let (body, rest) = self.0.split_at_checked(length)?;
-            self.0 = rest;
-            if form == WireType::LengthDelimited {
-                return Some((tag, body));
-            }
-        }
-    }
 }
 
 /// `Message.headers`.

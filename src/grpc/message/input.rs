@@ -5,6 +5,7 @@ use std::time::Duration;
 use sidespan_bridge::{CE_PREFIX, Header, Message};
 
 use crate::cloudevents::Format;
+use crate::config::CloudEventsMode;
 use crate::error::Error;
 use crate::proto;
 use crate::publish::fields::{Fields, check_content_type, check_id, event, own};
@@ -74,6 +75,18 @@ pub(crate) fn extend(
 ) -> Result<(Vec<String>, Settle), Refused> {
     let lease = blame("extend.lease", span("extend.lease", lease.unwrap_or_default()))?;
     Ok((ack_ids, Settle::Extend(lease)))
+}
+
+/// Reads how CloudEvents are to be written.
+pub(crate) fn cloudevents(mode: i32) -> Result<CloudEventsMode, Error> {
+    match proto::CloudEventsMode::try_from(mode) {
+        Ok(proto::CloudEventsMode::Unspecified | proto::CloudEventsMode::Binary) => {
+            Ok(CloudEventsMode::Binary)
+        }
+        Ok(proto::CloudEventsMode::Structured) => Ok(CloudEventsMode::Structured),
+        Ok(proto::CloudEventsMode::Protobuf) => Ok(CloudEventsMode::Protobuf),
+        Err(_) => Err(Error::Invalid("`cloudevents` names a mode that is not known here".into())),
+    }
 }
 
 /// Reads a duration that is none of the past.

@@ -4,6 +4,8 @@ use sidespan_bridge::{Guarantee, Receipt};
 use tokio::time::Instant;
 
 use super::Refused;
+use crate::cloudevents::written;
+use crate::config::CloudEventsMode;
 use crate::error::Error;
 use crate::grpc::status::code;
 use crate::proto::{self, outcome};
@@ -49,14 +51,15 @@ pub(crate) fn failure(error: &Error) -> proto::Failure {
     }
 }
 
-/// Describes a message that is leased.
+/// Describes a message that is leased; a CloudEvent is written as was asked for.
 pub(crate) fn received(
     fetching: &Fetching,
     Handed { ack_id, letter, attempt, ends }: &Handed,
+    mode: CloudEventsMode,
 ) -> proto::ReceivedMessage {
-    let message = letter.message();
+    let message = written(letter.message(), mode);
     proto::ReceivedMessage {
-        message: Some(proto::Message::of(message, fetching.topic(letter), letter.id())),
+        message: Some(proto::Message::of(&message, fetching.topic(letter), letter.id())),
         ack_id: ack_id.clone(),
         attempt: *attempt,
         position: letter.position().map(|position| position.to_string()).unwrap_or_default(),

@@ -117,7 +117,7 @@ struct Stream {
 impl Stream {
     async fn open(client: &mut SubscriberClient<Channel>, messages: u32, bytes: u64) -> Self {
         let credit = Some(Credit { messages, bytes });
-        let begin = Begin { subscription: "jobs".into(), credit };
+        let begin = Begin { subscription: "jobs".into(), credit, ..Begin::default() };
         Self::begin(client, Say::Begin(begin)).await.unwrap()
     }
 
@@ -230,7 +230,8 @@ async fn what_a_client_that_goes_away_had_comes_again_at_once() {
 #[tokio::test]
 async fn wrong_requests_end_a_stream() {
     let (_server, mut client) = server("lease: 30s").await;
-    let begin = |subscription: &str| Say::Begin(Begin { subscription: subscription.into(), credit: None });
+    let begin =
+        |subscription: &str| Say::Begin(Begin { subscription: subscription.into(), ..Begin::default() });
     let none = Credit { messages: 0, bytes: 0 };
     let long = Extend { ack_ids: vec!["x".into()], lease: Some(seconds(3600)) };
     for (first, second, code, reason) in [

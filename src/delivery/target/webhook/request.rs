@@ -18,8 +18,6 @@
 //! Percent-encoded means: everything but printable ASCII, and blanks, `"` and `%`. HTTP has no case
 //! in header names, so those of the message arrive in lower case.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
@@ -61,10 +59,7 @@ impl Writer {
 
     /// Writes one attempt.
     pub(super) fn write(&self, letter: &Letter, attempt: u32, now: Timestamp) -> Request<Full<Bytes>> {
-        let message = match self.cloudevents {
-            CloudEventsMode::Binary => Cow::Borrowed(&letter.message),
-            mode @ CloudEventsMode::Structured => Cow::Owned(written(letter.message.clone(), mode)),
-        };
+        let message = written(&letter.message, self.cloudevents);
         let message = message.as_ref();
         let mut map = HeaderMap::with_capacity(12 + message.headers.len().min(64));
         map.insert(USER_AGENT, HeaderValue::from_static(AGENT));

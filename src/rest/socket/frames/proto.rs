@@ -5,6 +5,7 @@ use prost::Message as _;
 use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 
 use super::{Asked, PROTO, Told};
+use crate::config::CloudEventsMode;
 use crate::error::Error;
 use crate::grpc::message::crowd::{CROWDED, messages};
 use crate::grpc::message::{self, Refused, failure, outcome, received, settled};
@@ -63,7 +64,8 @@ pub(super) fn write(told: Told<'_>) -> Frame {
 
 /// Writes a message that is handed out.
 pub(super) fn message(fetching: &Fetching, handed: &Handed, weight: usize) -> Frame {
-    let message = Message { message: Some(received(fetching, handed)), bytes: weight as u64 };
+    let message =
+        Message { message: Some(received(fetching, handed, CloudEventsMode::Binary)), bytes: weight as u64 };
     binary(None, Answer::Message(message))
 }
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use http::HeaderValue;
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use sidespan_bridge::decode_attribute;
 
 /// Writes an attribute's value as a header value: everything but printable ASCII is
 /// percent-encoded, and so are blanks, double quotes and the percent sign.
@@ -16,12 +17,11 @@ pub fn header_value(text: &str) -> HeaderValue {
     HeaderValue::try_from(encoded).expect("printable ASCII")
 }
 
-/// Reads an attribute's value from a header value: quoted or not, percent-encoded or raw UTF-8 (as
+/// Reads an attribute's value from the header of its name: quoted or not, percent-encoded or raw UTF-8 (as
 /// the JS and Go SDKs write it). `None` if that is no UTF-8.
-pub fn header_text(value: &HeaderValue) -> Option<String> {
+pub fn header_text(name: &str, value: &HeaderValue) -> Option<String> {
     let bytes = unquoted(value.as_bytes());
-    let decoded: Cow<'_, [u8]> = percent_decode(&bytes).into();
-    String::from_utf8(decoded.into_owned()).ok()
+    String::from_utf8(decode_attribute(name, &bytes).into_owned()).ok()
 }
 
 fn unquoted(bytes: &[u8]) -> Cow<'_, [u8]> {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn quoted_and_raw_values_are_read() {
-        let raw = |bytes: &[u8]| header_text(&HeaderValue::from_bytes(bytes).unwrap());
+        let raw = |bytes: &[u8]| header_text("subject", &HeaderValue::from_bytes(bytes).unwrap());
         assert_eq!(raw("Euro €".as_bytes()).as_deref(), Some("Euro €"));
         assert_eq!(raw(br#""a \"b\" \\ %41""#).as_deref(), Some(r#"a "b" \ A"#));
         assert_eq!(raw(b"100%").as_deref(), Some("100%"));
@@ -65,7 +65,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_text_comes_back(text in any::<String>()) {
-            let read = header_text(&header_value(&text));
+            let read = header_text("subject", &header_value(&text));
             prop_assert_eq!(read.as_deref(), Some(text.as_str()));
         }
     }

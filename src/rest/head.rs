@@ -37,7 +37,7 @@ impl Head {
             if let Some(attribute) = name.strip_prefix(CE_PREFIX) {
                 // The structured form has it all in the body; headers may repeat it.
                 if format.is_none() {
-                    let value = header_text(value).ok_or_else(|| not_text(name))?;
+                    let value = header_text(attribute, value).ok_or_else(|| not_text(name))?;
                     fields.attribute(attribute, value)?;
                 }
                 continue;

@@ -29,6 +29,7 @@ mod bridge;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod delivery;
+mod event;
 mod fault;
 mod message;
 mod outcome;
@@ -46,6 +47,7 @@ mod waiting;
 pub use ack::{AckToken, Settle, Settled, Settlement, Verdict};
 pub use bridge::{Bridge, Control, Driver, Lag, Publisher, Role, Subscription, TopicInfo};
 pub use delivery::{Delivery, Epoch, Event, Position, PositionError, Shard};
+pub use event::decode_attribute;
 pub use fault::{Error, Fault};
 pub use message::{CE_PREFIX, Guarantee, Header, Message, Receipt, is_reserved};
 pub use outcome::{Batch, Budget, Share, Ticket};

@@ -23,7 +23,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
-use sidespan_bridge::{CE_PREFIX, Error, Fault, Header, Message};
+use sidespan_bridge::{CE_PREFIX, Error, Fault, Header, Message, decode_attribute};
 
 use carried::Carried;
 
@@ -54,10 +54,11 @@ pub(crate) fn headers(message: &Message) -> Result<HeaderMap, Error> {
     if let Some(text) = Carried::of(&list) {
         map.insert(CARRIED, text);
     }
+    // As it is: what it may have needs no encoding, and the SDK for Go decodes nothing.
     if message.is_cloud_event()
-        && let Some(content_type) = &message.content_type
+        && let Some(content_type) = map.get(CONTENT_TYPE).cloned()
     {
-        map.insert(DATA_CONTENT_TYPE, percent_encode(content_type.as_bytes(), ENCODED).to_string());
+        map.insert(DATA_CONTENT_TYPE, content_type);
     }
     Ok(map)
 }
@@ -103,8 +104,9 @@ fn of_list(mut list: Vec<Header>, payload: Bytes) -> Message {
     for header in list {
         put(&mut message, header);
     }
-    let of_data = of_data.as_deref().map(|value| percent_decode(value).decode_utf8());
-    if let Some(Ok(text)) = of_data {
+    // Others encode it, as every attribute.
+    let of_data = of_data.filter(|value| message.content_type.as_deref().map(str::as_bytes) != Some(value));
+    if let Some(Ok(text)) = of_data.as_deref().map(|value| percent_decode(value).decode_utf8()) {
         message.content_type = Some(text.into());
     }
     // What Sidespan has published has an id, and is what its headers say.
@@ -117,20 +119,21 @@ fn of_list(mut list: Vec<Header>, payload: Bytes) -> Message {
 
 /// Returns a header's value as NATS carries it.
 fn on_the_wire(header: &Header) -> Cow<'_, [u8]> {
-    if is_attribute(&header.name) {
+    if attribute(&header.name).is_some() {
         Cow::from(percent_encode(&header.value, ENCODED)).into_owned().into_bytes().into()
     } else {
         Cow::Borrowed(&header.value)
     }
 }
 
-fn is_attribute(name: &str) -> bool {
-    name.get(..CE_PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(CE_PREFIX))
+fn attribute(name: &str) -> Option<&str> {
+    let (prefix, attribute) = name.split_at_checked(CE_PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(CE_PREFIX).then_some(attribute)
 }
 
 fn put(message: &mut Message, mut header: Header) {
-    if is_attribute(&header.name) {
-        header.value = Cow::from(percent_decode(&header.value)).into_owned().into();
+    if let Some(name) = attribute(&header.name) {
+        header.value = decode_attribute(name, &header.value).into_owned().into();
     }
     let is = |name: &str| header.name.eq_ignore_ascii_case(name);
     // What steers the broker is not the publisher's word.
@@ -247,18 +250,20 @@ mod tests {
         let attributes =
             [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/a"), ("ce-type", "a \"é\" %")];
         let event = Message {
-            content_type: Some("application/json; v=1".into()),
+            content_type: Some("application/json; v=\"100%25\"".into()),
             ..with(attributes.map(|(name, value)| Header::new(name, value)).into())
         };
         let map = headers(&event).unwrap();
         assert_eq!(map.get("ce-type").unwrap().as_str(), "a%20%22%C3%A9%22%20%25");
-        assert_eq!(map.get("ce-datacontenttype").unwrap().as_str(), "application/json;%20v=1");
+        assert_eq!(map.get("ce-datacontenttype").unwrap().as_str(), "application/json; v=\"100%25\"");
         assert_eq!(roundtrip(&event), event);
         let mut foreign = HeaderMap::new();
         foreign.insert("ce-subject", "Zo%C3%AB");
+        foreign.insert("ce-source", "/Zo%C3%AB");
         foreign.insert("ce-datacontenttype", "text/plain;%20charset=utf-8");
         let message = of_map(Some(&foreign), Bytes::new());
-        assert_eq!(message.headers, [Header::new("ce-subject", "Zoë")]);
+        let unencoded = Header::new("ce-source", "/Zo%C3%AB");
+        assert_eq!(message.headers, [unencoded, Header::new("ce-subject", "Zoë")]);
         assert_eq!(message.content_type.as_deref(), Some("text/plain; charset=utf-8"));
     }
 

@@ -6,6 +6,7 @@ mod auth;
 mod batch;
 mod destinations;
 mod document;
+mod events;
 mod grpc;
 mod limits;
 mod openapi;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sidespan_test_support::Script;
+use tokio::sync::OnceCell;
 
 use crate::event::Event;
 
@@ -20,6 +21,8 @@ pub(crate) struct Sdk {
 
 #[derive(Clone, Copy, Debug)]
 enum Language {
+    Go,
+    JavaScript,
     Python,
 }
 
@@ -27,14 +30,28 @@ enum Language {
 pub(crate) struct Reading(Script);
 
 impl Sdk {
+    /// The SDK for Go. `address` says what is spoken.
+    pub(crate) async fn go(address: &str, place: &str) -> Self {
+        Self::new(Language::Go, address, place).await
+    }
+
+    /// The SDK for JavaScript, over HTTP.
+    pub(crate) async fn javascript(address: &str) -> Self {
+        Self::new(Language::JavaScript, address, "-").await
+    }
+
     /// The SDK for Python. `address` says which broker it is.
     pub(crate) async fn python(address: &str, place: &str) -> Self {
         Self::new(Language::Python, address, place).await
     }
 
     async fn new(language: Language, address: &str, place: &str) -> Self {
-        let setup = Script::start("setup", &Command::new(folder().join("setup")));
-        let installed = setup.end(INSTALLING).await.trim().into();
+        static INSTALLED: OnceCell<PathBuf> = OnceCell::const_new();
+        let install = async || {
+            let setup = Script::start("setup", &Command::new(folder().join("setup")));
+            setup.end(INSTALLING).await.trim().into()
+        };
+        let installed = INSTALLED.get_or_init(install).await.clone();
         Self { language, installed, address: address.to_owned(), place: place.to_owned() }
     }
 
@@ -50,6 +67,12 @@ impl Sdk {
 
     fn start(&self, verb: &str, more: &[&str]) -> Script {
         let mut command = match self.language {
+            Language::Go => Command::new(self.installed.join("go-sdk")),
+            Language::JavaScript => {
+                let mut command = Command::new("node");
+                command.arg(self.installed.join("javascript/sdk.mjs"));
+                command
+            }
             Language::Python => {
                 let mut command = Command::new("python3");
                 command.arg(folder().join("python_sdk.py"));

@@ -7,7 +7,8 @@ use crate::workshop::{Example, Workshop};
 use crate::{PATIENCE, SECRET, SIDESPAN, root};
 
 /// The folders, and what they have files in.
-pub(crate) const DOORS: [(&str, &[&str]); 7] = [
+pub(crate) const DOORS: [(&str, &[&str]); 8] = [
+    ("cloudevents", &["py", "sh", "ts"]),
     ("grpc", &["go", "java", "py", "ts"]),
     ("publish", &["go", "java", "py", "sh", "ts"]),
     ("pull", &["go", "java", "py", "sh", "ts"]),
@@ -23,6 +24,11 @@ async fn what_the_examples_publish_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_examples_publish_as_cloud_events_is_stored() {
+    publish_and_look("cloudevents", r#""topic":"orders""#).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_examples_publish_by_grpc_is_stored() {
     publish_and_look("grpc", "storedat0-").await;
 }
@@ -34,7 +40,7 @@ async fn the_examples_say_why_nothing_is_published() {
         .start()
         .await;
     let url = sidecar.url("");
-    for door in ["publish", "grpc"] {
+    for door in ["cloudevents", "publish", "grpc"] {
         each(door, async |example| {
             let said = Workshop::get().await.run(&example, &[("SIDESPAN_URL", &url)]).await;
             assert!(!said.success, "{example:?}:\n{}", said.output);
@@ -154,6 +160,9 @@ async fn publish_and_look(door: &str, receipt: &str) {
         assert_eq!(messages.len(), 1, "{example:?}");
         assert_eq!(messages[0]["data"], json!({"id": "17", "item": "tea"}), "{example:?}");
         assert_eq!(messages[0]["key"], "17", "{example:?}");
+        let headers = messages[0]["headers"].as_array();
+        let is_event = headers.is_some_and(|headers| headers.contains(&json!(["ce-id", "17"])));
+        assert_eq!(is_event, door == "cloudevents", "{example:?}");
     })
     .await;
 }

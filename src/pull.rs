@@ -238,8 +238,16 @@ impl Fetching {
         };
         match leases {
             Ok(leases) => Ok(leases.into_iter().map(hand).collect()),
-            Err(Draining) if self.roster.is_frozen() => Err(Error::Draining),
-            Err(Draining) => Err(Error::Changed(self.subscription.to_string())),
+            Err(Draining) => Err(self.halted()),
+        }
+    }
+
+    /// Tells why nothing more is handed out.
+    pub fn halted(&self) -> Error {
+        match self.running.rest() {
+            _ if self.roster.is_frozen() => Error::Draining,
+            Some(_) => Error::Paused(self.subscription.to_string()),
+            None => Error::Changed(self.subscription.to_string()),
         }
     }
 }

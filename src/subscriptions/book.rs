@@ -94,7 +94,9 @@ impl Book {
             (Ok(record), Some(_)) => record,
             (Ok(_), None) => return None,
             (Err(why), _) => {
-                tracing::warn!(key, why, "the registry has a record that is left alone");
+                if self.strange.get(key).is_none_or(|(known, _)| *known != revision) {
+                    tracing::warn!(key, why, "the registry has a record that is left alone");
+                }
                 if self.strange.len() < MOST_STRANGE {
                     self.strange.insert(key.to_owned(), (revision, why));
                 }

@@ -7,5 +7,6 @@ mod dead_letters;
 mod failures;
 mod order;
 mod receiver;
+mod roster;
 mod stopping;
 mod wire;

@@ -72,3 +72,32 @@ async fn a_record_that_is_not_ours_is_left_alone_and_told_of() {
     eventually(PATIENCE, "the file's runs", async || shown(&sidecar, "billing").await["state"] == "running")
         .await;
 }
+
+/// As if the replica that was to move it had died.
+#[tokio::test]
+async fn a_group_that_nobody_moves_goes_on_by_itself() {
+    let launch = Launch::new(SIDESPAN).config(CONFIG);
+    let dir = launch.directory().join("data").display().to_string();
+    let bridge = Embedded.open(&Settings::new("shop", json!({ "dir": dir }))).unwrap();
+    let registry = bridge.registry("sidespan-shop").unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let moving = r#"{"version": 1, "moving_ms": 3000}"#;
+    registry.put("billing", Some(moving.into()), Revision::NONE, deadline).await.unwrap();
+    bridge.close(deadline).await;
+    drop((registry, bridge));
+
+    let sidecar = launch.start().await;
+    sidecar.until_ready().await;
+    let billing = shown(&sidecar, "billing").await;
+    assert_eq!(billing["state"], "paused", "{billing}");
+    let resume =
+        Client::new().post(&sidecar.url("/v1/subscriptions/billing/pause"), "").send().await.unwrap();
+    assert_eq!((resume.status.as_u16(), &resume.json()["code"]), (409, &json!("SEEKING")));
+    eventually(PATIENCE, "it goes on", async || shown(&sidecar, "billing").await["state"] == "running").await;
+    eventually(PATIENCE, "and may be changed", async || {
+        let pause =
+            Client::new().post(&sidecar.url("/v1/subscriptions/billing/pause"), "").send().await.unwrap();
+        pause.status == 200
+    })
+    .await;
+}

@@ -152,7 +152,10 @@ impl Talk {
             biased;
             () = door.drain.cancelled() => Ok(Event::Stop),
             error = caller.revoked() => Ok(Event::Refused(error)),
-            () = consumer.draining(), if !*is_draining => Ok(Event::Draining),
+            () = consumer.draining(), if !*is_draining => Ok(match consumer.fetching().halted() {
+                Error::Draining => Event::Draining,
+                error => Event::Refused(error),
+            }),
             Some(answer) = unanswered.next() => Ok(Event::Answered(answer)),
             frame = wire.next(reads, !queue.is_empty()) => Ok(frame?.map_or(Event::Woken, Event::Asked)),
             handed = consumer.fetch(amount, far), if wish.is_some() => Ok(match handed {

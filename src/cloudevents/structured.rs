@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use sidespan_bridge::{CE_PREFIX, Message};
 
-use super::{EventError, json, protobuf};
+use super::{BATCH, EventError, json, protobuf};
 use crate::config::CloudEventsMode;
 
 /// A format in which one body holds a whole event.
@@ -88,19 +88,24 @@ pub fn opened(message: &Message) -> Option<Message> {
 
 /// Writes a message in the form that is asked for; one that is no event stays as it is.
 pub fn written(message: &Message, mode: CloudEventsMode) -> Cow<'_, Message> {
-    let format = match mode {
-        CloudEventsMode::Binary => return Cow::Borrowed(message),
-        CloudEventsMode::Protobuf => Format::Protobuf,
-        CloudEventsMode::Structured => Format::Json,
-    };
-    if !message.is_cloud_event() || message.payload.is_none() {
+    if mode == CloudEventsMode::Binary || !message.is_cloud_event() || message.payload.is_none() {
         return Cow::Borrowed(message);
     }
+    let whole = |format: Format| (format.write(message), format.media_type());
+    let (payload, media_type) = match mode {
+        CloudEventsMode::Batched => {
+            let (event, _) = whole(Format::Json);
+            (Bytes::from([&b"["[..], &event[..], &b"]"[..]].concat()), BATCH)
+        }
+        CloudEventsMode::Binary => return Cow::Borrowed(message),
+        CloudEventsMode::Protobuf => whole(Format::Protobuf),
+        CloudEventsMode::Structured => whole(Format::Json),
+    };
     let beside = message.headers.iter().filter(|header| attribute(&header.name).is_none());
     Cow::Owned(Message {
-        payload: Some(format.write(message)),
+        payload: Some(payload),
         headers: beside.cloned().collect(),
-        content_type: Some(format.media_type().into()),
+        content_type: Some(media_type.into()),
         ..message.clone()
     })
 }

@@ -349,6 +349,9 @@ pub enum PushProtocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CloudEventsMode {
+    /// To a webhook: each request is a batch of one event, `application/cloudevents-batch+json`, for endpoints that
+    /// take nothing else.
+    Batched,
     /// Attributes as headers, data as the body.
     #[default]
     Binary,

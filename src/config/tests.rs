@@ -103,6 +103,21 @@ fn the_defaults_are_loopback_and_need_one_bridge_only() {
 }
 
 #[test]
+fn events_go_to_brokers_and_receivers_in_no_batches() {
+    let topic = |mode: &str| yaml(&format!("topics: {{orders: {{cloudevents: {mode}}}}}"));
+    for mode in ["binary", "protobuf", "structured"] {
+        assert!(topic(mode).is_ok(), "{mode}");
+    }
+    refused_with(topic("batched"), &["topics.orders.cloudevents", "use binary, structured or protobuf"]);
+    let push = |protocol: &str, mode: &str| {
+        let push = format!("{{url: 'http://127.0.0.1:1/', protocol: {protocol}, cloudevents: {mode}}}");
+        yaml(&format!("subscriptions: {{billing: {{topic: orders, push: {push}}}}}"))
+    };
+    assert!(push("http1", "batched").is_ok() && push("grpc", "protobuf").is_ok());
+    refused_with(push("grpc", "batched"), &["subscriptions.billing.push.cloudevents", "belongs to a webhook"]);
+}
+
+#[test]
 fn yaml_and_toml_mean_the_same() {
     let toml = r#"
         version = 1

@@ -175,6 +175,24 @@ async fn an_event_goes_out_in_structured_form_where_that_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_goes_out_as_a_batch_of_one_where_that_is_asked_for() {
+    let bench = Bench::open();
+    let webhook = Webhook::start(|_| Answer::ok()).await;
+    bench.publish([event(), message("no event")]).await;
+    let mut wish = subscription(&webhook.url("/"));
+    wish.order = sidespan_bridge::Order::Topic;
+    push(&mut wish).cloudevents = CloudEventsMode::Batched;
+    let running = bench.start(&wish);
+    let got = received(&bench, &webhook, 2).await;
+    assert_eq!(got[0].header("content-type"), "application/cloudevents-batch+json");
+    let batch: serde_json::Value = serde_json::from_slice(&got[0].body).unwrap();
+    assert_eq!(batch.as_array().unwrap().len(), 1);
+    assert_eq!((&batch[0]["id"], &batch[0]["data"]["a"]), (&"7".into(), &1.into()));
+    assert_eq!(got[1].text(), "no event");
+    running.close(soon()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_goes_out_in_protobuf_where_that_is_asked_for() {
     let bench = Bench::open();
     let webhook = Webhook::start(|_| Answer::ok()).await;

@@ -9,7 +9,7 @@ use super::Errors;
 use super::subscriptions::Scope;
 use crate::config::explain::{explain_settings, suggestion};
 use crate::config::file::{BridgeFile, TopicFile};
-use crate::config::{BridgeConfig, File, Name, TopicConfig, TopicName};
+use crate::config::{BridgeConfig, CloudEventsMode, File, Name, TopicConfig, TopicName};
 
 /// The bridges and topics that have names.
 pub(super) struct Brokers {
@@ -54,6 +54,10 @@ impl Brokers {
         let key = format!("topics.{name}");
         let parsed = errors.keep(&key, TopicName::parse(name));
         let bridge = self.scope("").bridge(&format!("{key}.bridge"), file.bridge.as_deref(), errors);
+        if file.cloudevents == CloudEventsMode::Batched {
+            let reason = "brokers have no batches: use binary, structured or protobuf";
+            errors.add(format!("{key}.cloudevents"), reason);
+        }
         let below = if file.address.is_some() { format!("{key}.address") } else { key };
         let address = errors.keep(below, address(file.address.as_deref().unwrap_or(name)));
         if let (Some(parsed), Some(bridge), Some(address)) = (parsed, bridge, address) {

@@ -1,4 +1,4 @@
-//! A CloudEvent in JSON that was understood is the same after it was written and read again.
+//! A CloudEvent in one body that was understood is the same after it was written and read again.
 
 #![no_main]
 
@@ -7,9 +7,11 @@ use libfuzzer_sys::fuzz_target;
 use sidespan::cloudevents::Format;
 
 fuzz_target!(|input: &[u8]| {
-    let Ok(event) = Format::Json.read(&Bytes::copy_from_slice(input)) else { return };
-    let written = Format::Json.write(&event);
-    let again = Format::Json.read(&written).expect("what was written is a CloudEvent");
-    assert_eq!(Format::Json.write(&again), written);
-    assert_eq!((again.id, again.key, again.payload), (event.id, event.key, event.payload));
+    for format in [Format::Json, Format::Protobuf] {
+        let Ok(event) = format.read(&Bytes::copy_from_slice(input)) else { continue };
+        let written = format.write(&event);
+        let again = format.read(&written).expect("what was written is a CloudEvent");
+        assert_eq!(format.write(&again), written);
+        assert_eq!((again.id, again.key, again.payload), (event.id, event.key, event.payload));
+    }
 });

@@ -8,7 +8,7 @@ use url::Url;
 use super::super::Errors;
 use super::super::server::span;
 use crate::config::file::{PushFile, RetryFile};
-use crate::config::{Push, PushProtocol, Reach, Retry};
+use crate::config::{CloudEventsMode, Push, PushProtocol, Reach, Retry};
 
 /// Reads a webhook.
 pub(super) fn push(key: &str, file: PushFile, largest_reply: usize, errors: &mut Errors) -> Option<Push> {
@@ -18,7 +18,11 @@ pub(super) fn push(key: &str, file: PushFile, largest_reply: usize, errors: &mut
         errors.add(format!("{key}.timeout"), "must be more than nothing");
     }
     if file.protocol == PushProtocol::Grpc {
-        let says = [("secrets", !file.secrets.is_empty()), ("headers", !file.headers.is_empty())];
+        let says = [
+            ("secrets", !file.secrets.is_empty()),
+            ("headers", !file.headers.is_empty()),
+            ("cloudevents", file.cloudevents == CloudEventsMode::Batched),
+        ];
         for (name, _) in says.into_iter().filter(|(_, said)| *said) {
             let reason = "belongs to a webhook: a gRPC receiver gets each message as it is, so leave it out";
             errors.add(format!("{key}.{name}"), reason);

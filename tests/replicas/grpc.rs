@@ -141,7 +141,7 @@ struct Stream {
 impl Stream {
     async fn open(cluster: &Cluster, by: usize) -> Self {
         let (requests, sent) = mpsc::channel(16);
-        let begin = Say::Begin(Begin { subscription: BILLING.into(), credit: None });
+        let begin = Say::Begin(Begin { subscription: BILLING.into(), ..Begin::default() });
         requests.send(SubscribeRequest { request: Some(begin) }).await.unwrap();
         let mut client = subscriber(cluster, by).await;
         let answers = client.subscribe(ReceiverStream::new(sent)).await.unwrap().into_inner();

@@ -29,7 +29,7 @@ async fn streams_end_with_the_token_that_opened_them() {
     std::fs::write(&file, TOKEN.trim_start_matches("Bearer ")).unwrap();
     let secret = format!("{{ file: {} }}", file.display());
     let server = Server::with(&AUTH.replace("shop-secret-0123456789-0123456789", &secret)).await;
-    let begin = Say::Begin(Begin { subscription: "jobs".into(), credit: None });
+    let begin = Say::Begin(Begin { subscription: "jobs".into(), ..Begin::default() });
     let requests = tokio_stream::once(SubscribeRequest { request: Some(begin) });
     let call = with(requests.chain(tokio_stream::pending()), "authorization", TOKEN);
     let mut consumer = SubscriberClient::new(server.channel().await);

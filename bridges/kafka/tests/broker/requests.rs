@@ -67,7 +67,8 @@ impl Responder {
                     .partition(i32::from_be_bytes(partition.try_into().unwrap()))
                     .payload(&body)
                     .headers(named);
-                replies.send(reply, PATIENCE).await.unwrap();
+                // Where the asker has gone it can't be helped.
+                let _ = replies.send(reply, PATIENCE).await;
             }
         }))
     }
@@ -240,4 +241,24 @@ async fn requests_outlive_a_broker_that_is_away() {
     let reply = Message { correlation: request.message.correlation.clone(), ..text("42") };
     eventually(PATIENCE, "a reply", async || bridge.reply(&to, reply.clone(), soon()).await.is_ok()).await;
     assert_eq!(asked.await.unwrap().unwrap().payload.as_deref(), Some(&b"42"[..]));
+}
+
+/// What is awaited then is lost, and what is asked later is not.
+#[tokio::test]
+async fn a_topic_for_replies_that_is_deleted_is_made_anew() {
+    let kafka = Kafka::shared().await;
+    let (topic, replies) = (unique_name("answered"), unique_name("deleted"));
+    kafka.create_topic(&topic, 1).await;
+    let _responder = Responder::start(kafka, &topic);
+    let refresh = json!({"topic.metadata.refresh.interval.ms": 500});
+    let bridge = creating(kafka, json!({"reply_topic": replies, "properties": refresh}));
+    assert_eq!(ask(&*bridge, &topic, "before").await.unwrap(), "BEFORE");
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", kafka.address()).create().unwrap();
+    admin.delete_topics(&[&replies], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    eventually(PATIENCE, "requests to be answered again", async || {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        bridge.request(&Topic::new(topic.as_str()), text("after"), deadline).await.is_ok()
+    })
+    .await;
 }

@@ -114,7 +114,10 @@ fn events_go_to_brokers_and_receivers_in_no_batches() {
         yaml(&format!("subscriptions: {{billing: {{topic: orders, push: {push}}}}}"))
     };
     assert!(push("http1", "batched").is_ok() && push("grpc", "protobuf").is_ok());
-    refused_with(push("grpc", "batched"), &["subscriptions.billing.push.cloudevents", "belongs to a webhook"]);
+    refused_with(
+        push("grpc", "batched"),
+        &["subscriptions.billing.push.cloudevents", "belongs to a webhook"],
+    );
 }
 
 #[test]

@@ -19,17 +19,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".sidespan.v1.Message.payload")
         .bytes(".io.cloudevents.v1.CloudEvent.binary_data")
         .btree_map(".io.cloudevents.v1")
+        .bytes(".sidespan.v1.Reply.payload")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "io/cloudevents/v1/cloudevents.proto",
     "sidespan/v1/admin.proto",
     "sidespan/v1/failure.proto",
     "sidespan/v1/message.proto",
     "sidespan/v1/publisher.proto",
     "sidespan/v1/receiver.proto",
+    "sidespan/v1/requester.proto",
     "sidespan/v1/socket.proto",
     "sidespan/v1/subscriber.proto",
 ];

@@ -261,6 +261,7 @@ impl App {
         let calls = grpc::Door {
             publishing: publishing.clone(),
             subscriptions: subscriptions.clone(),
+            requesting,
             pulling: pulling.clone(),
             health: health.clone(),
             limits: config.limits.clone(),

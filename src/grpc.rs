@@ -16,6 +16,7 @@ pub(crate) mod message;
 mod publish;
 mod publish_stream;
 mod reflection;
+mod request;
 mod status;
 mod streaming;
 mod subscribe;
@@ -50,6 +51,7 @@ use crate::health::Health;
 use crate::listen::Service;
 use crate::publish::{Budget, Publishing, Route};
 use crate::pull::Pulling;
+use crate::request::Requesting;
 use crate::security::caller::Caller;
 use crate::subscriptions::Subscriptions;
 
@@ -61,6 +63,8 @@ pub struct Door {
     pub publishing: Arc<Publishing>,
     /// What is subscribed to.
     pub subscriptions: Arc<Subscriptions>,
+    /// The request use case.
+    pub requesting: Arc<Requesting>,
     /// The fetch use case.
     pub pulling: Arc<Pulling>,
     /// How everything stands.
@@ -122,6 +126,13 @@ impl<S: Service> Grpc<S> {
                 });
                 let request = self.incoming(request, single, true);
                 grpc(Codec::new(messages::<2>), single.1).streaming(serve, request).await.map(Body::new)
+            }
+            "/sidespan.v1.Requester/Request" => {
+                self.unary(request, single, messages::<1>, move |request| {
+                    let (door, terms) = (door.clone(), terms.clone());
+                    async move { request::request(&door, &terms, request).await }
+                })
+                .await
             }
             "/sidespan.v1.Subscriber/Subscribe" => {
                 let permit = self.permit()?;

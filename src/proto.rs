@@ -37,6 +37,8 @@ impl Message {
             headers: message.headers.iter().map(header).collect(),
             payload: message.payload.clone().unwrap_or_default(),
             tombstone: message.payload.is_none(),
+            reply_to: message.reply_to.as_deref().unwrap_or_default().to_owned(),
+            correlation_id: message.correlation.as_deref().unwrap_or_default().to_owned(),
         }
     }
 }

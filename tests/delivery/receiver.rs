@@ -8,8 +8,8 @@ use axum::Router;
 use axum::extract::Request;
 use axum::routing::post;
 use sidespan::config::{CloudEventsMode, PushProtocol, Subscription};
-use sidespan::proto::{DeliverRequest, DeliverResponse};
-use sidespan_bridge::{Header, Message};
+use sidespan::proto::{DeliverRequest, DeliverResponse, Reply};
+use sidespan_bridge::{Error, Header, Message, Topic};
 use sidespan_test_support::{Answer, Webhook, eventually};
 use tokio::net::TcpListener;
 use tonic::{Code, Response, Status};
@@ -35,10 +35,13 @@ impl Receiver {
                 let call = call.into_inner();
                 let payload = call.message.as_ref().unwrap().payload.clone();
                 let code = script(std::str::from_utf8(&payload).unwrap(), call.attempt);
+                let asked = call.message.as_ref().is_some_and(|message| !message.reply_to.is_empty());
+                let content_type = "text/x-answer".to_owned();
+                let reply = asked.then(|| Reply { status: 201, content_type, payload, ..Reply::default() });
                 seen.lock().unwrap().push(call);
                 async move {
                     match code {
-                        Code::Ok => Ok(Response::new(DeliverResponse {})),
+                        Code::Ok => Ok(Response::new(DeliverResponse { reply })),
                         code => Err(Status::new(code, "not today")),
                     }
                 }
@@ -175,4 +178,36 @@ async fn an_attempt_that_takes_too_long_counts() {
     let dead = bench.dead(1).await;
     assert_eq!(&dead[0].header("sidespan-dead-reason").unwrap()[..], b"exhausted");
     assert_eq!(webhook.received()[0].header("grpc-timeout"), "200m");
+}
+
+/// What a receiver says to a request goes back to who asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_says_to_a_request_is_the_reply() {
+    let bench = Bench::open();
+    let receiver = Receiver::start(|text, _| match text {
+        "refused" => Code::InvalidArgument,
+        "failing" => Code::Internal,
+        _ => Code::Ok,
+    })
+    .await;
+    let mut wish = grpc(&format!("http://{}", receiver.address));
+    push(&mut wish).reply = Some(100);
+    let running = bench.start(&wish);
+    until(&running, "it runs", |status| status.state == sidespan::delivery::State::Running).await;
+    let ask = async |text: &str| -> Result<(String, String), Error> {
+        let reply = bench.bridge.request(&Topic::new("orders"), message(text), soon()).await?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((text(reply.header("sidespan-status").unwrap()), text(&reply.payload.unwrap())))
+    };
+    let long = "x".repeat(101);
+    for (asked, status, answer) in [
+        ("good", "201", "good"),
+        ("refused", "400", "INVALID_ARGUMENT: not today"),
+        ("failing", "500", "INTERNAL: not today"),
+        (&long, "502", "the service's reply is larger than a message may be"),
+    ] {
+        assert_eq!(ask(asked).await.unwrap(), (status.to_owned(), answer.to_owned()), "{asked}");
+    }
+    until(&running, "all are settled", |status| status.delivered == 4 && status.held == 0).await;
+    assert_eq!((receiver.received().len(), running.status().dead_lettered), (4, 0));
 }

@@ -7,6 +7,7 @@ mod events;
 mod limits;
 mod publish;
 mod raw;
+mod request;
 mod stream;
 mod subscriber;
 

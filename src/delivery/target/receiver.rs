@@ -29,6 +29,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use percent_encoding::percent_decode;
 use prost::Message as _;
+use sidespan_bridge::{Header, Message, is_reserved};
 use tokio::time::timeout;
 
 use super::webhook::{Connector, Exchange, KEPT, READ, WebhookError, answer, came_of, client};
@@ -36,7 +37,8 @@ use super::{Answer, Reply, Target};
 use crate::cloudevents::written;
 use crate::config::{CloudEventsMode, Push, Subscription};
 use crate::delivery::letter::Letter;
-use crate::proto::{self, DeliverRequest};
+use crate::delivery::replies;
+use crate::proto::{self, DeliverRequest, DeliverResponse};
 use crate::telemetry::is_trace;
 
 /// A gRPC service that takes messages.
@@ -48,6 +50,8 @@ pub(in crate::delivery) struct Receiver {
     topic: Option<String>,
     timeout: Duration,
     cloudevents: CloudEventsMode,
+    /// The largest reply to a request, in bytes, where answers are replies.
+    reply: Option<usize>,
 }
 
 impl Receiver {
@@ -67,6 +71,7 @@ impl Receiver {
             topic,
             timeout: push.timeout,
             cloudevents: push.cloudevents,
+            reply: push.reply,
         })
     }
 
@@ -101,27 +106,37 @@ impl Receiver {
         call
     }
 
-    async fn call(&self, call: Request<Full<Bytes>>) -> Result<Reply, Exchange> {
+    /// Makes a call; with `wanted` what it says is a reply, of so many bytes at most.
+    async fn call(&self, call: Request<Full<Bytes>>, wanted: Option<usize>) -> Result<Reply, Exchange> {
         let response = self.client.request(call).await?;
         if !response.status().is_success() {
+            // A proxy's: the service itself has said nothing.
             return Ok(Reply::Answered(answer(response).await?));
         }
         let (head, mut body) = response.into_parts();
         if let Some(answer) = told(&head.headers) {
-            return Ok(Reply::Answered(answer));
+            return Ok(Reply::Answered(replying(answer, &[], wanted)));
         }
-        let mut read = 0;
+        let most = wanted.map_or(READ, |most| most.saturating_add(READ));
+        let mut said = BytesMut::new();
         while let Some(frame) = body.frame().await {
             match frame?.into_trailers() {
                 Ok(trailers) => {
                     if let Some(answer) = told(&trailers) {
-                        return Ok(Reply::Answered(answer));
+                        return Ok(Reply::Answered(replying(answer, &said, wanted)));
                     }
                     break;
                 }
-                Err(frame) => read += frame.into_data().map_or(0, |data| data.len()),
+                Err(frame) => said.extend_from_slice(&frame.into_data().unwrap_or_default()),
             }
-            if read > READ {
+            if said.len() > most {
+                if wanted.is_some() {
+                    let reply = Some(Box::new(replies::told(
+                        502,
+                        "the service's reply is larger than a message may be",
+                    )));
+                    return Ok(Reply::Answered(Answer { status: 200, reply, ..Answer::default() }));
+                }
                 return Ok(Reply::Unanswered("the answer is larger than one that says nothing".into()));
             }
         }
@@ -134,9 +149,54 @@ impl Target for Receiver {
     async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply> {
         let mut call = self.write(letter, attempt);
         let connection = capture_connection(&mut call);
-        let ended = timeout(self.timeout, self.call(call)).await;
+        let wanted = self.reply.filter(|_| letter.message.reply_to.is_some());
+        let ended = timeout(self.timeout, self.call(call, wanted)).await;
         Some(came_of(ended, &connection, self.timeout))
     }
+}
+
+/// Makes a reply of what a receiver has said, where one is wanted.
+fn replying(answer: Answer, said: &[u8], wanted: Option<usize>) -> Answer {
+    let Some(most) = wanted else { return answer };
+    let reply = match (answer.status, response(said)) {
+        (200, Some(reply)) if reply.payload.len() > most => {
+            replies::told(502, "the service's reply is larger than a message may be")
+        }
+        (200, Some(reply)) => message(reply),
+        (200, None) => replies::told(502, "the service's reply is not what it should be"),
+        (status, _) => replies::of(
+            status,
+            Message {
+                payload: Some(answer.excerpt.clone()),
+                content_type: Some("text/plain; charset=utf-8".into()),
+                ..Message::default()
+            },
+        ),
+    };
+    Answer { reply: Some(Box::new(reply)), ..answer }
+}
+
+/// Reads the message of an answer that is not compressed.
+fn response(said: &[u8]) -> Option<proto::Reply> {
+    let (head, body) = said.split_at_checked(HEAD)?;
+    let (flag, length) = head.split_first()?;
+    let length = u32::from_be_bytes(length.try_into().ok()?);
+    let whole = *flag == 0 && u32::try_from(body.len()) == Ok(length);
+    let said = whole.then(|| DeliverResponse::decode(body).ok())??;
+    Some(said.reply.unwrap_or_default())
+}
+
+fn message(reply: proto::Reply) -> Message {
+    let status = u16::try_from(reply.status).ok().filter(|status| (200..=599).contains(status));
+    let kept =
+        reply.headers.into_iter().filter(|header| !header.name.is_empty() && !is_reserved(&header.name));
+    let message = Message {
+        payload: Some(reply.payload),
+        headers: kept.map(|header| Header::new(header.name, header.value)).collect(),
+        content_type: (!reply.content_type.is_empty()).then(|| reply.content_type.into()),
+        ..Message::default()
+    };
+    replies::of(status.unwrap_or(200), message)
 }
 
 /// Reads a status from headers or trailers, if there is one.

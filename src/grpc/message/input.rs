@@ -27,7 +27,14 @@ impl From<Error> for Refused {
 /// Reads a message, with this trace context unless it has its own. Its `id` names it and is its
 /// idempotency key.
 pub(crate) fn read(message: proto::Message, context: &[Header], most: usize) -> Result<Message, Refused> {
-    let proto::Message { topic: _, id, key, partition, content_type, headers, payload, tombstone } = message;
+    let proto::Message { topic: _, id, key, partition, content_type, headers, payload, tombstone, .. } =
+        message;
+    for (field, value) in [("reply_to", &message.reply_to), ("correlation_id", &message.correlation_id)] {
+        if !value.is_empty() {
+            let received = format!("`{field}` is of messages that were received: leave it out");
+            return blame(field, Err(Error::Invalid(received)));
+        }
+    }
     if payload.len() > most {
         return Err(Error::TooLarge { limit: "limits.max_message", most }.into());
     }

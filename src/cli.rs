@@ -9,6 +9,7 @@ mod drain;
 mod failure;
 mod output;
 mod publish;
+mod request;
 mod serve;
 mod sub;
 mod subscriptions;
@@ -76,6 +77,8 @@ enum Command {
     Check(check::Check),
     /// Publish a message, or one a line.
     Publish(publish::Publish),
+    /// Ask whoever answers at a topic, and print the reply.
+    Request(request::Ask),
     /// Print the messages of a topic as they come.
     Sub(sub::Sub),
     /// Look at subscriptions, and change them at run time.
@@ -106,6 +109,7 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Validate(validate)) => validate.run(),
         Some(Command::Check(check)) => on_one_thread(check.run()),
         Some(Command::Publish(publish)) => on_one_thread(publish.run()),
+        Some(Command::Request(ask)) => on_one_thread(ask.run()),
         Some(Command::Sub(sub)) => on_one_thread(sub.run()),
         Some(Command::Subscriptions(subscriptions)) => on_one_thread(subscriptions.run()),
         Some(Command::Drain(drain)) => on_one_thread(drain.run()),
@@ -178,6 +182,7 @@ Examples:
   sidespan                                            development mode on 127.0.0.1:7400
   sidespan --push orders=http://127.0.0.1:8080/events and push a topic to a webhook
   sidespan publish orders '{\"id\": 17}'                publish a message
+  sidespan request prices '{\"item\": 7}'              ask, and print the reply
   sidespan sub orders                                 see messages as they come
   sidespan serve --config sidespan.yaml               serve by a configuration
   sidespan subscriptions ls                           what is subscribed to, and how it is doing

@@ -196,7 +196,7 @@ impl Receipt {
     }
 }
 
-fn media_type(payload: &[u8]) -> &'static str {
+pub(super) fn media_type(payload: &[u8]) -> &'static str {
     if serde_json::from_slice::<serde::de::IgnoredAny>(payload).is_ok() {
         "application/json"
     } else if std::str::from_utf8(payload).is_ok() {
@@ -206,7 +206,7 @@ fn media_type(payload: &[u8]) -> &'static str {
     }
 }
 
-fn header(text: &str) -> Result<(HeaderName, String), String> {
+pub(super) fn header(text: &str) -> Result<(HeaderName, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     let parsed = name.parse().map_err(|_| format!("{name:?} is no header name"))?;
     Ok((parsed, value.to_owned()))
@@ -221,11 +221,11 @@ fn idempotency_key(text: &str) -> Result<String, String> {
 }
 
 /// What a header's value cannot hold as it is; the edges would lose their blanks.
-const VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
+pub(super) const VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
 /// How much longer the server may take than the broker.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// The server's own bound is lower; this only keeps an endless input from filling memory.
-const MOST_PAYLOAD: u64 = 1 << 30;
+pub(super) const MOST_PAYLOAD: u64 = 1 << 30;
 
 #[cfg(test)]
 mod tests {

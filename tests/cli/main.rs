@@ -10,6 +10,7 @@ mod calling;
 mod configuring;
 mod following;
 mod publishing;
+mod requesting;
 mod starting;
 mod subscriptions;
 

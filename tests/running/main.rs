@@ -19,6 +19,8 @@ mod callers;
 mod records;
 mod registry;
 mod reloading;
+#[cfg(feature = "nats")]
+mod requests;
 mod secrets;
 mod starting;
 mod stopping;

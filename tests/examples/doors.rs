@@ -7,11 +7,12 @@ use crate::workshop::{Example, Workshop};
 use crate::{PATIENCE, SECRET, SIDESPAN, root};
 
 /// The folders, and what they have files in.
-pub(crate) const DOORS: [(&str, &[&str]); 8] = [
+pub(crate) const DOORS: [(&str, &[&str]); 9] = [
     ("cloudevents", &["py", "sh", "ts"]),
     ("grpc", &["go", "java", "py", "ts"]),
     ("publish", &["go", "java", "py", "sh", "ts"]),
     ("pull", &["go", "java", "py", "sh", "ts"]),
+    ("request", &["py", "sh"]),
     ("stream", &["go", "java", "py", "sh", "ts"]),
     ("token", &["py", "sh"]),
     ("webhook", &["go", "java", "py", "sh", "ts"]),
@@ -118,6 +119,28 @@ async fn the_examples_fetch_and_settle() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_examples_take_from_a_socket_and_settle() {
     take_and_settle("websocket").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_ask_and_are_answered() {
+    let workshop = Workshop::get().await;
+    let (answer, asking): (Vec<Example>, Vec<Example>) =
+        Example::of("request").into_iter().partition(|example| example.runs("request/answer.py"));
+    let port = free_port().to_string();
+    let url = format!("http://127.0.0.1:{port}/prices");
+    let _running = workshop.start(&answer[0], &[("PORT", &port)]);
+    eventually(PATIENCE, "the service answers", async || {
+        Client::new().post(&url, r#"{"item": "tea"}"#).send().await.is_ok()
+    })
+    .await;
+    let sidecar = sidecar(&[("SIDESPAN__SUBSCRIPTIONS__PRICES__PUSH__URL", &url)]).await;
+    for example in asking {
+        let said = workshop.run(&example, &[("SIDESPAN_URL", &sidecar.url(""))]).await;
+        assert!(said.success && said.output.contains("4.5"), "{example:?}:\n{}{}", said.output, said.errors);
+        let said = workshop.run(&example.with(" tea", " rum"), &[("SIDESPAN_URL", &sidecar.url(""))]).await;
+        let all = said.output + &said.errors;
+        assert!(!said.success && all.contains("there is no rum"), "{example:?}:\n{all}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -100,6 +100,11 @@ impl Example {
         }
     }
 
+    /// Tells whether the command runs this file.
+    pub(crate) fn runs(&self, file: &str) -> bool {
+        self.command.contains(file)
+    }
+
     /// Replaces a part of the command, which must be there.
     pub(crate) fn with(&self, old: &str, new: &str) -> Self {
         assert!(self.command.contains(old), "{:?} has no {old:?}", self.command);

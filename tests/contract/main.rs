@@ -20,7 +20,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use sidespan_test_support::{Client, Launch, Random, Sidecar, run};
+use sidespan_test_support::{Answer, Client, Launch, Random, Sidecar, Webhook, run};
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
@@ -44,6 +44,9 @@ subscriptions:
   jobs:
     topic: orders
     pull: { lease: 10s }
+  asked:
+    topic: asked
+    push: { url: ANSWERING, reply: true }
 ";
 
 /// Somebody who may all, and somebody who may little.
@@ -56,7 +59,7 @@ auth:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_answers_as_it_is_described() {
-    let sidecar = Launch::new(SIDESPAN).config(CONFIG).start().await;
+    let (sidecar, _answering) = start("").await;
     let tried = with_flow(&sidecar, None, try_all(&sidecar, &[])).await;
     each_succeeded(&tried);
     is_well(&sidecar).await;
@@ -65,7 +68,7 @@ async fn every_operation_answers_as_it_is_described() {
 /// Without a token nothing is to be had, and with one no more than it says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_answers_as_it_is_described_to_callers_and_strangers() {
-    let sidecar = Launch::new(SIDESPAN).config(&format!("{CONFIG}{AUTH}")).start().await;
+    let (sidecar, _answering) = start(AUTH).await;
     let all = "Authorization: Bearer all-5b0c1b0a7f6e4d3c2b1a0f9e";
     let tried = with_flow(&sidecar, Some(all), try_all(&sidecar, &["--header", all])).await;
     each_succeeded(&tried);
@@ -83,6 +86,13 @@ async fn every_operation_answers_as_it_is_described_to_callers_and_strangers() {
         assert_eq!(seen.keys().collect::<Vec<_>>(), ["401"], "{operation} to a stranger");
     }
     is_well(&sidecar).await;
+}
+
+/// Starts a server, and a service that answers what is asked at `asked`.
+async fn start(more: &str) -> (Sidecar, Webhook) {
+    let answering = Webhook::start(|_| Answer::ok().body("well")).await;
+    let config = format!("{CONFIG}{more}").replace("ANSWERING", &format!("'{}'", answering.url("/")));
+    (Launch::new(SIDESPAN).config(&config).start().await, answering)
 }
 
 /// How often each operation answered with each status.

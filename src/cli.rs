@@ -14,6 +14,7 @@ mod serve;
 mod sub;
 mod subscriptions;
 mod token;
+mod topics;
 mod validate;
 
 use std::ffi::OsString;
@@ -83,6 +84,8 @@ enum Command {
     Sub(sub::Sub),
     /// Look at subscriptions, and change them at run time.
     Subscriptions(subscriptions::Subscriptions),
+    /// List topics, or show one.
+    Topics(topics::Topics),
     /// Finish deliveries and start no new ones, before the server is stopped.
     Drain(drain::Drain),
     /// Print what helps to write a configuration.
@@ -112,6 +115,7 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Request(ask)) => on_one_thread(ask.run()),
         Some(Command::Sub(sub)) => on_one_thread(sub.run()),
         Some(Command::Subscriptions(subscriptions)) => on_one_thread(subscriptions.run()),
+        Some(Command::Topics(topics)) => on_one_thread(topics.run()),
         Some(Command::Drain(drain)) => on_one_thread(drain.run()),
         Some(Command::Config(Config::Schema)) => output::print_pretty(&config::schema(DRIVERS)),
         Some(Command::Completion { shell }) => {

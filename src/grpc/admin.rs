@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sidespan_bridge::{Pattern, Role, Topic};
+use sidespan_bridge::{Pattern, Role};
 use tonic::Status;
 
 use super::Door;
 use super::status::status;
 use super::terms::Terms;
-use crate::catalogue::{self, Described, Silent};
+use crate::catalogue::{self, AT_LEAST_ONCE, Catalogue, Described, Holding, Silent};
 use crate::config::Target;
 use crate::delivery::{self, State};
 use crate::error::Error;
@@ -34,10 +34,8 @@ pub(super) async fn list_topics(
         .transpose()
         .map_err(|error| status(&Error::Invalid(format!("`pattern`: {error}")), Some("pattern")))?;
     let deadline = terms.deadline().map_err(|error| status(&error, None))?;
-    let (mut topics, silent) = catalogue::gather(door.publishing.routes(), &terms.caller, deadline).await;
-    if let Some(pattern) = &pattern {
-        topics.retain(|name, _| pattern.matches(&Topic::new(name.as_str())));
-    }
+    let Catalogue { topics, silent, truncated } =
+        catalogue::gather(door.publishing.routes(), &terms.caller, pattern.as_ref(), deadline).await;
     let (page, next) = paging.cut(topics);
     Ok(ListTopicsResponse {
         topics: page.into_iter().map(topic).collect(),
@@ -46,6 +44,7 @@ pub(super) async fn list_topics(
             .into_iter()
             .map(|Silent { bridge, detail }| proto::SilentBridge { bridge, detail })
             .collect(),
+        truncated,
     })
 }
 
@@ -60,7 +59,9 @@ pub(super) async fn get_topic(
             terms.caller.require_subscribe(&request.name)?;
         }
         let route = door.publishing.routes().find(&request.name)?;
-        catalogue::describe(door.publishing.routes(), &route, terms.deadline()?).await
+        let subscriptions = door.subscriptions.list(&terms.caller);
+        let readers = subscriptions.iter().map(|one| one.running.subscription());
+        catalogue::describe(door.publishing.routes(), &route, readers, terms.deadline()?).await
     };
     let described = described.await.map_err(|error| status(&error, Some("name")))?;
     Ok(GetTopicResponse { topic: Some(topic(described)) })
@@ -104,8 +105,26 @@ fn paging(size: u32, token: &str) -> Result<Paging, Status> {
 }
 
 fn topic(described: Described) -> proto::Topic {
-    let Described { name, address, bridge, declared, exists, partitions, messages } = described;
-    proto::Topic { name, address, bridge, declared, exists, partitions, messages }
+    let Described { name, address, bridge, declared, exists, partitions, messages, bytes, .. } = described;
+    let guarantees =
+        described.guarantees.map(|Holding { delivery, deduplicates, ordered, start, seek, requests }| {
+            let stored = delivery == AT_LEAST_ONCE;
+            let delivery = if stored { proto::Guarantee::AtLeastOnce } else { proto::Guarantee::AtMostOnce };
+            proto::TopicGuarantees { delivery: delivery.into(), deduplicates, ordered, start, seek, requests }
+        });
+    let subscriptions = described.subscriptions.unwrap_or_default();
+    proto::Topic {
+        name,
+        address,
+        bridge,
+        declared,
+        exists,
+        partitions,
+        messages,
+        bytes,
+        guarantees,
+        subscriptions,
+    }
 }
 
 /// Shows a subscription.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde::Serialize;
-use sidespan_bridge::{Pattern, Topic};
+use sidespan_bridge::Pattern;
 
 use super::head::Terms;
 use super::page::paging;
 use super::path::name;
 use super::{Door, acceptable, json};
-use crate::catalogue::{Described, Silent, describe, gather};
+use crate::catalogue::{Catalogue, Described, Silent, describe, gather};
 use crate::error::Error;
 use crate::paging::Paging;
 use crate::security::caller::Caller;
@@ -23,12 +23,10 @@ pub(super) async fn list(State(door): State<Arc<Door>>, request: Request) -> Res
     let (paging, pattern) = query(&request)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
     let caller = Caller::of(request.extensions());
-    let (mut topics, silent) = gather(door.publishing.routes(), &caller, terms.deadline).await;
-    if let Some(pattern) = &pattern {
-        topics.retain(|name, _| pattern.matches(&Topic::new(name.as_str())));
-    }
+    let Catalogue { topics, silent, truncated } =
+        gather(door.publishing.routes(), &caller, pattern.as_ref(), terms.deadline).await;
     let (topics, next_page_token) = paging.cut(topics);
-    Ok(json(&Page { topics, next_page_token, silent }))
+    Ok(json(&Page { topics, next_page_token, silent, truncated }))
 }
 
 /// Describes one topic.
@@ -41,7 +39,9 @@ pub(super) async fn one(State(door): State<Arc<Door>>, request: Request) -> Resu
     }
     let route = door.publishing.routes().find(&topic)?;
     let terms = Terms::read(request.headers(), &door.limits)?;
-    Ok(json(&describe(door.publishing.routes(), &route, terms.deadline).await?))
+    let subscriptions = door.subscriptions.list(&caller);
+    let readers = subscriptions.iter().map(|one| one.running.subscription());
+    Ok(json(&describe(door.publishing.routes(), &route, readers, terms.deadline).await?))
 }
 
 #[derive(Serialize)]
@@ -52,6 +52,9 @@ struct Page {
     /// Bridges that could not be asked: what they have beyond the configuration is missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     silent: Vec<Silent>,
+    /// Bridges that have more topics than are listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    truncated: Vec<String>,
 }
 
 /// Reads the query: a page, and the pattern that names must match.

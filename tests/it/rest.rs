@@ -84,10 +84,12 @@ async fn topics_are_those_of_the_configuration_and_of_the_open_bridge() {
     };
     let page = server.get("/v1/topics").expect(200).await;
     assert_eq!(names(&page), ["declared", "missing", "orders.eu", "orders.us", "payments"]);
+    let bytes = page["topics"][0]["bytes"].as_u64().unwrap();
+    assert!(bytes > 0, "{page}");
     assert_eq!(
         page["topics"][0],
         json!({"name": "declared", "address": "address.of.declared", "bridge": "local", "declared": true,
-               "exists": true, "partitions": 1, "messages": 1})
+               "exists": true, "partitions": 1, "messages": 1, "bytes": bytes})
     );
     assert_eq!(page["topics"][1]["exists"], false);
     assert_eq!(page["topics"][2]["declared"], false);

@@ -87,6 +87,17 @@ impl Bridge for Troubled {
         self.0.probe(deadline).await
     }
 
+    fn guarantees(&self) -> sidespan_bridge::Guarantees {
+        sidespan_bridge::Guarantees {
+            delivery: sidespan_bridge::Guarantee::AtMostOnce,
+            deduplicates: false,
+            ordered: false,
+            start: false,
+            seek: false,
+            requests: true,
+        }
+    }
+
     async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {
         self.0.topics(pattern, deadline).await
     }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Limits, Message, Order, Pattern, Publisher, Settings, Start, Subscribe,
-    Subscription, Topic, TopicInfo, Unsupported,
+    Bridge, Error, Fault, Guarantee, Guarantees, Limits, Message, Order, Pattern, Publisher, Settings, Start,
+    Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -138,6 +138,17 @@ impl Bridge for AmqpBridge {
 
     async fn probe(&self, deadline: Instant) -> Result<(), Error> {
         self.publisher.probe(deadline).await
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        Guarantees {
+            delivery: Guarantee::AtLeastOnce,
+            deduplicates: false,
+            ordered: true,
+            start: false,
+            seek: false,
+            requests: true,
+        }
     }
 
     async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {

@@ -87,7 +87,7 @@ async fn keyed_exchanges(api: &Api) -> Result<BTreeSet<String>, Error> {
 }
 
 fn info(topic: Topic, messages: Option<u64>) -> TopicInfo {
-    TopicInfo { topic, partitions: 1, messages }
+    TopicInfo { topic, partitions: 1, messages, bytes: None }
 }
 
 /// Says that topics are not listed, and what to do.

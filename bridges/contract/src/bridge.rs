@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    Error, Event, Fault, Limits, Message, Pattern, Position, Receipt, Registry, Settings, SettingsError,
-    Subscribe, Topic, Unsupported,
+    Error, Event, Fault, Guarantee, Limits, Message, Pattern, Position, Receipt, Registry, Settings,
+    SettingsError, Subscribe, Topic, Unsupported,
 };
 
 /// A kind of broker, as the configuration names it (`kind: kafka`).
@@ -72,6 +72,9 @@ pub trait Bridge: Send + Sync {
     ///
     /// Says in one line what is wrong and what to do.
     async fn probe(&self, deadline: Instant) -> Result<(), Error>;
+
+    /// Tells, without any I/O, what holds on every topic.
+    fn guarantees(&self) -> Guarantees;
 
     /// Lists the topics that a pattern stands for; a literal pattern gives one or none.
     ///
@@ -256,4 +259,23 @@ pub struct TopicInfo {
     pub partitions: u32,
     /// How many messages are stored, where the broker tells.
     pub messages: Option<u64>,
+    /// How many bytes they take there, where the broker tells.
+    pub bytes: Option<u64>,
+}
+
+/// What holds on every topic of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guarantees {
+    /// What a receipt is worth. `AtLeastOnce`: messages are stored.
+    pub delivery: Guarantee,
+    /// A message whose idempotency key is known is not stored again.
+    pub deduplicates: bool,
+    /// A subscription may ask for order.
+    pub ordered: bool,
+    /// A subscription may begin at the beginning, a time or a position.
+    pub start: bool,
+    /// A group may be moved.
+    pub seek: bool,
+    /// A request gets its reply.
+    pub requests: bool,
 }

@@ -45,7 +45,7 @@ mod units;
 mod waiting;
 
 pub use ack::{AckToken, Settle, Settled, Settlement, Verdict};
-pub use bridge::{Bridge, Control, Driver, Lag, Publisher, Role, Subscription, TopicInfo};
+pub use bridge::{Bridge, Control, Driver, Guarantees, Lag, Publisher, Role, Subscription, TopicInfo};
 pub use delivery::{Delivery, Epoch, Event, Position, PositionError, Shard};
 pub use event::decode_attribute;
 pub use fault::{Error, Fault};

@@ -5,8 +5,8 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Message, Pattern, Position, Publisher, Registry, Start, Subscribe, Subscription,
-    Topic, TopicInfo, Unsupported,
+    Bridge, Error, Fault, Guarantee, Guarantees, Message, Pattern, Position, Publisher, Registry, Start,
+    Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::oneshot;
 use tokio::task;
@@ -202,6 +202,17 @@ impl Bridge for EmbeddedBridge {
         }
     }
 
+    fn guarantees(&self) -> Guarantees {
+        Guarantees {
+            delivery: Guarantee::AtLeastOnce,
+            deduplicates: true,
+            ordered: true,
+            start: true,
+            seek: true,
+            requests: true,
+        }
+    }
+
     async fn topics(&self, pattern: &Pattern, _: Instant) -> Result<Vec<TopicInfo>, Error> {
         self.check_open()?;
         let index = self.log.index();
@@ -210,6 +221,7 @@ impl Bridge for EmbeddedBridge {
             topic: row.topic.clone(),
             partitions: 1,
             messages: Some(row.messages),
+            bytes: Some(row.bytes),
         };
         Ok(matching.map(info).collect())
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rdkafka::consumer::Consumer as _;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Message, Pattern, Publisher, Registry, Settings, Subscribe, Subscription, Topic,
-    TopicInfo, Unsupported,
+    Bridge, Error, Fault, Guarantee, Guarantees, Message, Pattern, Publisher, Registry, Settings, Subscribe,
+    Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -144,6 +144,17 @@ impl Bridge for KafkaBridge {
         Err(self.explain(error))
     }
 
+    fn guarantees(&self) -> Guarantees {
+        Guarantees {
+            delivery: Guarantee::AtLeastOnce,
+            deduplicates: false,
+            ordered: true,
+            start: true,
+            seek: true,
+            requests: true,
+        }
+    }
+
     async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {
         let (pattern, timeout) = (pattern.clone(), left(deadline));
         let asking = self.asker.ask(move |asking| infos(asking, &pattern, timeout));
@@ -226,6 +237,7 @@ fn infos(asking: &Asking, pattern: &Pattern, timeout: Duration) -> Result<Vec<To
         topic: found.topic.clone(),
         partitions: found.partitions,
         messages: stored(&found.topic),
+        bytes: None,
     };
     Ok(found.iter().map(info).collect())
 }

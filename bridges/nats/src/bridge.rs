@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Limits, Message, Order, Pattern, Publisher, Registry, Settings, Start, Subscribe,
-    Subscription, Topic, TopicInfo, Unsupported,
+    Bridge, Error, Fault, Guarantee, Guarantees, Limits, Message, Order, Pattern, Publisher, Registry,
+    Settings, Start, Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -178,6 +178,19 @@ impl Bridge for NatsBridge {
             let _ = timeout_at(deadline, renew).await;
         }
         Err(self.explain(error))
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        let stores = self.settings.stores();
+        let delivery = if stores { Guarantee::AtLeastOnce } else { Guarantee::AtMostOnce };
+        Guarantees {
+            delivery,
+            deduplicates: stores,
+            ordered: stores,
+            start: stores,
+            seek: stores,
+            requests: !stores,
+        }
     }
 
     async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {

@@ -45,6 +45,10 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Contents {
     #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    num_subjects: u64,
+    #[serde(default)]
     subjects: Option<Map<String, Value>>,
 }
 
@@ -175,17 +179,25 @@ impl Streams {
                 if offset == 0 {
                     let named = stream.config.subjects.iter().map(|subject| Topic::new(subject.as_str()));
                     let literal = |topic: &Topic| !Pattern::exactly(topic).is_wildcard();
-                    found.extend(named.filter(literal).map(|topic| (topic, 0)));
+                    found.extend(named.filter(literal).map(|topic| (topic, (0, None))));
                 }
+                // A stream tells its own size, and no subject's.
+                let bytes = (stream.state.num_subjects == 1).then_some(stream.state.bytes);
                 let page = stream.state.subjects.unwrap_or_default();
                 if page.is_empty() {
                     break;
                 }
                 offset += page.len();
-                found.extend(page.into_iter().map(|(name, n)| (Topic::new(name), n.as_u64().unwrap_or(0))));
+                found.extend(
+                    page.into_iter().map(|(name, n)| (Topic::new(name), (n.as_u64().unwrap_or(0), bytes))),
+                );
+                if found.len() >= MOST {
+                    break;
+                }
             }
         }
-        let info = |(topic, messages)| TopicInfo { topic, partitions: 1, messages: Some(messages) };
+        let info =
+            |(topic, (messages, bytes))| TopicInfo { topic, partitions: 1, messages: Some(messages), bytes };
         Ok(found.into_iter().filter(|(topic, _)| pattern.matches(topic)).map(info).collect())
     }
 
@@ -234,3 +246,6 @@ impl Filters {
             || all.any(|filter| Pattern::parse(filter).is_ok_and(|pattern| pattern.matches(topic)))
     }
 }
+
+/// Subjects of one stream after which no more are asked for: a list of topics is cut far below.
+const MOST: usize = 100_000;

@@ -217,6 +217,10 @@ impl Bridge for Nowhere {
         Ok(())
     }
 
+    fn guarantees(&self) -> sidespan_bridge::Guarantees {
+        sidespan_bridge::Guarantees { delivery: sidespan_bridge::Guarantee::AtMostOnce, deduplicates: false, ordered: false, start: false, seek: false, requests: true }
+    }
+
     async fn topics(&self, _: &Pattern, _: Instant) -> Result<Vec<TopicInfo>, Error> {
         Ok(Vec::new())
     }

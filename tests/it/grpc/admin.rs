@@ -64,7 +64,18 @@ async fn topics_are_listed_a_page_at_a_time() {
         exists: Some(true),
         partitions: Some(1),
         messages: Some(1),
+        bytes: topic.bytes,
+        guarantees: Some(proto::TopicGuarantees {
+            delivery: proto::Guarantee::AtLeastOnce.into(),
+            deduplicates: true,
+            ordered: true,
+            start: true,
+            seek: true,
+            requests: true,
+        }),
+        subscriptions: Vec::new(),
     };
+    assert!(topic.bytes > Some(0), "{topic:?}");
     assert_eq!(topic, expected);
     details(&admin.get_topic(get("nowhere")).await.unwrap_err(), Code::NotFound, "UNKNOWN_TOPIC");
 }

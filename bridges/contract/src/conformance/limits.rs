@@ -9,8 +9,8 @@ use super::ability::ABILITIES;
 use super::inbox::{Inbox, attempt, has, keyed, message, publish, topic, unique, wish, within};
 use super::{Ability, Harness};
 use crate::{
-    Bridge, Fault, Guarantee, Limits, Message, Order, Pattern, Position, Settlement, Start, Subscribe, Topic,
-    Unsupported, Verdict,
+    Bridge, Fault, Guarantee, Guarantees, Limits, Message, Order, Pattern, Position, Settlement, Start,
+    Subscribe, Topic, Unsupported, Verdict,
 };
 
 /// Each lack that the table allows is admitted in the way that the table names; `limits` allows all
@@ -19,6 +19,15 @@ pub async fn what_the_broker_lacks_it_says(harness: &dyn Harness) {
     let topic = topic(harness, 1).await;
     let member = harness.open().await;
     let _inbox = Inbox::open(harness, &member, wish(harness, &topic, &unique())).await;
+    let guarantees = Guarantees {
+        delivery: if has(harness, Ability::Storage) { Guarantee::AtLeastOnce } else { Guarantee::AtMostOnce },
+        deduplicates: has(harness, Ability::Deduplication),
+        ordered: has(harness, Ability::Order),
+        start: has(harness, Ability::Start),
+        seek: has(harness, Ability::Seek),
+        requests: has(harness, Ability::Requests),
+    };
+    assert_eq!(member.guarantees(), guarantees, "what the bridge says of its topics");
     for ability in ABILITIES {
         if has(harness, ability) {
             allowed(harness, &topic, ability);

@@ -27,11 +27,8 @@ pub struct Source {
     /// The file.
     pub path: PathBuf,
     /// Reads it.
-    pub load: Box<Load>,
+    pub load: fn(&Path) -> Result<Config, ConfigErrors>,
 }
-
-/// Reads a configuration file.
-pub type Load = dyn Fn(&Path) -> Result<Config, ConfigErrors> + Send;
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -70,7 +70,7 @@ impl Serve {
             return Err(Failure::Usage(text.into()));
         };
         let config = load(&path)?;
-        serve(config, Some(Source { path, load: Box::new(load) }))
+        serve(config, Some(Source { path, load }))
     }
 }
 

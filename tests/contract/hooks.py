@@ -4,6 +4,7 @@ import atexit
 import collections
 import json
 import os
+import random
 
 import schemathesis
 from schemathesis.specs.openapi.checks import negative_data_rejection as refused
@@ -36,9 +37,25 @@ def has_null(value):
 def before_call(context, case, kwargs):
     """Settles what was really leased: nobody would think of such an id."""
     fits = case.meta is not None and case.meta.generation.mode.is_positive
+    change(case, fits)
     if fits and leased and isinstance(case.body, dict) and case.body.get("ack_ids"):
         case.path_parameters["subscription"], ack_id = leased.pop()
         case.body["ack_ids"] = [ack_id]
+
+
+def change(case, fits):
+    """Changes what is there to be changed, and leaves alone what others fetch from."""
+    path, method = case.operation.path, case.operation.method.upper()
+    if path.endswith(("/pause", "/seek")) and case.path_parameters.get("subscription") == "jobs":
+        case.path_parameters["subscription"] = "resting"
+    if fits and path.endswith("/{subscription}") and method in ("PUT", "PATCH", "DELETE"):
+        case.path_parameters["subscription"] = "made"
+        for name in [name for name in case.headers or {} if name.lower() in ("if-match", "if-none-match")]:
+            del case.headers[name]
+        if method == "PUT" and random.random() < 0.7:
+            case.body = {"topic": "orders", "start": "begin", "pull": {"lease": "30s"}}
+        if method == "PATCH":
+            case.body = {"pull": {"lease": random.choice(["10s", "20s"])}}
 
 
 @schemathesis.hook

@@ -47,13 +47,17 @@ subscriptions:
   asked:
     topic: asked
     push: { url: ANSWERING, reply: true }
+  resting:
+    topic: orders
+    pull: {}
+registry: { bridge: local }
 ";
 
 /// Somebody who may all, and somebody who may little.
 const AUTH: &str = "
 auth:
   tokens:
-    - { name: all, secret: all-5b0c1b0a7f6e4d3c2b1a0f9e, publish: ['>'], subscribe: ['>'] }
+    - { name: all, secret: all-5b0c1b0a7f6e4d3c2b1a0f9e, publish: ['>'], subscribe: ['>'], manage: true }
     - { name: till, secret: till-9d8e7f6a5b4c3d2e1f0a9b8c, publish: [orders] }
 ";
 

@@ -7,13 +7,14 @@ use crate::workshop::{Example, Workshop};
 use crate::{PATIENCE, SECRET, SIDESPAN, root};
 
 /// The folders, and what they have files in.
-pub(crate) const DOORS: [(&str, &[&str]); 9] = [
+pub(crate) const DOORS: [(&str, &[&str]); 10] = [
     ("cloudevents", &["py", "sh", "ts"]),
     ("grpc", &["go", "java", "py", "ts"]),
     ("publish", &["go", "java", "py", "sh", "ts"]),
     ("pull", &["go", "java", "py", "sh", "ts"]),
     ("request", &["py", "sh"]),
     ("stream", &["go", "java", "py", "sh", "ts"]),
+    ("subscriptions", &["py", "sh", "ts"]),
     ("token", &["py", "sh"]),
     ("webhook", &["go", "java", "py", "sh", "ts"]),
     ("websocket", &["go", "java", "py", "ts"]),
@@ -141,6 +142,25 @@ async fn the_examples_ask_and_are_answered() {
         let all = said.output + &said.errors;
         assert!(!said.success && all.contains("there is no rum"), "{example:?}:\n{all}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_make_change_and_end_a_subscription() {
+    let sidecar = &sidecar(&[]).await;
+    publish(sidecar, 1..=2).await;
+    let url = sidecar.url("");
+    each("subscriptions", async |example| {
+        let said = Workshop::get().await.run(&example, &[("SIDESPAN_URL", &url)]).await;
+        assert!(said.success, "{example:?}:\n{}{}", said.output, said.errors);
+        assert!(said.output.ends_with("ended\n"), "{example:?}:\n{}", said.output);
+    })
+    .await;
+    let left = Client::new().get(&sidecar.url("/v1/subscriptions")).send().await.expect("an answer").json();
+    assert_eq!(
+        left["subscriptions"].as_array().expect("subscriptions").len(),
+        3,
+        "those of the file: {left}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

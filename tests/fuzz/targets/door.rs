@@ -3,34 +3,20 @@
 
 #![no_main]
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use arbitrary::Arbitrary;
-use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, stream};
+use futures_util::stream;
 use http_body_util::BodyExt;
 use libfuzzer_sys::fuzz_target;
-use sidespan::config::Config;
-use sidespan::delivery::Roster;
 use sidespan::listen::Service;
-use sidespan::publish::{Budget, Outlet, Publishing, Routes};
-use sidespan::pull::{AckIds, Pulling};
-use sidespan::request::Requesting;
 use sidespan::rest::{Door, Guard, Guarded, Rest};
-use sidespan::subscriptions::Subscriptions;
-use sidespan_bridge::{
-    Bridge, Driver, Error, Fault, Guarantee, Message, Pattern, Publisher, Receipt, Subscribe, Subscription,
-    Topic, TopicInfo,
-};
-use sidespan_bridge_embedded::Embedded;
-use tokio::runtime::Runtime;
-use tokio::time::Instant;
+use sidespan_bridge::Fault;
+use sidespan_fuzz::{GIVEN, Ground, RUNTIME};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Arbitrary, Debug)]
@@ -169,84 +155,8 @@ fuzz_target!(|call: Call<'_>| {
 /// What publishing may be answered with.
 const KNOWN: [u16; 11] = [200, 202, 207, 400, 404, 406, 408, 409, 413, 415, 422];
 
-static GIVEN: AtomicUsize = AtomicUsize::new(0);
-
-static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
-
 static DOOR: LazyLock<Guarded<Rest>> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("c.yaml");
-    let text = "version: 1\nservice: shop\nbridges: {local: {kind: embedded, dir: d, open: true}}\n\
-                topics: {declared: {}}\nlimits: {max_message: 64KiB, max_batch: 256KiB, max_batch_messages: 100}\n";
-    std::fs::write(&path, text).expect("writes the file");
-    let drivers: [&'static dyn Driver; 1] = [&Embedded];
-    let config = Config::load(&path, &drivers).expect("a configuration");
-    let outlets = config.bridges.keys().map(|name| {
-        let budget = Budget::new(config.limits.max_in_flight, config.limits.max_in_flight_bytes);
-        (name.clone(), Arc::new(Outlet::new(name.clone(), Arc::new(Nowhere), budget)))
-    });
-    let outlets: BTreeMap<_, _> = outlets.collect();
-    let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
-    let ids = AckIds::alone().expect("random bytes");
-    let roster = Arc::new(Roster::new(BTreeMap::new()));
-    let config = Arc::new(config);
-    let subscriptions = Subscriptions::new(config.clone(), roster.clone(), None);
-    let pulling = Arc::new(Pulling::new(roster.clone(), ids, None));
-    let limits = config.limits.clone();
-    let requesting = Arc::new(Requesting::new(limits.max_requests, limits.max_message));
-    let door =
-        Door::new(publishing, requesting, subscriptions, pulling, limits, CancellationToken::new());
+    let Ground { limits, publishing, requesting, subscriptions, pulling, .. } = Ground::new();
+    let door = Door::new(publishing, requesting, subscriptions, pulling, limits, CancellationToken::new());
     Guard::new(None, vec!["localhost".into()], Vec::new()).protect(Rest::new(Arc::new(door)))
 });
-
-/// Takes every message, and keeps none: the door is tried here, and no broker.
-struct Nowhere;
-
-#[async_trait]
-impl Bridge for Nowhere {
-    fn publisher(&self) -> Arc<dyn Publisher> {
-        Arc::new(Self)
-    }
-
-    async fn subscribe(&self, _: Subscribe) -> Result<Box<dyn Subscription>, Error> {
-        Err(Fault::Unsupported.into())
-    }
-
-    async fn probe(&self, _: Instant) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn guarantees(&self) -> sidespan_bridge::Guarantees {
-        sidespan_bridge::Guarantees { delivery: sidespan_bridge::Guarantee::AtMostOnce, deduplicates: false, ordered: false, start: false, seek: false, requests: true }
-    }
-
-    async fn topics(&self, _: &Pattern, _: Instant) -> Result<Vec<TopicInfo>, Error> {
-        Ok(Vec::new())
-    }
-
-    async fn ensure(&self, _: &Topic, _: Instant) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn close(&self, _: Instant) {}
-}
-
-impl Publisher for Nowhere {
-    fn publish(
-        &self,
-        _: &Topic,
-        batch: Vec<Message>,
-        _: Instant,
-    ) -> BoxFuture<'static, Vec<Result<Receipt, Error>>> {
-        GIVEN.fetch_add(batch.len(), Ordering::Relaxed);
-        let receipt = Receipt {
-            position: None,
-            guarantee: Guarantee::AtLeastOnce,
-            duplicate: false,
-            deduplicated: false,
-            local: true,
-        };
-        async move { batch.iter().map(|_| Ok(receipt)).collect() }.boxed()
-    }
-}

@@ -146,11 +146,11 @@ async fn a_message_that_cannot_be_published_fails_alone() {
 async fn a_message_that_is_published_comes_to_who_consumes() {
     let server = server("lease: 60s", "").await;
     let mut socket = Socket::open(&server, JOBS).await;
-    socket.credit(1).await;
     let message =
         json!({ "id": "o-1", "key": "c-7", "headers": [["tenant", "a"]], "data": { "total": 1.0 } });
     socket.send(json!({ "type": "publish", "seq": 1, "topic": "declared", "message": message })).await;
     socket.answer("published").await;
+    socket.credit(1).await;
     let received = socket.message().await;
     for field in ["id", "key", "headers", "data"] {
         assert_eq!(received[field], message[field]);

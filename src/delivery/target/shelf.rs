@@ -4,6 +4,7 @@
 //! lease: until it ends nobody else has the message. A lease that ends, or is given back, is a failed
 //! attempt, and what follows is the courier's to decide, as with any target.
 
+mod consumer;
 mod state;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+pub use self::consumer::Consumer;
 use self::state::{Leased, State, Waiting};
 use super::{Reply, Target};
 use crate::delivery::letter::Letter;
@@ -63,12 +65,6 @@ pub struct Lease {
 /// This server takes nothing new on, so nothing is handed out any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draining;
-
-/// One who fetches and stays. Dropped, its leases end.
-pub struct Consumer {
-    shelf: Arc<Shelf>,
-    number: u64,
-}
 
 impl Shelf {
     /// Makes an empty shelf whose leases last for `lease`.
@@ -277,42 +273,9 @@ impl Target for Shelf {
     }
 }
 
-impl Consumer {
-    /// Fetches as [`Shelf::fetch`] does.
-    ///
-    /// # Errors
-    ///
-    /// The server is stopping.
-    pub async fn fetch(&self, most: Amount, until: Instant) -> Result<Vec<Lease>, Draining> {
-        self.shelf.fetch_for(Some(self.number), most, until).await
-    }
-
-    /// Returns the shelf.
-    pub fn shelf(&self) -> &Arc<Shelf> {
-        &self.shelf
-    }
-
-    /// Returns what it is known by on its shelf.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        self.shelf.leave(self.number);
-    }
-}
-
 impl fmt::Debug for Shelf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shelf").field("lease", &self.lease).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Consumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer").field("number", &self.number).finish_non_exhaustive()
     }
 }
 

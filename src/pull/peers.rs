@@ -7,6 +7,7 @@
 
 mod book;
 mod line;
+mod turn;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::delivery::Amount;
 use crate::security::seal::Seal;
 
 pub use line::{CODE, PATH};
+pub(super) use turn::Turn;
 
 /// The other replicas.
 pub struct Peers {
@@ -39,21 +41,6 @@ pub struct Peers {
     /// What is wrong with whom, so that it is told once.
     troubles: Mutex<BTreeMap<SocketAddr, String>>,
     tasks: TaskTracker,
-}
-
-/// What all consumers of one subscription share: one at a time looks around.
-#[derive(Debug, Default)]
-pub(super) struct Turn {
-    turn: tokio::sync::Mutex<()>,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    /// A look has ended.
-    looked: bool,
-    /// When a peer said that it gets messages.
-    owner: Option<Instant>,
 }
 
 /// What became of verdicts that were sent to a peer.
@@ -269,14 +256,6 @@ impl Peers {
     }
 }
 
-impl Turn {
-    /// Tells whether no peer has lately said that it gets messages, though they were looked at.
-    pub(super) fn lacks_owner(&self) -> bool {
-        let seen = lock(&self.seen);
-        seen.looked && seen.owner.is_none_or(|at| at.elapsed() > LATELY)
-    }
-}
-
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Peers")
@@ -309,8 +288,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const ROUND: Duration = Duration::from_secs(10);
 /// Between two looks at one that does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
-/// More than a look may take.
-const LATELY: Duration = Duration::from_secs(15);
 /// What an answer may take, beside the wait that was asked for.
 const ANSWER: Duration = Duration::from_millis(500);
 /// What it may take to take, where the caller has the time, or to be told something.

@@ -76,6 +76,8 @@ impl Source {
 const DEFAULT_TOPIC: &str = "amq.topic";
 /// How long a name may be in AMQP.
 pub(crate) const SHORT: usize = 255;
+/// Where direct replies come, to who asks; to who answers, the broker names it with more behind.
+pub(crate) const DIRECT: &str = "amq.rabbitmq.reply-to";
 
 #[cfg(test)]
 mod tests {

@@ -24,10 +24,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::address::Address;
+use crate::address::{Address, DIRECT};
 use crate::link::{self, Link, State};
 use crate::message;
-use crate::replies;
 use crate::settings::AmqpSettings;
 
 pub(crate) use flights::{Answer, RECEIPT, refused, unroutable};
@@ -146,7 +145,7 @@ impl AmqpPublisher {
         message: Message,
         place: (&Arc<Batch>, usize),
     ) -> Result<(), Error> {
-        if message.reply_to.as_deref() == Some(replies::DIRECT) {
+        if message.reply_to.as_deref() == Some(DIRECT) {
             let detail = "the broker ends the channel of who names this reply address without waiting there: \
                           send a request";
             return Err(Error::new(Fault::Invalid).detail(detail));

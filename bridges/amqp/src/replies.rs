@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::address::{Address, SHORT};
+use crate::address::{Address, DIRECT, SHORT};
 use crate::link::{self, Link};
 use crate::publisher::AmqpPublisher;
 use crate::settings::AmqpSettings;
@@ -172,7 +172,5 @@ async fn hear(batch: &Batch, mut awaited: Awaited, deadline: Instant) -> Result<
     }
 }
 
-/// Where direct replies come, to who asks; to who answers, the broker names it with more behind.
-pub(crate) const DIRECT: &str = "amq.rabbitmq.reply-to";
 /// To how many exchanges requests may be on their way.
 const LINES: usize = 256;

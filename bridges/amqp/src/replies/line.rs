@@ -18,8 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::DIRECT;
 use crate::address::Address;
+use crate::address::DIRECT;
 use crate::link::{self, Link, State};
 use crate::publisher::{Answer, RECEIPT, publish, refused, unroutable};
 use crate::wire::{CALL, Wire, within};

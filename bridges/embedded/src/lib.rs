@@ -32,9 +32,10 @@
 //! In: `publisher` -> `queue` -> `committer` (draft, retention, answer) -> `store`. Out: `store` ->
 //! `reading` -> `group` (filling, board, state, keeping) -> `subscription`. `log` is what both share, and
 //! knows neither; `groups` is who reads, and `replies` who awaits an answer. `registry` stands beside them: its
-//! rows are written by the committer.
+//! rows are written by the committer, which tells of them on the `bulletin`.
 
 mod bridge;
+mod bulletin;
 mod committer;
 mod directory;
 mod fault;

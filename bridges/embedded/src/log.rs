@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::bulletin::Bulletin;
 use crate::index::{Index, Meta, Row};
 use crate::queue::Queue;
 use crate::reading::{Stretch, first, pick};
 use crate::record::Stamp;
-use crate::registry::Bulletin;
 use crate::settings::{Discard, EmbeddedSettings};
 use crate::store::{RECORDS, Store};
 use crate::{directory, fault};

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use sidespan_bridge::{Error, Fault, Message, Pattern, Receipt, Revision, Start, Topic};
 use tokio::sync::oneshot;
 
+use crate::bulletin::Wish;
 use crate::group::Lifted;
-use crate::registry::Wish;
 
 /// A bounded queue of jobs, and the reasons to commit without one.
 #[derive(Debug)]

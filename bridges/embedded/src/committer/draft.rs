@@ -12,6 +12,7 @@ use sidespan_bridge::{Error, Fault, Guarantee, Message, Pattern, Position, Recei
 use tracing::warn;
 
 use super::floors::Floors;
+use crate::bulletin::Kept;
 use crate::fault;
 use crate::group::Group;
 use crate::groups::Groups;
@@ -19,7 +20,6 @@ use crate::index::{Index, Meta, Row};
 use crate::log::Log;
 use crate::reading::{Stretch, first_at};
 use crate::record::{Record, Stamp, seal, unseal};
-use crate::registry::Kept;
 use crate::saved::Saved;
 use crate::store::{GROUPS, META, RECORDS, SEEN, SEEN_ORDER, TOPICS};
 

@@ -4,7 +4,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use sidespan_bridge::{Error, Fault, MOST_RECORDS, Revision, outdated};
 
 use super::draft::Draft;
-use crate::registry::{Entry, Kept, Wish};
+use crate::bulletin::{Entry, Kept, Wish};
 use crate::store::REGISTRIES;
 
 impl Draft<'_> {

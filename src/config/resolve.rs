@@ -4,13 +4,14 @@ mod auth;
 mod brokers;
 mod registry;
 mod replicas;
+mod scope;
 mod server;
 mod spec;
 mod subscriptions;
 
 use sidespan_bridge::Driver;
 
-use self::subscriptions::Scope;
+use self::scope::Scope;
 use super::{Config, ConfigError, ConfigErrors, File, Name};
 
 pub use spec::SpecError;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sidespan_bridge::{Driver, Pattern, Settings, Topic};
 
 use super::Errors;
-use super::subscriptions::Scope;
+use super::scope::{Scope, unknown_bridge};
 use crate::config::explain::{explain_settings, suggestion};
 use crate::config::file::{BridgeFile, TopicFile};
 use crate::config::{BridgeConfig, CloudEventsMode, File, Name, TopicConfig, TopicName};
@@ -62,28 +62,6 @@ impl Brokers {
         let address = errors.keep(below, address(file.address.as_deref().unwrap_or(name)));
         if let (Some(parsed), Some(bridge), Some(address)) = (parsed, bridge, address) {
             self.topics.insert(parsed, TopicConfig { bridge, address, cloudevents: file.cloudevents });
-        }
-    }
-}
-
-impl Scope<'_> {
-    /// Finds a bridge by its name, or the default one; `None` was said.
-    pub(super) fn bridge(&self, key: &str, named: Option<&str>, errors: &mut Errors) -> Option<Name> {
-        match (named, self.default_bridge) {
-            (Some(named), _) => {
-                let found = self.bridges.get_key_value(named).map(|(name, _)| name.clone());
-                if found.is_none() {
-                    errors.add(key, unknown_bridge(named, self.bridges));
-                }
-                found
-            }
-            (None, Some(default)) => Some(default.clone()),
-            (None, None) => {
-                if !self.doubtful {
-                    errors.add(key, "the key is missing, and there is no `default_bridge`");
-                }
-                None
-            }
         }
     }
 }
@@ -152,8 +130,4 @@ fn default_bridge(file: &File, bridges: &BTreeMap<Name, BridgeConfig>, errors: &
         errors.add(format!("bridges.{other}.open"), reason);
     }
     found
-}
-
-fn unknown_bridge(named: &str, bridges: &BTreeMap<Name, BridgeConfig>) -> String {
-    format!("there is no bridge named {named:?}{}", suggestion(named, bridges.keys().map(Name::as_str)))
 }

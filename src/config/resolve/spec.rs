@@ -9,7 +9,7 @@ use serde_json::Value;
 use sidespan_bridge::Secret;
 
 use super::Errors;
-use super::subscriptions::Scope;
+use super::scope::Scope;
 use crate::config::environment::Overrides;
 use crate::config::explain::explain;
 use crate::config::file::SubscriptionFile;

@@ -10,6 +10,7 @@ use sidespan_bridge::{Guarantee, Order, Pattern, PositionError, Start, Window};
 
 use super::Errors;
 use super::brokers::address;
+use super::scope::Scope;
 use super::server::size;
 use crate::config::explain::suggestion;
 use crate::config::file::{DeadLetterFile, GuaranteeFile, HeldFile, OrderFile, StartFile, SubscriptionFile};
@@ -36,18 +37,6 @@ pub(super) fn resolve(
         subscriptions.push(subscription);
     }
     subscriptions
-}
-
-/// What the names in a subscription stand for.
-pub(super) struct Scope<'a> {
-    pub(super) bridges: &'a BTreeMap<Name, BridgeConfig>,
-    pub(super) default_bridge: Option<&'a Name>,
-    pub(super) topics: &'a BTreeMap<TopicName, TopicConfig>,
-    /// As [`Brokers`](super::brokers::Brokers) has it.
-    pub(super) doubtful: bool,
-    pub(super) service: &'a str,
-    /// What a reply may have, in bytes.
-    pub(super) largest_reply: usize,
 }
 
 impl Scope<'_> {

@@ -23,6 +23,7 @@ mod courier;
 mod dead_letters;
 mod lanes;
 mod letter;
+mod office;
 mod pump;
 mod replies;
 mod retry;
@@ -37,15 +38,12 @@ use std::time::Duration;
 use sidespan_bridge::{Bridge, Fault, Lag, Start, Subscribe};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use courier::Desk;
-use dead_letters::DeadLetters;
-use pump::{Broken, Orders};
-use replies::Replies;
+use office::{Destination, Office};
+use pump::Orders;
 use status::Board;
-use target::{Receiver, Target, Webhook, WebhookError};
 
 pub use dead_letters::DeadLetterPlace;
 pub use letter::Letter;
@@ -53,7 +51,7 @@ pub use roster::{Roster, Wish};
 pub use status::{Rest, State, Status, Trouble};
 pub use target::{Amount, Consumer, Draining, Lease, Shelf};
 
-use crate::config::{self, Push, PushProtocol, Subscription};
+use crate::config::Subscription;
 
 /// Starts to deliver a subscription to its target.
 pub fn start(
@@ -229,154 +227,5 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Where messages go, as far as it is there before the broker is.
-#[derive(Clone)]
-enum Destination {
-    Shelf(Arc<Shelf>),
-    Push(Push),
-}
-
-impl Destination {
-    fn of(subscription: &Subscription, drain: &CancellationToken) -> Self {
-        match &subscription.target {
-            config::Target::Pull(pull) => Self::Shelf(Arc::new(Shelf::new(pull.lease, drain.clone()))),
-            config::Target::Push(push) => Self::Push(push.clone()),
-        }
-    }
-
-    fn shelf(&self) -> Option<&Arc<Shelf>> {
-        match self {
-            Self::Shelf(shelf) => Some(shelf),
-            Self::Push(_) => None,
-        }
-    }
-}
-
-/// Why a subscription does not run.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Broken(#[from] Broken),
-    #[error("the dead-letter place: {0}")]
-    DeadLetters(#[source] sidespan_bridge::Error),
-    #[error("the broker did not answer within {} seconds", SUBSCRIBE.as_secs())]
-    Slow,
-    #[error(transparent)]
-    Subscribe(sidespan_bridge::Error),
-    #[error(transparent)]
-    Webhook(#[from] WebhookError),
-}
-
-/// The task of one subscription.
-struct Office {
-    subscription: Arc<Subscription>,
-    bridge: Arc<dyn Bridge>,
-    dead_letters: Option<DeadLetterPlace>,
-    board: Arc<Board>,
-    orders: Orders,
-    destination: Destination,
-    /// Made when its secrets can be read; what it knows of the endpoint outlives the broker.
-    desk: Option<Arc<Desk>>,
-}
-
-impl Office {
-    async fn run(self) {
-        let destination = self.destination.clone();
-        let sweep = async {
-            match destination.shelf() {
-                Some(shelf) => shelf.sweep().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.deliver() => {}
-            () = sweep => {}
-        }
-    }
-
-    async fn deliver(mut self) {
-        let mut failures = 0_u32;
-        loop {
-            let began = Instant::now();
-            let drain = self.orders.drain.clone();
-            let failure = match self.session().await {
-                Ok(()) => break,
-                Err(failure) => failure,
-            };
-            failures = if began.elapsed() > BACKOFF_CAP { 1 } else { failures.saturating_add(1) };
-            if drain.is_cancelled() {
-                break;
-            }
-            let wait = retry::backoff(BACKOFF_BASE, BACKOFF_CAP, failures, 1.0 - retry::roll() / 2.0);
-            self.board.report(&self.subscription.name, &failure);
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = drain.cancelled() => break,
-            }
-        }
-        self.board.held.set(0);
-        self.board.set(State::Stopped);
-    }
-
-    /// Subscribes and delivers until something breaks, or we are told to close.
-    async fn session(&mut self) -> Result<(), Failure> {
-        let drain = self.orders.drain.clone();
-        let (desk, subscription) = tokio::select! {
-            begun = self.begin() => begun?,
-            () = drain.cancelled() => return Ok(()),
-        };
-        tracing::info!(subscription = %self.subscription.name, topic = %self.subscription.topic, "delivering");
-        self.board.member(Some(subscription.control()));
-        self.board.set(State::Running);
-        let delivered = pump::run(&desk, subscription, self.orders.clone()).await;
-        self.board.member(None);
-        Ok(delivered?)
-    }
-
-    async fn begin(&mut self) -> Result<(Arc<Desk>, Box<dyn sidespan_bridge::Subscription>), Failure> {
-        let desk = match &self.desk {
-            Some(desk) => desk.clone(),
-            None => self.desk.insert(Arc::new(self.open()?)).clone(),
-        };
-        if let Some(place) = &desk.dead_letters {
-            place.ensure().await.map_err(Failure::DeadLetters)?;
-        }
-        if let Some(topic) = self.subscription.pattern.literal() {
-            self.bridge.ensure(&topic, Instant::now() + ENSURE).await.map_err(Failure::Subscribe)?;
-        }
-        let wish = self.subscription.wish();
-        match timeout(SUBSCRIBE, self.bridge.subscribe(wish)).await {
-            Ok(Ok(subscription)) => Ok((desk, subscription)),
-            Ok(Err(error)) => Err(Failure::Subscribe(error)),
-            Err(_) => Err(Failure::Slow),
-        }
-    }
-
-    fn open(&self) -> Result<Desk, WebhookError> {
-        let subscription = self.subscription.as_ref();
-        let target: Arc<dyn Target> = match &self.destination {
-            Destination::Shelf(shelf) => shelf.clone(),
-            Destination::Push(push) if push.protocol == PushProtocol::Grpc => {
-                Arc::new(Receiver::new(subscription, push)?)
-            }
-            Destination::Push(push) => Arc::new(Webhook::new(subscription, push)?),
-        };
-        let place = self.dead_letters.clone().map(|place| DeadLetters::new(place, subscription));
-        let answers = match &self.destination {
-            Destination::Shelf(_) => false,
-            Destination::Push(push) => push.reply.is_some(),
-        };
-        let replies = answers.then(|| Replies::new(self.bridge.clone(), subscription.name.as_str()));
-        Ok(Desk::new(subscription.clone(), target, place, replies, self.board.clone()))
-    }
-}
-
-/// The first and the longest wait before subscribing again.
-const BACKOFF_BASE: Duration = Duration::from_millis(200);
-const BACKOFF_CAP: Duration = Duration::from_secs(30);
-/// Making sure that a topic exists.
-const ENSURE: Duration = Duration::from_secs(10);
-/// Joining a group.
-const SUBSCRIBE: Duration = Duration::from_secs(60);
 /// What a task may take beyond the deadline that it was given.
 const GRACE: Duration = Duration::from_secs(1);

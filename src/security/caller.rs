@@ -8,27 +8,28 @@
 //! restart. A file that is gone takes its caller's access; one that cannot be read or used leaves what
 //! was read before. Streams that were opened with a token end with it: [`Caller::revoked`].
 
+mod ring;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::future::pending;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::digest::CtOutput;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{Extensions, HeaderMap};
-use sha2::{Digest, Sha256};
-use sidespan_bridge::{Pattern, Secret, SecretError};
+use sidespan_bridge::Pattern;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::{Auth, Name, Token};
+use self::ring::{FRESH, Ring};
+use crate::config::{Auth, Name};
 use crate::error::Error;
+
+pub use self::ring::{TokenError, check};
 
 /// Somebody who calls. Clones are cheap.
 #[derive(Clone, Debug)]
@@ -152,8 +153,7 @@ pub struct Callers {
 impl Callers {
     /// Reads the tokens. One that is not there, or that cannot be used, is nobody's until it can.
     pub fn new(auth: &Auth) -> Self {
-        let entries = auth.tokens.iter().map(Entry::new).collect();
-        let ring = Arc::new(Mutex::new(Ring { entries, read: Instant::now() }));
+        let ring = Arc::new(Mutex::new(Ring::new(auth)));
         let reading = Handle::try_current().ok().map(|runtime| {
             let ring = ring.clone();
             AbortOnDropHandle::new(runtime.spawn(async move {
@@ -177,18 +177,9 @@ impl Callers {
     ///
     /// `Unauthenticated`: no token, more than one, or one that is nobody's.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
-        let hash = hash(&shown(headers)?);
-        let mut ring = lock(&self.ring);
-        ring.refresh();
-        let mut found = None;
-        // To the end, so that the time taken does not tell which one it is.
-        for entry in &ring.entries {
-            if entry.hash.as_ref() == Some(&hash) {
-                found = Some(&entry.caller);
-            }
-        }
-        found
-            .cloned()
+        let token = shown(headers)?;
+        lock(&self.ring)
+            .find(&token)
             .ok_or(Error::Unauthenticated("the token is nobody's: send one that `auth.tokens` lists"))
     }
 }
@@ -201,156 +192,6 @@ impl fmt::Debug for Callers {
 
 fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
     ring.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Ring {
-    entries: Vec<Entry>,
-    read: Instant,
-}
-
-impl Ring {
-    fn replace(&mut self, auth: &Auth) {
-        let mut before = std::mem::take(&mut self.entries);
-        for token in &auth.tokens {
-            let same = before.iter().position(|entry| entry.token == *token);
-            self.entries.push(same.map_or_else(|| Entry::new(token), |index| before.swap_remove(index)));
-        }
-        for mut gone in before {
-            gone.change(None);
-        }
-    }
-
-    fn refresh(&mut self) {
-        if self.read.elapsed() < FRESH {
-            return;
-        }
-        self.read = Instant::now();
-        for entry in &mut self.entries {
-            if entry.may_change() {
-                entry.read();
-            }
-        }
-    }
-}
-
-struct Entry {
-    caller: Caller,
-    token: Token,
-    hash: Option<Hash>,
-    /// The last reading failed, and that was said: is one read before in use?
-    trouble: Option<bool>,
-}
-
-impl Entry {
-    fn new(token: &Token) -> Self {
-        let Token { name, publish, subscribe, manage, .. } = token.clone();
-        let revoked = CancellationToken::new();
-        let caller = Caller(Some(Arc::new(Known { name, publish, subscribe, manage, revoked })));
-        let mut entry = Self { caller, token: token.clone(), hash: None, trouble: None };
-        entry.read();
-        entry
-    }
-
-    fn may_change(&self) -> bool {
-        matches!(self.token.secret, Secret::File(_))
-    }
-
-    /// Has another token from here on, or none.
-    fn change(&mut self, hash: Option<Hash>) {
-        if self.hash == hash {
-            return;
-        }
-        self.hash = hash;
-        if let Some(known) = &mut self.caller.0 {
-            let now = Known { revoked: CancellationToken::new(), ..Known::clone(known) };
-            std::mem::replace(known, Arc::new(now)).revoked.cancel();
-        }
-    }
-
-    fn read(&mut self) {
-        match read(&self.token.secret) {
-            Ok(hash) => {
-                self.change(Some(hash));
-                self.trouble = None;
-            }
-            Err(error) => {
-                if error.is_gone() {
-                    self.change(None);
-                }
-                let caller = self.caller.name();
-                let usable = Some(self.hash.is_some());
-                if std::mem::replace(&mut self.trouble, usable) != usable {
-                    match usable {
-                        Some(true) => {
-                            tracing::warn!(caller, %error, "cannot read a token again; the last one holds")
-                        }
-                        _ => tracing::warn!(caller, %error, "cannot read a token; its caller is refused"),
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The hash of a token; compared in constant time.
-type Hash = CtOutput<Sha256>;
-
-fn hash(token: &[u8]) -> Hash {
-    CtOutput::new(Sha256::digest(token))
-}
-
-fn read(secret: &Secret) -> Result<Hash, TokenError> {
-    let text = secret.reveal()?;
-    if text.len() < SHORTEST {
-        return Err(TokenError::Short { bytes: text.len() });
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(TokenError::Letters);
-    }
-    Ok(hash(text.as_bytes()))
-}
-
-/// Checks that each token can be used, and is one caller's alone; one result a token, in order.
-pub fn check(auth: &Auth) -> Vec<Result<(), TokenError>> {
-    let mut hashes: Vec<(&Name, Hash)> = Vec::new();
-    let checked = auth.tokens.iter().map(|token| {
-        let hash = read(&token.secret)?;
-        match hashes.iter().find(|(_, other)| *other == hash) {
-            Some((other, _)) => return Err(TokenError::Shared { other: (*other).clone() }),
-            None => hashes.push((&token.name, hash)),
-        }
-        Ok(())
-    });
-    checked.collect()
-}
-
-/// A caller's token that cannot be used. Never shows the token.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// It could not stand in a header.
-    #[error("a token is one word of ASCII letters, digits and signs{ADVICE}")]
-    Letters,
-    /// It is not where it should be.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// Somebody else has it too.
-    #[error("{other} has the same token: give each caller its own{ADVICE}")]
-    Shared {
-        /// Who.
-        other: Name,
-    },
-    /// Short enough to be guessed.
-    #[error("a token has at least {SHORTEST} bytes, this one {bytes}{ADVICE}")]
-    Short {
-        /// How many there are.
-        bytes: usize,
-    },
-}
-
-impl TokenError {
-    fn is_gone(&self) -> bool {
-        matches!(self, Self::Secret(SecretError::File(_, error)) if error.kind() == io::ErrorKind::NotFound)
-    }
 }
 
 /// Finds the token that a request shows: in `Authorization`, or, as a page cannot set that for a
@@ -382,14 +223,10 @@ fn subprotocol(headers: &HeaderMap) -> Option<Vec<u8>> {
 const WANTED: Error = Error::Unauthenticated(
     "this server asks who calls: send `Authorization: Bearer <token>`, with a token that `auth.tokens` lists",
 );
-const ADVICE: &str = "; make one with: openssl rand -base64 32";
 const SCHEME: &[u8] = b"bearer ";
 const PROTOCOL: &str = "sidespan.token.";
-const SHORTEST: usize = 24;
 /// How much of a name is repeated to its caller.
 const SHOWN: usize = 255;
-/// How long what was read from files is used.
-const FRESH: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::Token;
 
 const TILL: &str = "till-till-till-till-till-till";
 const SHOP: &str = "shop/+=.shop-shop-shop-shop~shop";

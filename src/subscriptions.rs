@@ -152,10 +152,9 @@ impl Subscriptions {
     /// Those of [`Subscriptions::find`]; `Paused`; those of the bridge.
     pub async fn lag(&self, caller: &Caller, name: &str, deadline: Instant) -> Result<Lag, Error> {
         let found = self.find(caller, name)?;
+        // Only members of a group can count.
         if found.paused {
-            let reason =
-                format!("{name} is paused, and only members of its group can count: resume it first");
-            return Err(Error::Strange(reason));
+            return Err(Error::Paused(name.to_owned()));
         }
         Ok(found.running.lag(deadline).await?)
     }

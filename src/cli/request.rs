@@ -19,8 +19,10 @@ use super::{output, patience};
 /// Ask whoever answers at a topic, and print the reply.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints the body of the reply. Exit code 0 means that it says success, 1 that it does not, or that nobody
-listens, 75 that there was none in time, or that the server or the broker cannot be reached.
+Prints the body of the reply. Exit codes:
+  0   it says success
+  1   it does not, or nobody listens
+  75  there was none in time, or the server or the broker cannot be reached
 
 Examples:
   sidespan request prices '{\"item\": 7}'

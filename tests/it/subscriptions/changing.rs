@@ -167,7 +167,7 @@ async fn those_of_the_file_are_read_only_and_can_be_paused_moved_and_resumed() {
     assert_eq!((&paused["is_paused"], &paused["origin"]), (&json!(true), &json!("file")));
     eventually(PATIENCE, "it is out of its group", async || described().await["role"] == Value::Null).await;
     server.publish("declared", "meanwhile").await;
-    server.get("/v1/subscriptions/billing/lag").problem(409, "CONFLICT").await;
+    server.get("/v1/subscriptions/billing/lag").problem(409, "PAUSED").await;
 
     let resumed = verb(&server, "billing", "resume").expect(200).await;
     assert_eq!(resumed["is_paused"], false);

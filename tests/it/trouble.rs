@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use sidespan_bridge::{
-    Bridge, Driver, Error, Fault, Limits, Message, Pattern, Publisher, Receipt, Registry, Settings,
-    SettingsError, Subscribe, Subscription, Topic, TopicInfo, Unsupported,
+    Bridge, Driver, Error, Fault, Guarantees, Limits, Message, Pattern, Publisher, Receipt, Registry,
+    Settings, SettingsError, Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use sidespan_bridge_embedded::Embedded;
 use tokio::time::{Instant, sleep_until};
@@ -87,15 +87,8 @@ impl Bridge for Troubled {
         self.0.probe(deadline).await
     }
 
-    fn guarantees(&self) -> sidespan_bridge::Guarantees {
-        sidespan_bridge::Guarantees {
-            delivery: sidespan_bridge::Guarantee::AtMostOnce,
-            deduplicates: false,
-            ordered: false,
-            start: false,
-            seek: false,
-            requests: true,
-        }
+    fn guarantees(&self) -> Guarantees {
+        self.0.guarantees()
     }
 
     async fn topics(&self, pattern: &Pattern, deadline: Instant) -> Result<Vec<TopicInfo>, Error> {

@@ -96,7 +96,7 @@ impl Ability {
         #[rustfmt::skip]
         let [kafka, jetstream, core_nats, amqp, embedded] = match self {
             //                     Kafka  JetStr. core   AMQP   embedded
-            Self::Ages            => [false, true,  false, false, true],
+            Self::Ages            => [true,  true,  false, false, true],
             Self::Broker          => [true,  true,  true,  true,  false],
             Self::Deduplication   => [false, true,  false, false, true],
             Self::DelayedRelease  => [false, true,  false, false, true],

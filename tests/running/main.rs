@@ -11,6 +11,8 @@
     reason = "a test fails by panicking, and its figures are for the person who reads them"
 )]
 
+#[cfg(feature = "nats")]
+mod authorities;
 #[cfg(feature = "kafka")]
 mod broker;
 #[cfg(all(feature = "amqp", feature = "nats"))]

@@ -21,7 +21,7 @@ mod callers;
 mod records;
 mod registry;
 mod reloading;
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "nats"))]
 mod requests;
 mod secrets;
 mod starting;

@@ -1,17 +1,40 @@
-//! Services that speak NATS and services that speak only HTTP ask each other, through the whole server.
+//! Services that speak a broker's protocol and services that speak only HTTP ask each other, through the whole
+//! server. Those at the broker use its own client and do as is usual there.
 
-use futures_util::StreamExt;
-use sidespan_test_support::{Answer, Client, Launch, Nats, Sidecar, Webhook, unique_name};
-use tokio::time::timeout;
+#[cfg(feature = "amqp")]
+mod amqp;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "nats")]
+mod nats;
 
-use crate::{PATIENCE, SIDESPAN, ended_with};
+use sidespan_test_support::{Answer, Client, Launch, Response, Sidecar, Webhook};
 
-/// Starts a server that posts what is asked at a subject to a webhook.
-async fn start(nats: &Nats, subject: &str, webhook: &Webhook) -> Sidecar {
+use crate::SIDESPAN;
+
+/// What is asked of a service that speaks only HTTP, and the status of its answer.
+const QUESTIONS: [(&str, u16); 2] = [("hello", 200), ("no", 404)];
+
+/// A service that speaks only HTTP: it greets who asks, and refuses who says no.
+async fn service() -> Webhook {
+    Webhook::start(|asked| {
+        let status =
+            QUESTIONS.iter().find(|(question, _)| *question == asked.text()).map_or(400, |(_, it)| *it);
+        let answer = Answer::status(status).header("content-type", "text/greeting").header("x-total", "42");
+        answer.body(greeting(asked.text()))
+    })
+    .await
+}
+
+fn greeting(asked: &str) -> String {
+    format!("{asked} to you")
+}
+
+/// Starts a server that posts what is asked on `asked` to a webhook, and knows the topics of the section `topics`.
+async fn start(bridge: &str, topics: &str, asked: &str, webhook: &Webhook) -> Sidecar {
     let config = format!(
-        "version: 1\nservice: shop\nbridges: {{ main: {{ kind: nats, servers: ['{}'], mode: core, open: true }} }}\n\
-         subscriptions:\n  asked: {{ topic: {subject}, dead_letter: false, push: {{ url: '{}', reply: true }} }}\n",
-        nats.url(),
+        "version: 1\nservice: shop\nbridges: {{ main: {bridge} }}\n{topics}\n\
+         subscriptions:\n  asked: {{ topic: {asked}, dead_letter: false, push: {{ url: '{}', reply: true }} }}\n",
         webhook.url("/ask")
     );
     let sidecar = Launch::new(SIDESPAN).config(&config).start().await;
@@ -19,51 +42,18 @@ async fn start(nats: &Nats, subject: &str, webhook: &Webhook) -> Sidecar {
     sidecar
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_nats_client_asks_a_service_that_speaks_only_http() {
-    let nats = Nats::shared().await;
-    let subject = unique_name("asked");
-    let webhook = Webhook::start(|asked| {
-        let status = if asked.text() == "no" { 404 } else { 200 };
-        Answer::status(status).header("x-total", "42").body(format!("{} to you", asked.text()))
-    })
-    .await;
-    let mut sidecar = start(nats, &subject, &webhook).await;
-    let client = async_nats::connect(nats.url()).await.unwrap();
-    for (asked, status) in [("hello", "200"), ("no", "404")] {
-        let answer = timeout(PATIENCE, client.request(subject.clone(), asked.into())).await.unwrap().unwrap();
-        assert_eq!(answer.payload, format!("{asked} to you"));
-        let headers = answer.headers.unwrap();
-        assert_eq!(headers.get("sidespan-status").unwrap().as_str(), status);
-        assert_eq!(headers.get("x-total").unwrap().as_str(), "42");
-    }
-    assert_eq!(webhook.received().len(), 2);
-    ended_with(&sidecar.stop().await, 0);
+/// Asks by HTTP, with a header that the service at the broker gives back as `x-total`.
+async fn ask(sidecar: &Sidecar, topic: &str, question: &str) -> Response {
+    let url = sidecar.url(&format!("/v1/topics/{topic}/requests"));
+    let request = Client::new().post(&url, question.to_owned()).header("content-type", "text/plain");
+    request.header("sidespan-header-total", "42").send().await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_http_client_asks_a_service_that_speaks_only_nats() {
-    let nats = Nats::shared().await;
-    let (subject, webhook) = (unique_name("own"), Webhook::start(|_| Answer::ok()).await);
-    let mut sidecar = start(nats, &subject, &webhook).await;
-    let asked = unique_name("service");
-    let service = async_nats::connect(nats.url()).await.unwrap();
-    let mut requests = service.subscribe(asked.clone()).await.unwrap();
-    service.flush().await.unwrap();
-    let serving = tokio::spawn(async move {
-        while let Some(request) = requests.next().await {
-            let body = format!("{} to you", String::from_utf8_lossy(&request.payload));
-            service.publish(request.reply.unwrap(), body.into()).await.unwrap();
-        }
-    });
-    let ask =
-        |topic: &str| Client::new().post(&sidecar.url(&format!("/v1/topics/{topic}/requests")), "hello");
-    let answer = ask(&asked).send().await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.text()), (200, "hello to you"));
+/// Expects the greeting of a service at the broker, with what it says of itself.
+#[track_caller]
+fn is_greeted(answer: &Response, asked: &str) {
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, greeting(asked).as_str()));
     assert_eq!(answer.header("sidespan-reply"), "true");
-    let nobody = ask(&unique_name("nobody")).send().await.unwrap();
-    assert_eq!(nobody.status, 404, "{}", nobody.text());
-    assert_eq!(nobody.json()["code"], "UNROUTABLE");
-    serving.abort();
-    ended_with(&sidecar.stop().await, 0);
+    assert_eq!(answer.header("content-type"), "text/greeting");
+    assert_eq!(answer.header("sidespan-header-x-total"), "42");
 }

@@ -162,6 +162,11 @@ impl Running {
         counted.unwrap_or_else(|_| Err(failed("the broker did not answer in time")))
     }
 
+    /// Tells whether its broker can move a group at all.
+    pub fn can_seek(&self) -> bool {
+        self.bridge.guarantees().seek
+    }
+
     /// Moves its group, whatever it has settled. Nobody here may be a member meanwhile.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ impl Subscriptions {
     /// # Errors
     ///
     /// `Denied`, `NoRegistry`, `UnknownSubscription`, `Seeking`, `Stale`; those of the bridge, `Unsupported` among
-    /// them, and then nothing has moved.
+    /// them, and then nothing has moved. Where the broker can move no group, nobody leaves it either.
     pub async fn seek(self: &Arc<Self>, caller: &Caller, name: &str, to: Start) -> Result<Described, Error> {
         let (_, name) = self.begin(caller, name)?;
         let seeking = self.tasks.spawn(self.clone().moving(name, to));
@@ -35,6 +35,10 @@ impl Subscriptions {
         let kept = self.current(&name, When::Always, began + WRITE).await?;
         let running = self.roster.find(name.as_str());
         let running = running.ok_or_else(|| Error::UnknownSubscription(name.to_string()))?;
+        if !running.can_seek() {
+            let detail = "the broker of this subscription cannot move a group";
+            return Err(sidespan_bridge::Error::new(Fault::Unsupported).detail(detail).into());
+        }
         let (record, revision) = self.marked(&name, kept)?;
         let away = record.clone().moving_for(AWAY);
         let revision = self.write(registry, &name, Some(&away), revision, began + WRITE).await?;

@@ -101,3 +101,27 @@ async fn a_group_that_nobody_moves_goes_on_by_itself() {
     })
     .await;
 }
+
+/// A broker that keeps nothing has nothing to go back to. Nobody leaves the group to find that out.
+#[cfg(feature = "nats")]
+#[tokio::test]
+async fn where_no_group_can_be_moved_none_is_left() {
+    let nats = sidespan_test_support::Nats::shared().await;
+    let config = format!(
+        "version: 1\nservice: shop\n\
+         bridges: {{ local: {{ kind: embedded, dir: ./data }}, core: {{ kind: nats, servers: ['{}'], mode: core }} }}\n\
+         registry: {{ bridge: local }}\n\
+         topics: {{ told: {{ bridge: core, address: {} }} }}\n\
+         subscriptions: {{ billing: {{ topic: told, dead_letter: false, pull: {{}} }} }}\n",
+        nats.url(),
+        sidespan_test_support::unique_name("told")
+    );
+    let sidecar = Launch::new(SIDESPAN).config(&config).start().await;
+    sidecar.until_ready().await;
+    let seek = Client::new().post(&sidecar.url("/v1/subscriptions/billing/seek"), r#"{"to": "begin"}"#);
+    let told = seek.header("content-type", "application/json").send().await.unwrap();
+    assert_eq!((told.status.as_u16(), &told.json()["code"]), (501, &json!("UNSUPPORTED")), "{}", told.text());
+    let billing = shown(&sidecar, "billing").await;
+    assert_eq!(billing["state"], "running", "{billing}");
+    assert!(billing["revision"].is_null(), "no replica was told to leave: {billing}");
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
-use sidespan_test_support::{Client, Nats, Response, Scene, eventually};
+use sidespan_test_support::{Client, Kafka, Nats, Response, Scene, eventually};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, PATIENCE, SECRET, section};
@@ -18,10 +18,20 @@ async fn what_is_changed_on_one_jetstream_replica_is_soon_so_on_all() {
     changed_on_all(&Scene::nats(Nats::shared().await)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_on_one_kafka_replica_is_soon_so_on_all() {
+    let kafka = Kafka::shared().await;
+    let scene = Scene::kafka(kafka).await;
+    // As whoever runs a cluster where services make no topics has to.
+    let settings = [("cleanup.policy", "compact"), ("min.compaction.lag.ms", "86400000")];
+    kafka.create_topic_with(&format!("{0}.sidespan-{0}", scene.service()), 1, &settings).await;
+    changed_on_all(&scene).await;
+}
+
 async fn changed_on_all(scene: &Scene) {
     let sections = |peers: &[String], _| format!("{}\nregistry: {{ bridge: main }}", section(peers, SECRET));
     let cluster = Cluster::with(scene, sections).await;
-    let spec = json!({ "topic": "orders", "start": "begin", "pull": {} });
+    let spec = json!({ "topic": "orders", "start": "begin", "dead_letter": "dead-orders", "pull": {} });
 
     let made = change(&cluster, 0, Method::PUT, "made", &spec, None).await;
     assert_eq!(made.status, 201, "{}", made.text());

@@ -18,7 +18,7 @@ pub(crate) use nats::Nats;
 mod amqp;
 mod embedded;
 mod kafka;
-mod nats;
+pub(crate) mod nats;
 
 /// Which broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,6 +48,11 @@ pub(crate) trait Broker: Sized {
 
     /// Returns the bridge's section of a configuration, in one line.
     fn bridge(&self) -> String;
+
+    /// Returns the section of a bridge by which requests are measured, if they are on this broker.
+    fn requests(&self) -> Option<String> {
+        None
+    }
 
     /// Returns the address of a topic, which is its name on most brokers.
     fn address(topic: &str) -> String {

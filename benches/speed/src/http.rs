@@ -97,9 +97,10 @@ struct Http {
 
 impl Http {
     fn single(&mut self, message: &Message) {
-        let Target { at, topic, .. } = &self.target;
+        let Target { at, topic, ask, .. } = &self.target;
+        let kind = if *ask { "requests" } else { "messages" };
         let head = format!(
-            "POST /v1/topics/{topic}/messages HTTP/1.1\r\nHost: {at}\r\nSidespan-Key: {}\r\n\
+            "POST /v1/topics/{topic}/{kind} HTTP/1.1\r\nHost: {at}\r\nSidespan-Key: {}\r\n\
              Content-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
             message.key,
             message.body.len()

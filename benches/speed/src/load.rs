@@ -32,6 +32,9 @@ pub(crate) struct Target {
     /// How many messages go with a request
     #[arg(long, default_value_t = 1)]
     pub(crate) batch: usize,
+    /// Whether each message is a request, which is answered by its reply
+    #[arg(long)]
+    pub(crate) ask: bool,
     /// How long each waits after an answer, in milliseconds
     #[arg(long, default_value_t = 0)]
     pub(crate) pause: u64,
@@ -39,7 +42,7 @@ pub(crate) struct Target {
 
 /// A way to publish.
 pub(crate) trait Publish: Send + 'static {
-    /// Makes one request, and returns when its messages are stored.
+    /// Makes one request, and returns when its messages are stored, or its reply is there.
     fn publish(&mut self, message: &Message) -> impl Future<Output = Result<(), Failed>> + Send;
 }
 

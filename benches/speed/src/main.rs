@@ -11,6 +11,10 @@
 //! Of `grpc`, what is called raw is REST through the same `sidespan`, with a connection for each message
 //! on its way; the calls share one. Of `grpc stream` it is the client library, and the stream is one.
 //!
+//! A `request` goes by HTTP to Sidespan, through core NATS to the same Sidespan, and from there to a service
+//! behind HTTP, and its reply comes back the same way. What is called raw is a request by the client library
+//! that another process answers by it.
+//!
 //! Broker, Sidespan and the load share the processors, so the rates say little by themselves, and
 //! less on a machine with other work. `L` is what the HTTP stack and the client leave when they share
 //! the processors, 1/(1/echo + 1/raw); ratios compare loads that followed one another. Brokers are
@@ -28,6 +32,7 @@ use clap::{Parser, ValueEnum};
 use brokers::{Amqp, Broker, Embedded, Kafka, Kind, Nats};
 use report::Report;
 
+mod asking;
 mod brokers;
 mod delivering;
 mod echo;
@@ -98,6 +103,8 @@ enum Measure {
     Deliver,
     /// A backlog to consumers that pull a hundred messages at a time
     Fetch,
+    /// From HTTP to a service behind HTTP and back, through core NATS
+    Request,
     /// From publisher to webhook, with nothing else to do
     Latency,
     /// Memory, processor time and start with nothing to do
@@ -194,6 +201,9 @@ async fn all_of<B: Broker>(plan: &Plan, report: &mut Report) -> Result<(), Faile
     }
     if wanted(Measure::Fetch) {
         fetching::measure(&broker, plan, report).await?;
+    }
+    if wanted(Measure::Request) {
+        asking::measure(&broker, plan, report).await?;
     }
     if wanted(Measure::Latency) {
         latency::measure(&broker, plan, report).await?;

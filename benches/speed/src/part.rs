@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::brokers::{self, Kind};
-use crate::{Failed, echo, fetching, grpc, http, load, sink, sockets};
+use crate::{Failed, asking, echo, fetching, grpc, http, load, sink, sockets};
 
 /// What a process does.
 #[derive(Clone, Debug, Subcommand)]
@@ -41,6 +41,19 @@ pub(crate) enum Role {
     /// Fetches by HTTP, and acknowledges
     #[command(hide = true)]
     Fetch(fetching::Target),
+    /// Is a service behind HTTP that gives back what it is asked
+    #[command(hide = true)]
+    Service,
+    /// Gives back by the client library of NATS what it is asked
+    #[command(hide = true)]
+    Respond {
+        /// Where
+        #[arg(long)]
+        at: String,
+        /// On what subject
+        #[arg(long)]
+        subject: String,
+    },
     /// Consumes by the client library, and acknowledges
     #[command(hide = true)]
     Take {
@@ -74,6 +87,8 @@ pub(crate) async fn play(role: Role) -> Result<(), Failed> {
         Role::Sockets(which) => sockets::take(which).await,
         Role::Sink => sink::serve().await,
         Role::Fetch(target) => fetching::fetch(target).await,
+        Role::Service => asking::serve().await,
+        Role::Respond { at, subject } => brokers::nats::respond(&at, subject).await,
         Role::Take { kind, at } => brokers::take(kind, &at).await,
         Role::Tail { kind, at } => brokers::tail(kind, &at).await,
     }

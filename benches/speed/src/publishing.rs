@@ -63,13 +63,30 @@ async fn measure<B: Broker>(broker: &B, plan: &Plan, report: &mut Report, load: 
         };
         ways.push((way, started.0));
     }
-    for (_, load) in &mut ways {
+    let rounds = take_turns(&mut ways, usage, plan).await?;
+    report.add(Row {
+        broker: B::KIND,
+        what,
+        at_a_time: messages.parse()?,
+        rounds,
+        memory: Some(usage.memory()?.peak),
+    });
+    Ok(())
+}
+
+/// Runs loads one after another, as often as there are rounds.
+pub(crate) async fn take_turns(
+    ways: &mut [(Way, Part)],
+    usage: Usage,
+    plan: &Plan,
+) -> Result<Vec<Round>, Failed> {
+    for (_, load) in &mut *ways {
         load.ask::<Speed>(&WARM.as_secs_f64()).await?;
     }
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
         let mut round = Round::default();
-        for (way, load) in &mut ways {
+        for (way, load) in &mut *ways {
             let before = usage.time()?;
             let speed: Speed = load.ask(&plan.time.as_secs_f64()).await?;
             match way {
@@ -83,14 +100,7 @@ async fn measure<B: Broker>(broker: &B, plan: &Plan, report: &mut Report, load: 
         }
         rounds.push(round);
     }
-    report.add(Row {
-        broker: B::KIND,
-        what,
-        at_a_time: messages.parse()?,
-        rounds,
-        memory: Some(usage.memory()?.peak),
-    });
-    Ok(())
+    Ok(rounds)
 }
 
 /// Returns a message's share of the processor time, in microseconds.

@@ -10,6 +10,7 @@ use sidespan_test_support::Nats as Server;
 use super::{Broker, Consume, TAILED, TAKEN, TOPICS, Take, WINDOW};
 use crate::Failed;
 use crate::load::{Message, Publish, Target};
+use crate::part::{Orders, say};
 
 pub(crate) struct Nats(Server);
 
@@ -37,6 +38,10 @@ impl Broker for Nats {
     fn bridge(&self) -> String {
         format!(r#"{{ kind: nats, servers: ["{}"], create_streams: {{}} }}"#, self.0.url())
     }
+
+    fn requests(&self) -> Option<String> {
+        Some(format!(r#"{{ kind: nats, servers: ["{}"], mode: core }}"#, self.0.url()))
+    }
 }
 
 #[derive(Clone)]
@@ -58,6 +63,25 @@ impl Publish for Raw {
         let payload = Bytes::copy_from_slice(&message.body);
         let answer = self.client.request_with_headers(self.subject.clone(), headers, payload).await?;
         check(&answer.payload)
+    }
+}
+
+/// Answers requests until nobody needs it. What asks is [`Raw`]: a publish to a stream is such a request.
+pub(crate) async fn respond(at: &str, subject: String) -> Result<(), Failed> {
+    let client = async_nats::connect(at).await?;
+    let mut requests = client.subscribe(subject).await?;
+    client.flush().await?;
+    say(&"ready")?;
+    let mut orders = Orders::new();
+    loop {
+        tokio::select! {
+            request = requests.next() => {
+                let request = request.ok_or("nats has ended the subscription")?;
+                let reply = request.reply.ok_or("this is no request")?;
+                client.publish(reply, request.payload).await?;
+            }
+            order = orders.next::<()>() => if order?.is_none() { return Ok(()) },
+        }
     }
 }
 

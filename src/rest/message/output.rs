@@ -30,6 +30,10 @@ pub(in crate::rest) struct Received<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     headers: Vec<Pair<'a>>,
@@ -54,6 +58,8 @@ impl<'a> Received<'a> {
             id: message.id.as_deref(),
             key: message.key.as_ref().map(Key::of),
             partition: message.partition,
+            reply_to: message.reply_to.as_deref(),
+            correlation_id: message.correlation.as_deref(),
             content_type: message.content_type.as_deref(),
             headers: message.headers.iter().map(Pair).collect(),
             payload: Payload::of(message),
@@ -177,17 +183,19 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_headers_that_are_not_text_are_base64() {
+    fn what_a_message_has_is_written_and_what_is_no_text_is_base64() {
         let message = Message {
             key: Some(Bytes::from_static(b"\xff")),
             headers: vec![Header::new("a", "é"), Header::new("a", &b"\xff"[..])],
             time: Some(SystemTime::UNIX_EPOCH),
             payload: Some(Bytes::new()),
+            reply_to: Some("answers".into()),
+            correlation: Some("7".into()),
             ..Message::default()
         };
         assert_eq!(
             written(&message),
-            r#"{"topic":"t","time":"1970-01-01T00:00:00Z","key_base64":"/w==","headers":[["a","é"],["a",{"base64":"/w=="}]],"text":""}"#
+            r#"{"topic":"t","time":"1970-01-01T00:00:00Z","key_base64":"/w==","reply_to":"answers","correlation_id":"7","headers":[["a","é"],["a",{"base64":"/w=="}]],"text":""}"#
         );
     }
 

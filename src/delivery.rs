@@ -49,7 +49,7 @@ pub use dead_letters::DeadLetterPlace;
 pub use letter::Letter;
 pub use roster::{Roster, Wish};
 pub use status::{Rest, State, Status, Trouble};
-pub use target::{Amount, Consumer, Draining, Lease, Shelf};
+pub use target::{Amount, Consumer, Draining, Lease, Shelf, Unreplied};
 
 use crate::config::Subscription;
 

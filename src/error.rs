@@ -52,6 +52,12 @@ pub enum Error {
     /// The method is not one of the resource's.
     #[error("this resource has no such method")]
     MethodNotAllowed,
+    /// A reply is given to a message that awaits none.
+    #[error(
+        "the message awaits no reply, and the lease goes on: only one with a `reply_to` can be answered; \
+         acknowledge it instead"
+    )]
+    NoReplyAwaited,
     /// None of the media types that the caller takes can be made.
     #[error("{0}")]
     NotAcceptable(String),
@@ -260,6 +266,9 @@ impl Error {
             }
             Self::NoRegistry => {
                 Class::new("no-registry", "There is no registry", StatusCode::NOT_IMPLEMENTED)
+            }
+            Self::NoReplyAwaited => {
+                Class::new("no-reply-awaited", "The message awaits no reply", StatusCode::CONFLICT)
             }
             Self::NotPulled(_) => {
                 Class::new("not-pulled", "The subscription is not one to fetch from", StatusCode::CONFLICT)

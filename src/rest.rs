@@ -19,6 +19,7 @@ mod problem;
 mod publish;
 mod pull;
 mod receipt;
+mod reply;
 mod request;
 mod socket;
 mod stream;
@@ -145,6 +146,7 @@ fn router(door: Arc<Door>) -> Router {
         .route("/v1/subscriptions/{subscription}/nack", post(pull::nack))
         .route("/v1/subscriptions/{subscription}/pause", post(change::pause))
         .route("/v1/subscriptions/{subscription}/pull", post(pull::pull))
+        .route("/v1/subscriptions/{subscription}/reply", post(reply::reply))
         .route("/v1/subscriptions/{subscription}/resume", post(change::resume))
         .route("/v1/subscriptions/{subscription}/seek", post(change::seek))
         .route("/v1/subscriptions/{subscription}/stream", get(socket::consume))

@@ -143,7 +143,7 @@ impl Courier<'_> {
                             return self.give_up(&reply).await;
                         }
                         // Who asked is told, and nobody else waits for it.
-                        None if self.replies().is_some() => {
+                        None if self.replies().is_some_and(Replies::tell_silence) => {
                             self.desk.board.dropped.count();
                             return self.give_up(&reply).await;
                         }
@@ -182,7 +182,7 @@ impl Courier<'_> {
 
     /// Tells who asked that there will be no answer.
     async fn give_up(&self, reply: &Reply) -> Result<(), Halt> {
-        if self.replies().is_none() {
+        if !self.replies().is_some_and(Replies::tell_silence) {
             return Ok(());
         }
         let message = match reply {

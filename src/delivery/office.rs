@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::courier::Desk;
 use super::dead_letters::{DeadLetterPlace, DeadLetters};
 use super::pump::{self, Broken, Orders};
-use super::replies::Replies;
+use super::replies::{Replies, Silence};
 use super::retry;
 use super::status::{Board, State};
 use super::target::{Receiver, Shelf, Target, Webhook, WebhookError};
@@ -127,11 +127,11 @@ impl Office {
             Destination::Push(push) => Arc::new(Webhook::new(subscription, push)?),
         };
         let place = self.dead_letters.clone().map(|place| DeadLetters::new(place, subscription));
-        let answers = match &self.destination {
-            Destination::Shelf(_) => false,
-            Destination::Push(push) => push.reply.is_some(),
-        };
-        let replies = answers.then(|| Replies::new(self.bridge.clone(), subscription.name.as_str()));
+        let replies = match &self.destination {
+            Destination::Shelf(_) => Some(Silence::Nothing),
+            Destination::Push(push) => push.reply.map(|_| Silence::IsTold),
+        }
+        .map(|silence| Replies::new(self.bridge.clone(), subscription.name.as_str(), silence));
         Ok(Desk::new(subscription.clone(), target, place, replies, self.board.clone()))
     }
 }

@@ -15,6 +15,16 @@ const STATUS: &str = "sidespan-status";
 pub(super) struct Replies {
     bridge: Arc<dyn Bridge>,
     subscription: Box<str>,
+    silence: Silence,
+}
+
+/// What it means that a target does not answer a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// There is no answer, and who asked is told.
+    IsTold,
+    /// The target may have answered by another way, or somebody else.
+    Nothing,
 }
 
 /// The reply cannot be sent now.
@@ -23,8 +33,13 @@ pub(super) struct Unsent(pub(super) Error);
 
 impl Replies {
     /// Sends by the bridge that the requests come from.
-    pub(super) fn new(bridge: Arc<dyn Bridge>, subscription: &str) -> Self {
-        Self { bridge, subscription: subscription.into() }
+    pub(super) fn new(bridge: Arc<dyn Bridge>, subscription: &str, silence: Silence) -> Self {
+        Self { bridge, subscription: subscription.into(), silence }
+    }
+
+    /// Tells whether who asked is told that there will be no answer.
+    pub(super) fn tell_silence(&self) -> bool {
+        self.silence == Silence::IsTold
     }
 
     /// Sends the reply to a letter, which is a request. Done when the broker has it, and where it never will: then

@@ -15,7 +15,7 @@ use sidespan_bridge::Message;
 use super::letter::Letter;
 
 pub(in crate::delivery) use receiver::Receiver;
-pub use shelf::{Amount, Consumer, Draining, Lease, Shelf};
+pub use shelf::{Amount, Consumer, Draining, Lease, Shelf, Unreplied};
 pub(in crate::delivery) use webhook::{Webhook, WebhookError};
 
 /// Somewhere to deliver to. An attempt ends within a time of the target's own.
@@ -53,7 +53,7 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
     /// The beginning of the answer's body.
     pub(super) excerpt: Bytes,
-    /// What it is as a reply, where the message was a request.
+    /// What goes back to who asked, where the message was a request.
     pub(super) reply: Option<Box<Message>>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
-use sidespan_bridge::{Fault, Settled, Settlement};
+use sidespan_bridge::{Fault, Header, Message, Settled, Settlement};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -12,7 +12,9 @@ use super::ack_id::{Leased, There};
 use super::peers::Sent;
 use super::peers::wire::Outcome;
 use super::{Fetching, Settle};
+use crate::delivery::Unreplied;
 use crate::error::Error;
+use crate::request::STATUS;
 
 /// What is known of a verdict when all are given.
 enum Given {
@@ -70,6 +72,37 @@ impl Fetching {
             }
         }
         outcomes
+    }
+
+    /// Answers the request that an ack id names, and settles it as handled: done when the broker has both. Where
+    /// nobody awaits the reply any more, the request is settled all the same; where the reply cannot be sent, it
+    /// comes again. The reply says `status`, as HTTP counts.
+    ///
+    /// # Errors
+    ///
+    /// `LeaseEnded`; `NoReplyAwaited`; `Invalid` for what is no ack id; `Unsupported` for one of another replica;
+    /// `Timeout` where the broker has not confirmed by `deadline`.
+    pub async fn reply(
+        &self,
+        ack_id: &str,
+        status: u16,
+        mut reply: Message,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let number = match self.ids.read(&self.subscription, ack_id)? {
+            Leased::Here(number) => number,
+            Leased::There(_) => {
+                let detail =
+                    "another replica leased the message, and takes the reply: fetch and answer there";
+                return Err(sidespan_bridge::Error::new(Fault::Unsupported).detail(detail).into());
+            }
+        };
+        reply.headers.insert(0, Header::new(STATUS, status.to_string()));
+        match self.shelf.reply(number, reply) {
+            Ok(told) => confirmed(told, deadline).await,
+            Err(Unreplied::Ended) => Err(Error::LeaseEnded),
+            Err(Unreplied::NotAwaited) => Err(Error::NoReplyAwaited),
+        }
     }
 
     /// Settles what a peer says is leased here.

@@ -142,7 +142,10 @@ async fn settle(
 }
 
 /// Finds the subscription and reads what is asked of it; an absent body asks for nothing special.
-async fn asked<T: for<'de> Deserialize<'de>>(door: &Door, request: Request) -> Result<(Fetching, T), Error> {
+pub(super) async fn asked<T: for<'de> Deserialize<'de>>(
+    door: &Door,
+    request: Request,
+) -> Result<(Fetching, T), Error> {
     let (parts, body) = request.into_parts();
     let body = Upload::new(&parts.headers, body, &door.tasks);
     acceptable(&parts.headers, "application/json")?;

@@ -146,6 +146,7 @@ fn classes() -> Vec<Class> {
         | Error::MethodNotAllowed
         | Error::NotAcceptable(_)
         | Error::NoRegistry
+        | Error::NoReplyAwaited
         | Error::NotFound
         | Error::NotPulled(_)
         | Error::Paused(_)
@@ -182,6 +183,7 @@ fn classes() -> Vec<Class> {
         Error::MethodNotAllowed,
         Error::NotAcceptable(text()),
         Error::NoRegistry,
+        Error::NoReplyAwaited,
         Error::NotFound,
         Error::NotPulled(text()),
         Error::Limited { limit: "", reason: text() },

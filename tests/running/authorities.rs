@@ -13,7 +13,11 @@ async fn trusting(nats: &Nats, authorities: &Certificates) -> Sidecar {
     let config = format!(
         "version: 1\nservice: shop\nbridges: {{ main: {{ kind: nats, servers: [\"{server}\"], tls: {{}} }} }}\n"
     );
-    Launch::new(SIDESPAN).config(&config).env(MACHINE, authorities.authority().to_str().unwrap()).start().await
+    Launch::new(SIDESPAN)
+        .config(&config)
+        .env(MACHINE, authorities.authority().to_str().unwrap())
+        .start()
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

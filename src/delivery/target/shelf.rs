@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use sidespan_bridge::Settled;
+use sidespan_bridge::{Message, Settled};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use self::consumer::Consumer;
 use self::state::{Leased, State, Waiting};
-use super::{Reply, Target};
+use super::{Answer, Reply, Target};
 use crate::delivery::letter::Letter;
 
 #[cfg(test)]
@@ -65,6 +65,15 @@ pub struct Lease {
 /// This server takes nothing new on, so nothing is handed out any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draining;
+
+/// Why a lease was not ended by a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreplied {
+    /// There is no such lease any more.
+    Ended,
+    /// Its message awaits no reply; the lease goes on.
+    NotAwaited,
+}
 
 impl Shelf {
     /// Makes an empty shelf whose leases last for `lease`.
@@ -141,6 +150,20 @@ impl Shelf {
         let told = letter.witness.ask();
         drop(letter);
         outcome.send(Reply::Acked).ok().map(|()| told)
+    }
+
+    /// Ends a lease as [`Self::ack`] does, as its message is handled once `reply` is sent to who asked.
+    ///
+    /// # Errors
+    ///
+    /// There is no such lease, or nobody to send a reply to.
+    pub fn reply(&self, number: u64, reply: Message) -> Result<oneshot::Receiver<Settled>, Unreplied> {
+        let Leased { letter, outcome, .. } = self.lock().end_request(number)?;
+        let told = letter.witness.ask();
+        drop(letter);
+        let answer = Answer { status: 200, reply: Some(reply.into()), ..Answer::default() };
+        outcome.send(Reply::Answered(answer)).map_err(|_| Unreplied::Ended)?;
+        Ok(told)
     }
 
     /// Gives a message back, to come again after `delay`, or when the retry policy says. Tells whether

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Amount, Lease};
+use super::{Amount, Lease, Unreplied};
 use crate::delivery::letter::Letter;
 use crate::delivery::target::Reply;
 
@@ -78,6 +78,14 @@ impl State {
         let leased = self.leased.remove(&number)?;
         self.ends.remove(&(leased.ends, number));
         Some(leased)
+    }
+
+    /// Ends the lease of a message that awaits a reply.
+    pub(super) fn end_request(&mut self, number: u64) -> Result<Leased, Unreplied> {
+        match self.leased.get(&number) {
+            Some(leased) if leased.letter.message.reply_to.is_none() => Err(Unreplied::NotAwaited),
+            Some(_) | None => self.end(number).ok_or(Unreplied::Ended),
+        }
     }
 
     /// Undoes a lease; tells whether its letter waits again.

@@ -9,6 +9,7 @@ mod drain;
 mod failure;
 mod output;
 mod publish;
+mod reply;
 mod request;
 mod serve;
 mod sub;
@@ -80,6 +81,8 @@ enum Command {
     Publish(publish::Publish),
     /// Ask whoever answers at a topic, and print the reply.
     Request(request::Ask),
+    /// Answer the requests of a subscription with what a command prints.
+    Reply(reply::Responder),
     /// Print the messages of a topic as they come.
     Sub(sub::Sub),
     /// Look at subscriptions, and change them at run time.
@@ -113,6 +116,7 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Check(check)) => on_one_thread(check.run()),
         Some(Command::Publish(publish)) => on_one_thread(publish.run()),
         Some(Command::Request(ask)) => on_one_thread(ask.run()),
+        Some(Command::Reply(responder)) => on_one_thread(responder.run()),
         Some(Command::Sub(sub)) => on_one_thread(sub.run()),
         Some(Command::Subscriptions(subscriptions)) => on_one_thread(subscriptions.run()),
         Some(Command::Topics(topics)) => on_one_thread(topics.run()),
@@ -187,6 +191,7 @@ Examples:
   sidespan --push orders=http://127.0.0.1:8080/events and push a topic to a webhook
   sidespan publish orders '{\"id\": 17}'                publish a message
   sidespan request prices '{\"item\": 7}'              ask, and print the reply
+  sidespan reply --subscription prices --exec ./price  answer what is asked, by a command
   sidespan sub orders                                 see messages as they come
   sidespan serve --config sidespan.yaml               serve by a configuration
   sidespan subscriptions ls                           what is subscribed to, and how it is doing

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -177,6 +177,14 @@ pub(super) fn topic_path(topic: &str, resource: &str) -> String {
 /// Makes the path of what is done with a subscription.
 pub(super) fn subscription_path(subscription: &str, verb: &str) -> String {
     format!("/v1/subscriptions/{}/{verb}", utf8_percent_encode(subscription, SEGMENT))
+}
+
+/// Makes a request that posts JSON.
+pub(super) fn json_request(path: &str, body: String) -> Result<Request<Full<Bytes>>, Failure> {
+    Request::post(path)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| Failure::Usage(format!("error: this cannot be asked: {error}")))
 }
 
 /// Words the failure that a server answered.

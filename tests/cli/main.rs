@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sidespan_test_support::{Ended, Launch, Sidecar};
 
+mod answering;
 mod calling;
 mod configuring;
 mod following;

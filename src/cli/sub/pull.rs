@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use http::header::CONTENT_TYPE;
-use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use super::{FIRST_WAIT, LONGEST_WAIT, Sub};
-use crate::cli::client::subscription_path;
+use crate::cli::client::{json_request, subscription_path};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output;
 
@@ -73,10 +70,7 @@ impl Sub {
     }
 
     async fn post(&self, verb: &str, body: String) -> Result<Bytes, Failure> {
-        let request = Request::post(subscription_path(&self.name, verb))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| Failure::Usage(format!("error: this cannot be asked: {error}")))?;
+        let request = json_request(&subscription_path(&self.name, verb), body)?;
         self.server.send(request, &self.token, WAIT + ANSWER).await?.body().await
     }
 }

@@ -7,6 +7,7 @@
 mod ack_id;
 mod host;
 pub mod peers;
+mod replies;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};

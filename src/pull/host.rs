@@ -29,6 +29,11 @@ impl Pulling {
                 };
             }
             What::PutBack { ack_ids } => fetching.put_back(&ack_ids),
+            What::Reply { ack_id, reply, wait } => {
+                let deadline = Instant::now() + wait.min(LONGEST);
+                let outcome = fetching.reply_for(&ack_id, reply.into_message(), deadline).await;
+                return Told::Settled(vec![outcome]);
+            }
             What::Settle { ack_ids, verdict, wait } => {
                 let deadline = Instant::now() + wait.min(LONGEST);
                 return Told::Settled(fetching.settle_here(&ack_ids, verdict, deadline).await);

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use sidespan_bridge::Message;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -25,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use self::book::Book;
 use self::line::{Line, Trouble};
-use self::wire::{Ask, Outcome, Taken, Told, What};
+use self::wire::{Ask, Outcome, Replied, Taken, Told, What};
 use super::{Handed, Settle};
 use crate::delivery::Amount;
 use crate::security::seal::Seal;
@@ -123,8 +124,33 @@ impl Peers {
     ) -> Sent {
         let count = ack_ids.len();
         let wait = deadline.saturating_duration_since(Instant::now());
-        let told = self.ask(peer, subscription, What::Settle { ack_ids, verdict, wait }, deadline).await;
-        match told {
+        self.send(peer, subscription, What::Settle { ack_ids, verdict, wait }, count, deadline).await
+    }
+
+    /// Answers a request that a peer leased.
+    pub(super) async fn reply(
+        &self,
+        peer: SocketAddr,
+        subscription: &str,
+        ack_id: &str,
+        reply: &Message,
+        deadline: Instant,
+    ) -> Sent {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let what = What::Reply { ack_id: ack_id.to_owned(), reply: Replied::of(reply), wait };
+        self.send(peer, subscription, what, 1, deadline).await
+    }
+
+    /// Asks a peer for so many outcomes.
+    async fn send(
+        &self,
+        peer: SocketAddr,
+        subscription: &str,
+        what: What,
+        count: usize,
+        deadline: Instant,
+    ) -> Sent {
+        match self.ask(peer, subscription, what, deadline).await {
             Ok(Told::Settled(outcomes)) if outcomes.len() == count => Sent::Outcomes(outcomes),
             // What is there now has no such subscription any more.
             Ok(Told::Nothing) | Err(Trouble::Gone) => Sent::Gone,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
-use sidespan_bridge::{Fault, Header, Message, Settled, Settlement};
+use sidespan_bridge::{Fault, Settled, Settlement};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -12,9 +12,7 @@ use super::ack_id::{Leased, There};
 use super::peers::Sent;
 use super::peers::wire::Outcome;
 use super::{Fetching, Settle};
-use crate::delivery::Unreplied;
 use crate::error::Error;
-use crate::request::STATUS;
 
 /// What is known of a verdict when all are given.
 enum Given {
@@ -74,37 +72,6 @@ impl Fetching {
         outcomes
     }
 
-    /// Answers the request that an ack id names, and settles it as handled: done when the broker has both. Where
-    /// nobody awaits the reply any more, the request is settled all the same; where the reply cannot be sent, it
-    /// comes again. The reply says `status`, as HTTP counts.
-    ///
-    /// # Errors
-    ///
-    /// `LeaseEnded`; `NoReplyAwaited`; `Invalid` for what is no ack id; `Unsupported` for one of another replica;
-    /// `Timeout` where the broker has not confirmed by `deadline`.
-    pub async fn reply(
-        &self,
-        ack_id: &str,
-        status: u16,
-        mut reply: Message,
-        deadline: Instant,
-    ) -> Result<(), Error> {
-        let number = match self.ids.read(&self.subscription, ack_id)? {
-            Leased::Here(number) => number,
-            Leased::There(_) => {
-                let detail =
-                    "another replica leased the message, and takes the reply: fetch and answer there";
-                return Err(sidespan_bridge::Error::new(Fault::Unsupported).detail(detail).into());
-            }
-        };
-        reply.headers.insert(0, Header::new(STATUS, status.to_string()));
-        match self.shelf.reply(number, reply) {
-            Ok(told) => confirmed(told, deadline).await,
-            Err(Unreplied::Ended) => Err(Error::LeaseEnded),
-            Err(Unreplied::NotAwaited) => Err(Error::NoReplyAwaited),
-        }
-    }
-
     /// Settles what a peer says is leased here.
     pub(super) async fn settle_here(
         &self,
@@ -147,9 +114,7 @@ impl Fetching {
             Sent::Outcomes(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Sent::Gone => all(|| Ok(Outcome::Gone)),
             Sent::Unreached => all(|| Err(Error::Unreached)),
-            Sent::Unanswered => {
-                all(|| Err(unconfirmed("the replica that leased the message did not answer in time")))
-            }
+            Sent::Unanswered => all(|| Err(unconfirmed(NO_ANSWER))),
         }
     }
 
@@ -171,7 +136,7 @@ impl Fetching {
                     if is_over { Error::LeaseEnded } else { error.into() }
                 })
             }
-            (Outcome::Ended | Outcome::Gone, _) => Err(Error::LeaseEnded),
+            (Outcome::Ended | Outcome::Gone | Outcome::NotAwaited, _) => Err(Error::LeaseEnded),
         }
     }
 
@@ -194,7 +159,8 @@ impl Fetching {
     }
 }
 
-async fn confirmed(told: oneshot::Receiver<Settled>, deadline: Instant) -> Result<(), Error> {
+/// Waits until the broker has a settlement.
+pub(super) async fn confirmed(told: oneshot::Receiver<Settled>, deadline: Instant) -> Result<(), Error> {
     let settlement = async {
         match told.await {
             Ok(settled) => settled.await,
@@ -208,10 +174,12 @@ async fn confirmed(told: oneshot::Receiver<Settled>, deadline: Instant) -> Resul
     }
 }
 
-fn unconfirmed(what: &str) -> Error {
+/// Says that an outcome is not known.
+pub(super) fn unconfirmed(what: &str) -> Error {
     sidespan_bridge::Error::new(Fault::Timeout).detail(format!("{what}; the message may come again")).into()
 }
 
-const NO_CONFIRMATION: &str = "the broker did not confirm in time";
+pub(super) const NO_CONFIRMATION: &str = "the broker did not confirm in time";
+pub(super) const NO_ANSWER: &str = "the replica that leased the message did not answer in time";
 /// How many verdicts a peer is sent in one call.
 const MOST_AT_ONCE: usize = 1000;

@@ -86,6 +86,13 @@ impl Cluster {
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     }
 
+    /// Asks by one replica, and returns the reply.
+    pub(crate) async fn request(&self, by: usize, question: &'static str) -> Response {
+        let url = self.replicas[by].url("/v1/topics/orders/requests");
+        let request = self.client.post(&url, question).header("sidespan-timeout", "30s");
+        request.send().await.expect("an answer")
+    }
+
     pub(crate) fn post(&self, to: usize, verb: &str, body: &Value) -> Request {
         let url = self.replicas[to].url(&format!("/v1/subscriptions/billing/{verb}"));
         self.client.post(&url, body.to_string()).header("content-type", "application/json")

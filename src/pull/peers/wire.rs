@@ -41,6 +41,15 @@ pub enum What {
         /// The leases.
         ack_ids: Vec<String>,
     },
+    /// Answer a request, and settle it.
+    Reply {
+        /// The lease, of the replica that is asked.
+        ack_id: String,
+        /// The reply.
+        reply: Replied,
+        /// How long the answer is waited for.
+        wait: Duration,
+    },
     /// Settle messages.
     Settle {
         /// The leases, all of the replica that is asked.
@@ -92,6 +101,8 @@ pub enum Outcome {
     Ended,
     /// No lease of this process, nor of any that is there now.
     Gone,
+    /// It was a reply, and the message awaits none.
+    NotAwaited,
     /// The broker did not say in time.
     Unconfirmed,
 }
@@ -168,6 +179,40 @@ impl Taken {
     }
 }
 
+/// A reply to a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Replied {
+    payload: Option<Base64>,
+    headers: Vec<(Box<str>, Base64)>,
+    name: Option<Box<str>>,
+    content_type: Option<Box<str>>,
+}
+
+impl Replied {
+    /// Describes a reply.
+    pub(in crate::pull) fn of(reply: &Message) -> Self {
+        let headers = reply.headers.iter().map(|header| (header.name.clone(), Base64(header.value.clone())));
+        Self {
+            payload: reply.payload.clone().map(Base64),
+            headers: headers.collect(),
+            name: reply.id.clone(),
+            content_type: reply.content_type.clone(),
+        }
+    }
+
+    /// Returns the reply.
+    pub(in crate::pull) fn into_message(self) -> Message {
+        let headers = self.headers.into_iter();
+        Message {
+            payload: self.payload.map(|Base64(bytes)| bytes),
+            headers: headers.map(|(name, Base64(value))| Header::new(name, value)).collect(),
+            id: self.name,
+            content_type: self.content_type,
+            ..Message::default()
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Base64(Bytes);
 
@@ -194,6 +239,21 @@ mod tests {
     use sidespan_bridge::Position;
 
     use super::*;
+
+    #[test]
+    fn a_reply_arrives_as_it_left() {
+        let reply = Message {
+            payload: Some(Bytes::from_static(b"\xff\x00 payload")),
+            headers: vec![Header::new("sidespan-status", "201"), Header::new("a", &b"\xff"[..])],
+            id: Some("17".into()),
+            content_type: Some("text/plain".into()),
+            ..Message::default()
+        };
+        for reply in [reply, Message::default()] {
+            let json = serde_json::to_vec(&Replied::of(&reply)).unwrap();
+            assert_eq!(serde_json::from_slice::<Replied>(&json).unwrap().into_message(), reply);
+        }
+    }
 
     #[tokio::test]
     async fn a_message_arrives_as_it_left() {

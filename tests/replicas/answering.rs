@@ -1,0 +1,43 @@
+//! Requests are answered by any replica, whichever leased them.
+
+use serde_json::json;
+use sidespan_test_support::{Kafka, Rabbit, Scene};
+
+use crate::cluster::{Cluster, is_problem};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_requests_are_answered_by_any_replica() {
+    any_replica(&Scene::kafka(Kafka::shared().await).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_requests_are_answered_by_any_replica() {
+    any_replica(&Scene::rabbit(Rabbit::shared().await)).await;
+}
+
+async fn any_replica(scene: &Scene) {
+    let cluster = Cluster::start(scene).await;
+    for by in 0..3 {
+        let asking = cluster.request((by + 1) % 3, "how many?");
+        let answering = async {
+            let asked = cluster.pull_all(by, 1).await.remove(0);
+            let message = json!({ "text": format!("{by}"), "headers": [["zone", "é"]] });
+            let given = json!({ "ack_id": asked["ack_id"], "status": 201, "message": message });
+            let answer = cluster.ask((by + 2) % 3, "reply", given.clone()).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (204, ""));
+            for to in 0..3 {
+                is_problem(&cluster.ask(to, "reply", given.clone()).await, 409, "LEASE_ENDED");
+            }
+        };
+        let (answer, ()) = tokio::join!(asking, answering);
+        assert_eq!((answer.status.as_u16(), answer.text()), (201, &*by.to_string()));
+        assert_eq!(answer.header("sidespan-header-zone"), "%C3%A9");
+    }
+    cluster.publish(0, 1).await;
+    let messages = cluster.pull_all(1, 1).await;
+    for to in 0..3 {
+        let given = json!({ "ack_id": messages[0]["ack_id"] });
+        is_problem(&cluster.ask(to, "reply", given).await, 409, "NO_REPLY_AWAITED");
+    }
+    cluster.settle(2, "ack", &messages).await;
+}

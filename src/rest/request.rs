@@ -51,9 +51,8 @@ fn written(reply: Message) -> Option<Response> {
     let to = response.headers_mut();
     let is_event = reply.is_cloud_event();
     told.for_each(|header| headers::append(to, header, is_event));
-    if let Some(value) = headers::content_type(&reply) {
-        to.insert(CONTENT_TYPE, value);
-    }
+    // As RFC 9110, 8.3, has it where nothing is said.
+    to.insert(CONTENT_TYPE, headers::content_type(&reply).unwrap_or(UNTYPED));
     to.insert(REPLY, HeaderValue::from_static("true"));
     *response.body_mut() = Body::from(reply.payload.unwrap_or_default());
     Some(response)
@@ -64,3 +63,4 @@ const REPLY: HeaderName = HeaderName::from_static("sidespan-reply");
 /// What clients read of an answer's headers, in bytes.
 const MOST_HEADERS: usize = 32 << 10;
 const PER_HEADER: usize = 32;
+const UNTYPED: HeaderValue = HeaderValue::from_static("application/octet-stream");

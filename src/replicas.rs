@@ -68,5 +68,5 @@ async fn answer(pulling: &Pulling, request: Request<Body>) -> Result<Response, E
 
 /// Replicas send their calls in one piece.
 const READ: Duration = Duration::from_secs(5);
-/// As many ack ids as are sent in one call.
-const MOST_ASKED: usize = 512 << 10;
+/// As many ack ids as are sent in one call, or the largest reply, in base64.
+const MOST_ASKED: usize = 2 << 20;

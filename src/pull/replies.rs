@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sidespan_bridge::{Header, Message};
+use sidespan_bridge::{Fault, Header, Message};
 use tokio::time::Instant;
 
 use super::Fetching;
@@ -66,6 +66,11 @@ impl Fetching {
         deadline: Instant,
     ) -> Result<(), Error> {
         let Some(peers) = &self.peers else { return Err(Error::LeaseEnded) };
+        if reply.weight() > LARGEST {
+            let detail =
+                "another replica leased the request, and a reply of more than 1 MiB does not go on to it";
+            return Err(sidespan_bridge::Error::new(Fault::TooLarge).detail(detail).into());
+        }
         match peers.reply(peer, &self.subscription, ack_id, &reply, deadline).await {
             Sent::Outcomes(outcomes) => match outcomes.first() {
                 Some(Outcome::Done) => Ok(()),
@@ -79,3 +84,6 @@ impl Fetching {
         }
     }
 }
+
+/// A reply that a call between replicas has room for, in bytes.
+const LARGEST: usize = 1 << 20;

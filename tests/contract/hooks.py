@@ -16,6 +16,7 @@ def lines(context, value):
 
 
 leased = collections.deque(maxlen=100)
+asked = collections.deque(maxlen=100)
 answers = collections.defaultdict(collections.Counter)
 
 
@@ -41,12 +42,14 @@ def before_call(context, case, kwargs):
     if fits and leased and isinstance(case.body, dict) and case.body.get("ack_ids"):
         case.path_parameters["subscription"], ack_id = leased.pop()
         case.body["ack_ids"] = [ack_id]
+    if fits and asked and case.operation.path.endswith("/reply") and isinstance(case.body, dict):
+        case.path_parameters["subscription"], case.body["ack_id"] = asked.pop()
 
 
 def change(case, fits):
     """Changes what is there to be changed, and leaves alone what others fetch from."""
     path, method = case.operation.path, case.operation.method.upper()
-    if path.endswith(("/pause", "/seek")) and case.path_parameters.get("subscription") == "jobs":
+    if path.endswith(("/pause", "/seek")) and case.path_parameters.get("subscription") in ("answered", "jobs"):
         case.path_parameters["subscription"] = "resting"
     if fits and path.endswith("/{subscription}") and method in ("PUT", "PATCH", "DELETE"):
         case.path_parameters["subscription"] = "made"
@@ -62,7 +65,8 @@ def change(case, fits):
 def after_call(context, case, response):
     if case.operation.path.endswith("/pull") and response.status_code == 200:
         subscription = case.path_parameters["subscription"]
-        leased.extend((subscription, message["ack_id"]) for message in response.json()["messages"])
+        for message in response.json()["messages"]:
+            (asked if "reply_to" in message else leased).append((subscription, message["ack_id"]))
     answers[case.operation.label][response.status_code] += 1
 
 

@@ -47,6 +47,9 @@ subscriptions:
   asked:
     topic: asked
     push: { url: ANSWERING, reply: true }
+  answered:
+    topic: questions
+    pull: {}
   resting:
     topic: orders
     pull: {}
@@ -144,7 +147,8 @@ fn each_succeeded(tried: &Tried) {
     }
 }
 
-/// Publishes meanwhile to the topics that are streamed, so that there is something to see on them.
+/// Publishes meanwhile to the topics that are streamed, so that there is something to see on them, and asks what
+/// nobody answers, so that there is something to reply to.
 async fn with_flow(sidecar: &Sidecar, header: Option<&str>, trying: impl Future<Output = Tried>) -> Tried {
     let mut tasks = JoinSet::new();
     for topic in ["orders", "a%2Fb", "orders.x", "nobody.has.it"] {
@@ -162,6 +166,17 @@ async fn with_flow(sidecar: &Sidecar, header: Option<&str>, trying: impl Future<
             }
         });
     }
+    let url = sidecar.url("/v1/topics/questions/requests");
+    let mut question = Client::new().post(&url, "anything").header("Sidespan-Timeout", "100ms");
+    if let Some((name, value)) = header.and_then(|header| header.split_once(": ")) {
+        question = question.header(name, value);
+    }
+    tasks.spawn(async move {
+        loop {
+            let answer = question.clone().send().await.expect("an answer");
+            assert!([200, 504].contains(&answer.status.as_u16()), "{}", answer.text());
+        }
+    });
     let tried = trying.await;
     assert!(tasks.try_join_next().is_none(), "a publish in between was not answered with 200");
     tasks.shutdown().await;

@@ -5,7 +5,7 @@
 //! Replies come directly (`amq.rabbitmq.reply-to`): no queue is made for them, and the broker gives
 //! them to the channel on which the request went. The broker ends the channel of who publishes to an exchange
 //! that does not exist or is not allowed, and with it all replies that are awaited there. So there is one
-//! channel for each exchange ([`line`]): what goes wrong with one leaves the requests to others alone.
+//! channel for each exchange ([`mod@line`]): what goes wrong with one leaves the requests to others alone.
 //!
 //! A request that no queue takes is returned, and is `Unroutable` at once.
 //!

@@ -3,7 +3,7 @@
 //! Payload, key and headers are what they are; a record without a value is a tombstone. What Kafka
 //! has no field for goes into headers: `content-type` and `ce_<attribute>` as the CloudEvents
 //! binding for Kafka says, `kafka_replyTopic`, `kafka_replyPartition` and `kafka_correlationId` as Spring does
-//! ([`reply_to`], [`correlation`]), and `sidespan-id`. They come back as fields; a header whose bytes don't fit
+//! ([`reply_to`], [`mod@correlation`]), and `sidespan-id`. They come back as fields; a header whose bytes don't fit
 //! its field stays a header.
 
 use std::borrow::Cow;

@@ -42,6 +42,9 @@ def before_call(context, case, kwargs):
     if fits and leased and isinstance(case.body, dict) and case.body.get("ack_ids"):
         case.path_parameters["subscription"], ack_id = leased.pop()
         case.body["ack_ids"] = [ack_id]
+    if fits and case.operation.path.endswith("/pull") and isinstance(case.body, dict):
+        # Where nothing is said it is ten seconds.
+        case.body.setdefault("wait", "100ms")
     if fits and asked and case.operation.path.endswith("/reply") and isinstance(case.body, dict):
         case.path_parameters["subscription"], case.body["ack_id"] = asked.pop()
 

@@ -193,17 +193,19 @@ pub async fn a_registry_outlives_its_broker(harness: &dyn Harness) {
     assert!(begin.elapsed() < Duration::from_secs(3), "said after {:?}", begin.elapsed());
     broker.start().await;
 
-    let after = loop {
-        let wish = attempt(harness, &registry, "after", Some("2"), Revision::NONE);
-        match within(harness.patience() * 2, "a registry that can be written again", wish).await {
-            Ok(revision) => break revision,
-            Err(error) => assert!(
-                matches!(error.fault, Fault::Unavailable | Fault::Timeout),
-                "once the broker is back: {error:?}"
-            ),
+    let written = async {
+        loop {
+            match attempt(harness, &registry, "after", Some("2"), Revision::NONE).await {
+                Ok(revision) => return revision,
+                Err(error) => assert!(
+                    matches!(error.fault, Fault::Unavailable | Fault::Timeout),
+                    "once the broker is back: {error:?}"
+                ),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     };
+    let after = within(harness.patience() * 2, "a registry that can be written again", written).await;
     // Either the watch has gone on, or it has ended and is made again: both tell the same.
     let seen = async {
         loop {

@@ -8,7 +8,7 @@ mod kafka;
 #[cfg(feature = "nats")]
 mod nats;
 
-use sidespan_test_support::{Answer, Client, Launch, Response, Sidecar, Webhook};
+use sidespan_test_support::{Answer, Client, Launch, Response, Sidecar, Webhook, unique_name};
 
 use crate::SIDESPAN;
 
@@ -31,10 +31,12 @@ fn greeting(asked: &str) -> String {
 }
 
 /// Starts a server that posts what is asked on `asked` to a webhook, and knows the topics of the section `topics`.
+/// It is a service of its own: two of one name would share the queue of `asked`, and answer each other's questions.
 async fn start(bridge: &str, topics: &str, asked: &str, webhook: &Webhook) -> Sidecar {
     let config = format!(
-        "version: 1\nservice: shop\nbridges: {{ main: {bridge} }}\n{topics}\n\
+        "version: 1\nservice: {}\nbridges: {{ main: {bridge} }}\n{topics}\n\
          subscriptions:\n  asked: {{ topic: {asked}, dead_letter: false, push: {{ url: '{}', reply: true }} }}\n",
+        unique_name("shop"),
         webhook.url("/ask")
     );
     let sidecar = Launch::new(SIDESPAN).config(&config).start().await;

@@ -1,5 +1,7 @@
 //! The doors for operators and for the kubelet.
 
+mod log;
+
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -28,7 +30,8 @@ pub const HEALTH: &[&str] = &["/livez", "/readyz", "/startupz"];
 /// Returns the operators' door: health, and what changes the server. Where callers are configured, that
 /// takes the right to manage it; otherwise whoever reaches this listener is an operator.
 pub fn router(admin: Admin) -> Router {
-    health_routes().route("/drain", post(drain)).with_state(admin)
+    let log = get(log::show).put(log::change);
+    health_routes().route("/drain", post(drain)).route("/log", log).with_state(admin)
 }
 
 /// Returns the kubelet's door: health alone.

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::field::display;
 
 use crate::admin::{self, Admin};
 use crate::config::{Address, Config, Name, RegistryConfig};
@@ -33,6 +34,7 @@ use crate::rest::{Door, Guard, Rest};
 use crate::security::caller::Callers;
 use crate::security::seal::{self, Seal};
 use crate::subscriptions::Subscriptions;
+use crate::telemetry::log;
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -146,13 +148,23 @@ pub async fn run(
             _ = interrupt.recv() => {}
         }
     };
+    let version = env!("CARGO_PKG_VERSION");
+    let (file, hash) = source.as_ref().map(|source| (display(source.path.display()), source.hash())).unzip();
+    tracing::info!(version, file, hash, development = config.development, "starting");
     let app = App::bind(config).await?;
     let app = match source {
         Some(source) => app.follow(source),
         None => app,
     };
     let bound = app.bound()?;
-    tracing::info!(services = %bound.services, admin = %bound.admin, "listening");
+    let App { config, .. } = &app;
+    let bridges: Vec<String> =
+        config.bridges.iter().map(|(name, bridge)| format!("{name} ({})", bridge.driver.name())).collect();
+    tracing::info!(
+        services = %bound.services, admin = %bound.admin, health = config.health.map(display),
+        bridges = bridges.join(", "), topics = config.topics.len(), subscriptions = config.subscriptions.len(),
+        "listening"
+    );
     say(&app.config, &bound);
     let stop = CancellationToken::new();
     let mut running = pin!(app.run(stop.clone().cancelled_owned()));
@@ -163,7 +175,12 @@ pub async fn run(
     tokio::select! {
         ended = running => {
             let Ended { attempts_left, held, connections_cut } = ended;
-            tracing::info!(attempts_left, held, connections_cut, "stopped");
+            log::settle();
+            if ended.is_clean() {
+                tracing::info!(attempts_left, held, connections_cut, "stopped");
+            } else {
+                tracing::warn!(attempts_left, held, connections_cut, "stopped");
+            }
             Ok(ended)
         }
         () = told() => Err(RunError::Interrupted),

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod drain;
 mod failure;
+mod log_level;
 mod output;
 mod publish;
 mod reply;
@@ -91,6 +92,8 @@ enum Command {
     Topics(topics::Topics),
     /// Finish deliveries and start no new ones, before the server is stopped.
     Drain(drain::Drain),
+    /// Tell the level of the log, or change it while the server runs.
+    LogLevel(log_level::LogLevel),
     /// Print what helps to write a configuration.
     #[command(subcommand)]
     Config(Config),
@@ -121,6 +124,7 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Subscriptions(subscriptions)) => on_one_thread(subscriptions.run()),
         Some(Command::Topics(topics)) => on_one_thread(topics.run()),
         Some(Command::Drain(drain)) => on_one_thread(drain.run()),
+        Some(Command::LogLevel(log_level)) => on_one_thread(log_level.run()),
         Some(Command::Config(Config::Schema)) => output::print_pretty(&config::schema(DRIVERS)),
         Some(Command::Completion { shell }) => {
             let mut script = Vec::new();

@@ -9,6 +9,7 @@ mod environment;
 mod explain;
 mod file;
 mod load;
+mod log;
 mod names;
 mod renewal;
 mod resolve;
@@ -25,9 +26,10 @@ use std::time::Duration;
 use sidespan_bridge::{Driver, Order, Pattern, Secret, Settings, Span, Start, Subscribe, Topic, Window};
 use url::Url;
 
+pub use self::log::{Level, LevelError, Log};
 pub use allow::{Allow, Reach};
 pub use development::Subscriptions;
-pub use file::{File, StartFile};
+pub use file::{File, LogFormat, StartFile};
 pub use names::{Name, NameError, TopicName};
 pub use resolve::SpecError;
 pub use schema::schema;
@@ -112,17 +114,6 @@ pub struct Token {
     /// Whether it may change the server itself.
     pub manage: bool,
 }
-
-/// How the log is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// One JSON object a line, or text for people.
-    pub format: LogFormat,
-    /// Filter directives, such as `info` or `info,sidespan::delivery=debug`.
-    pub level: String,
-}
-
-pub use file::LogFormat;
 
 /// Every bound of the doors and the publish path. Names are those of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

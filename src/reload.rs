@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::{Config, ConfigErrors, Name};
@@ -21,6 +22,7 @@ use crate::prepare::{self, Preparing};
 use crate::publish::{Outlet, Publishing};
 use crate::security::caller::Callers;
 use crate::subscriptions::Subscriptions;
+use crate::telemetry::log;
 
 /// Where the configuration comes from.
 pub struct Source {
@@ -28,6 +30,14 @@ pub struct Source {
     pub path: PathBuf,
     /// Reads it.
     pub load: fn(&Path) -> Result<Config, ConfigErrors>,
+}
+
+impl Source {
+    /// Returns what tells the file's content from others: the beginning of its SHA-256.
+    pub fn hash(&self) -> Option<String> {
+        let content = std::fs::read(&self.path).ok()?;
+        Some(Sha256::digest(content).iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    }
 }
 
 impl fmt::Debug for Source {
@@ -109,7 +119,7 @@ impl Reload {
                 let error = errors.to_string();
                 tracing::error!(
                     error,
-                    "the configuration has changed and cannot be used; the one before still is"
+                    "the configuration has changed and cannot be used; the one before still is: mend the file"
                 );
                 self.state.lock().error = Some(error);
                 return None;
@@ -121,11 +131,12 @@ impl Reload {
         {
             callers.replace(auth);
         }
+        log::configure(&renewed.log.level);
         let renewed = Arc::new(renewed);
         self.publishing.routes().declare(&renewed, &self.outlets);
         self.subscriptions.reconfigure(renewed.clone());
         self.config = renewed;
-        tracing::info!("the configuration has changed and is in use");
+        tracing::info!(hash = source.hash(), "the configuration has changed and is in use");
         if !needs_restart.is_empty() {
             let keys = needs_restart.join(", ");
             tracing::warn!(keys, "some of what has changed in the configuration needs a restart");

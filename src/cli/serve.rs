@@ -11,7 +11,7 @@ use crate::app::{self, Bound};
 use crate::bridges::{DRIVERS, QUIET};
 use crate::config::{Address, Config, Subscriptions, Target};
 use crate::reload::Source;
-use crate::telemetry;
+use crate::telemetry::log;
 
 /// Development mode.
 #[derive(Debug, Args)]
@@ -77,7 +77,7 @@ impl Serve {
 /// Beside a service and a broker, few processors are better served by one thread: what is ready is
 /// handled in one go, which makes larger batches at the broker, and no time goes into waking others.
 fn serve(config: Config, source: Option<Source>) -> Outcome {
-    telemetry::start(&config.log, QUIET).map_err(|error| Failure::Failed(error.to_string()))?;
+    let log = log::start(&config.log, QUIET).map_err(no_runtime)?;
     // Each connection takes a file, and many systems begin with 1,024.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files stays as it is");
@@ -95,14 +95,16 @@ fn serve(config: Config, source: Option<Source>) -> Outcome {
     // Everything that matters has been waited for, by deadlines; a client library's thread may not
     // keep the process.
     runtime.shutdown_background();
-    match ended {
+    let outcome = match ended {
         Ok(ended) if ended.is_clean() => Ok(()),
         Ok(app::Ended { attempts_left, connections_cut, .. }) => Err(Failure::Failed(format!(
             "stopped at the deadline: {attempts_left} deliveries were still running and come again, \
              {connections_cut} connections were cut"
         ))),
         Err(error) => Err(Failure::Failed(error.to_string())),
-    }
+    };
+    // Where nobody reads the log, the exit code alone tells: standard error would be waited for.
+    if log.end() { outcome } else { outcome.map_err(|_| Failure::Found) }
 }
 
 /// What somebody who has configured nothing wants to know.

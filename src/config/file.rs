@@ -1,11 +1,16 @@
 //! The configuration as a person types it.
 
+mod log;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sidespan_bridge::{Secret, Size, Span};
+
+pub(super) use self::log::LogFile;
+pub use self::log::LogFormat;
 
 /// Configuration of Sidespan.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -87,26 +92,6 @@ pub struct TokenFile {
     /// Whether it may change the server itself: drain it, say.
     #[serde(default)]
     pub manage: bool,
-}
-
-/// The log.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LogFile {
-    /// Default `text` on a terminal, else `json`.
-    pub format: Option<LogFormat>,
-    /// Filter directives. Default `info`.
-    pub level: Option<String>,
-}
-
-/// How a line of the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// Bounds of the doors and the publish path.

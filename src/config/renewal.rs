@@ -1,6 +1,6 @@
 //! A configuration that takes another one's place in a running server.
 
-use super::{BridgeConfig, Config, Name};
+use super::{BridgeConfig, Config, Log, Name};
 
 impl Config {
     /// Returns what of `newer` can be used without a restart, the rest as it is, and the keys that would need
@@ -19,7 +19,8 @@ impl Config {
         keep("auth", self.auth.is_some() == newer.auth.is_some());
         keep("allowed_hosts", self.allowed_hosts == newer.allowed_hosts);
         keep("allowed_origins", self.allowed_origins == newer.allowed_origins);
-        keep("log", self.log == newer.log);
+        keep("log.format", self.log.format == newer.log.format);
+        keep("log.access", self.log.access == newer.log.access);
         keep("limits", self.limits == newer.limits);
         keep("drain", self.drain == newer.drain);
         keep("replicas", self.replicas == newer.replicas);
@@ -40,8 +41,10 @@ impl Config {
         if self.auth.is_some() != newer.auth.is_some() {
             newer.auth.clone_from(&self.auth);
         }
+        let log = Log { level: newer.log.level, ..self.log.clone() };
         // What these say is in use already, and subscriptions that are made at run time go by it.
         let renewed = Self {
+            log,
             auth: newer.auth,
             topics: newer.topics,
             subscriptions: newer.subscriptions,

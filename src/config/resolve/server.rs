@@ -4,13 +4,11 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
 use super::Errors;
 use crate::config::file::{DrainFile, LimitsFile, LogFile};
 use sidespan_bridge::{Requests, Size, Span};
 
-use crate::config::{Address, Drain, File, Limits, Log, LogFormat, bounded};
+use crate::config::{Address, Drain, File, Level, Limits, Log, LogFormat, bounded};
 
 /// The three listeners.
 pub(super) struct Listeners {
@@ -61,14 +59,13 @@ pub(super) fn listeners(file: &File, errors: &mut Errors) -> Option<Listeners> {
 /// Reads the log's settings.
 pub(super) fn log(file: &LogFile, errors: &mut Errors) -> Log {
     let default = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
-    let level = file.level.clone().unwrap_or_else(|| "info".into());
-    if EnvFilter::try_new(&level).is_err() {
-        let reason = format!(
-            "{level:?} is no filter: use error, warn, info, debug or trace, or `info,sidespan::delivery=debug`"
-        );
-        errors.add("log.level", reason);
+    let level = file.level.as_deref().map(Level::parse);
+    let level = level.and_then(|level| errors.keep("log.level", level)).unwrap_or_default();
+    let access = file.access.unwrap_or_default();
+    if !(0.0..=1.0).contains(&access) {
+        errors.add("log.access", "is a share of the requests: write it from 0 to 1, such as 0.01");
     }
-    Log { format: file.format.unwrap_or(default), level }
+    Log { format: file.format.unwrap_or(default), level, access }
 }
 
 /// Reads the bounds of the doors and the publish path.

@@ -67,7 +67,7 @@ async fn ensure(outlet: Arc<Outlet>, topic: Topic, mark: Arc<()>) {
                 // Once, and again when it is something else.
                 let reason = error.to_string();
                 if reason != said {
-                    tracing::warn!(bridge = %outlet.name(), %topic, reason, "a declared topic cannot be used yet");
+                    tracing::warn!(bridge = %outlet.name(), %topic, error = reason, "a declared topic cannot be used yet");
                     said = reason;
                 }
                 if error.fault == Fault::UnknownTopic {

@@ -4,6 +4,8 @@
 //! told to stop. Attempts take one of the subscription's slots; waits don't, so messages that fail
 //! never stop those that would be accepted.
 
+mod telling;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +15,12 @@ use sidespan_bridge::{Guarantee, Settlement, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::breaker::{Breaker, Change, Pass};
+use super::breaker::{Breaker, Pass};
 use super::dead_letters::{DeadLetters, History};
 use super::letter::{Letter, Parcel};
 use super::replies::{self, Replies, Unsent};
 use super::retry::{self, Meaning, Reason, Step, Tally};
-use super::status::{Board, Trouble};
+use super::status::Board;
 use super::target::{Reply, Target};
 use crate::config::Subscription;
 
@@ -89,7 +91,7 @@ async fn settle_first(desk: &Desk, parcel: Parcel, pass: Pass<'_>) -> Option<Par
     } else {
         let _ = courier.give_up(&reply).await;
         desk.board.dropped.count();
-        tracing::debug!(subscription = %desk.subscription.name, id = %letter.id, %reply, "given up, as at-most-once asks");
+        courier.tell_dropped(&reply);
     }
     None
 }
@@ -121,7 +123,8 @@ impl Courier<'_> {
                 None => self.unless_stopped(self.slot()).await??,
             };
             let pass = self.unless_stopped(self.desk.breaker.pass()).await?;
-            let attempt = self.attempt(tally.counted + 1, &mut history);
+            let number = tally.counted + 1;
+            let attempt = self.attempt(number, &mut history);
             let (reply, meaning) = self.unless_lost(attempt).await??;
             self.learn(pass.report(meaning, asked(&reply)), &reply);
             tally.add(meaning);
@@ -134,7 +137,7 @@ impl Courier<'_> {
             match retry::step(meaning, &reply, tally, &self.desk.subscription.retry, retry::roll()) {
                 Step::Accept => return Ok(()),
                 // In a box, as every message on its way has room for what is awaited here.
-                Step::Again { after } => Box::pin(self.wait(after, meaning, &reply)).await?,
+                Step::Again { after } => Box::pin(self.wait(number, after, meaning, &reply)).await?,
                 Step::Bury(reason) => {
                     let reply = history.reply.insert(reply).clone();
                     match &self.desk.dead_letters {
@@ -202,8 +205,7 @@ impl Courier<'_> {
                 Err(unsent) => unsent,
             };
             if count == REPLY_TRIES {
-                let subscription = &self.desk.subscription.name;
-                tracing::warn!(%subscription, id = %self.letter.id, %error, "a reply could not be sent");
+                self.tell_unsent(&error);
                 break;
             }
             let after = retry::backoff(STORE_BASE, STORE_CAP, count, retry::roll());
@@ -226,7 +228,10 @@ impl Courier<'_> {
         history.last = Some(now);
         let meaning = retry::meaning(&reply, &self.desk.subscription.retry);
         match meaning {
-            Meaning::Accepted => self.desk.board.delivered.count(),
+            Meaning::Accepted => {
+                self.desk.board.delivered.count();
+                self.tell_delivered(number, &reply);
+            }
             Meaning::Failed | Meaning::Gone | Meaning::Refused | Meaning::Unavailable => {
                 self.desk.board.failed_attempts.count();
             }
@@ -236,9 +241,9 @@ impl Courier<'_> {
 
     /// Waits for the next attempt. One that the endpoint kept waiting is not left waiting when the
     /// endpoint is back.
-    async fn wait(&self, after: Duration, meaning: Meaning, reply: &Reply) -> Result<(), Halt> {
+    async fn wait(&self, attempt: u32, after: Duration, meaning: Meaning, reply: &Reply) -> Result<(), Halt> {
         let Desk { subscription, breaker, .. } = self.desk;
-        tracing::debug!(subscription = %subscription.name, id = %self.letter.id, %reply, ?after, "will try again");
+        self.tell_retry(attempt, after, meaning, reply);
         let recovery = async {
             match meaning {
                 Meaning::Unavailable => {
@@ -263,15 +268,13 @@ impl Courier<'_> {
 
     /// Stores the dead letter, however often that takes.
     async fn bury(&self, place: &DeadLetters, reason: Reason, history: &History) -> Result<(), Halt> {
-        let Desk { subscription, board, .. } = self.desk;
-        let reply = history.reply.as_ref().map(ToString::to_string).unwrap_or_default();
+        let board = &self.desk.board;
         for count in 1.. {
             match place.store(self.letter, reason, history).await {
                 Ok(()) => break,
                 Err(error) => {
                     if board.dead_letters(Some(error.to_string())) {
-                        let source = std::error::Error::source(&error);
-                        tracing::error!(subscription = %subscription.name, %error, source, "a dead letter cannot be stored; it is kept");
+                        self.tell_unstored(&error);
                     }
                 }
             }
@@ -280,21 +283,8 @@ impl Courier<'_> {
         }
         board.dead_letters(None);
         board.dead_lettered.count();
-        tracing::warn!(
-            subscription = %subscription.name, id = %self.letter.id, reason = reason.as_str(),
-            attempts = history.attempts, reply, "stored a dead letter"
-        );
+        self.tell_buried(reason, history);
         Ok(())
-    }
-
-    /// Says that a message should be a dead letter and has no place to go.
-    fn alert(&self, reason: Reason, history: &History) {
-        let reply = history.reply.as_ref().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(
-            subscription = %self.desk.subscription.name, id = %self.letter.id, reason = reason.as_str(),
-            attempts = history.attempts, reply,
-            "nobody accepts a message and there is no dead-letter place; it is held and tried again"
-        );
     }
 
     /// Keeps such a message until its next attempt.
@@ -302,26 +292,6 @@ impl Courier<'_> {
         let retry = &self.desk.subscription.retry;
         let after = retry::backoff(retry.base, retry.cap, history.attempts, retry::roll());
         self.unless_stopped(sleep(after)).await
-    }
-
-    /// Says what a reply changed about the endpoint.
-    fn learn(&self, change: Option<Change>, reply: &Reply) {
-        let Desk { subscription, board, .. } = self.desk;
-        match change {
-            None => {}
-            Some(Change::Closed) => {
-                board.endpoint(Some(Trouble::new(reply)));
-                tracing::warn!(subscription = %subscription.name, %reply, "the endpoint is unavailable; probing it");
-            }
-            Some(Change::Gone) => {
-                board.pause(reply);
-                tracing::error!(subscription = %subscription.name, %reply, "the receiver is gone for good; the subscription is paused");
-            }
-            Some(Change::Opened) => {
-                board.endpoint(None);
-                tracing::info!(subscription = %subscription.name, "the endpoint is available again");
-            }
-        }
     }
 
     async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {

@@ -17,6 +17,7 @@ use super::retry::Reason;
 use super::target::Reply;
 use crate::config::Subscription;
 use crate::security::fingerprint::fingerprint;
+use crate::telemetry::log::trace_id;
 
 /// Where dead letters go.
 #[derive(Clone)]
@@ -74,7 +75,7 @@ impl DeadLetters {
                 Ok(()) if detail == Detail::Reference => {
                     let origin = self.origin(letter);
                     tracing::warn!(
-                        subscription = %self.subscription, id = %letter.id, origin,
+                        subscription = %self.subscription, origin, id = %letter.id, trace_id = trace_id(&letter.message),
                         "a dead letter was too large for its place; only a reference is stored"
                     );
                     return Ok(());

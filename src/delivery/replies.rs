@@ -7,6 +7,7 @@ use sidespan_bridge::{Bridge, Error, Fault, Header, Message};
 use tokio::time::Instant;
 
 use super::letter::Letter;
+use crate::telemetry::log::trace_id;
 
 /// Where a reply says its status, as HTTP counts.
 const STATUS: &str = "sidespan-status";
@@ -56,11 +57,11 @@ impl Replies {
         let Err(error) = sent else { return Ok(()) };
         match error.fault {
             Fault::Unroutable => {
-                tracing::debug!(subscription = %self.subscription, id = %letter.id, "nobody awaits the reply any more");
+                tracing::debug!(subscription = %self.subscription, topic = %letter.topic, id = %letter.id, trace_id = trace_id(&letter.message), "nobody awaits the reply any more");
                 Ok(())
             }
             Fault::Invalid | Fault::TooLarge | Fault::UnknownTopic | Fault::Unsupported => {
-                tracing::warn!(subscription = %self.subscription, id = %letter.id, %error, "a reply has nowhere to go");
+                tracing::warn!(subscription = %self.subscription, topic = %letter.topic, id = %letter.id, %error, trace_id = trace_id(&letter.message), "a reply has nowhere to go: nobody gets it");
                 Ok(())
             }
             Fault::Conflict

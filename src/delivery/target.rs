@@ -57,6 +57,16 @@ pub(super) struct Answer {
     pub(super) reply: Option<Box<Message>>,
 }
 
+impl Reply {
+    /// Returns the status that was answered, as HTTP counts.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered(answer) => Some(answer.status),
+            Self::Acked | Self::Nacked(_) | Self::Unanswered(_) | Self::Unreachable(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

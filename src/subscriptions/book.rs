@@ -95,7 +95,7 @@ impl Book {
             (Ok(_), None) => return None,
             (Err(why), _) => {
                 if self.strange.get(key).is_none_or(|(known, _)| *known != revision) {
-                    tracing::warn!(key, why, "the registry has a record that is left alone");
+                    tracing::warn!(key, reason = why, "the registry has a record that is left alone");
                 }
                 if self.strange.len() < MOST_STRANGE {
                     self.strange.insert(key.to_owned(), (revision, why));
@@ -110,7 +110,7 @@ impl Book {
         self.strange.remove(key);
         let subscription = resolved(&self.config, &name, &record);
         if let Some(Err(why)) = &subscription {
-            tracing::warn!(subscription = %name, why, "a subscription of the registry cannot run here");
+            tracing::warn!(subscription = %name, reason = why, "a subscription of the registry cannot run here");
         }
         if record.spec.is_some() && self.configured.contains_key(&name) {
             tracing::warn!(subscription = %name, "the registry has a subscription that is in the configuration file: the file's is used");

@@ -4,6 +4,7 @@
 
 mod levels;
 mod pipe;
+mod storm;
 
 use std::time::Duration;
 

@@ -166,7 +166,7 @@ impl Member {
                 );
                 self.hold = self.hold.min(longest_hold(consumer_timeout));
             }
-            (None, Some(said)) => warn!(queue, said, "rabbitmq has ended a consumer"),
+            (None, Some(said)) => warn!(queue, reason = said, "rabbitmq has ended a consumer"),
             (None, None) => debug!(queue, %error, "a consumer is gone"),
         }
     }

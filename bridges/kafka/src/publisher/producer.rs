@@ -191,7 +191,7 @@ impl Producer {
         match made.await {
             Ok(client) => client,
             Err(error) => {
-                warn!(%error, cause = ?std::error::Error::source(&error), "no new kafka client can be made");
+                warn!(%error, source = std::error::Error::source(&error), "no new kafka client can be made");
                 None
             }
         }

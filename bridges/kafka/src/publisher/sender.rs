@@ -175,7 +175,7 @@ impl Sender {
                 if fault == Fault::Unavailable {
                     self.producer.link.doubt.notify_one();
                 }
-                tracing::debug!(%topic, %error, cause = ?std::error::Error::source(&error), "topic not found");
+                tracing::debug!(%topic, %error, source = std::error::Error::source(&error), "topic not found");
                 for submission in waiting {
                     submission.refuse(|| fault.into());
                 }

@@ -67,7 +67,7 @@ impl Committer {
                 _ = tick.tick() => {}
             }
             if let Err(error) = self.commit(|_| true).await {
-                warn!(%error, cause = ?std::error::Error::source(&error), "settlements could not be handed to kafka yet");
+                warn!(%error, source = std::error::Error::source(&error), "settlements could not be handed to kafka yet");
                 sleep(PAUSE).await;
             }
         }

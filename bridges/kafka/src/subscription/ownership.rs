@@ -91,8 +91,8 @@ impl Ownership {
             match self.try_resume(partitions.clone(), whole).await {
                 Ok(begins) => return begins,
                 Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    warn!(%error, cause, "kafka does not tell yet where a partition goes on");
+                    let source = std::error::Error::source(&error);
+                    warn!(%error, source, "kafka does not tell yet where a partition goes on");
                 }
             }
             sleep(PAUSE).await;

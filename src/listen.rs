@@ -3,6 +3,7 @@
 //! axum's own loop has no deadline for stopping, no cap on connections and leaves Nagle on, which
 //! stalls HTTP/2 by tens of milliseconds; so the loop is ours, over hyper's connections.
 
+mod access;
 mod conversation;
 mod protocol;
 
@@ -27,6 +28,8 @@ use tower::Service as _;
 use self::conversation::{Requests, converse};
 use self::protocol::{Protocols, Stream};
 use crate::config::Address;
+
+pub use access::{Access, Logged, Sender};
 
 /// A bound socket.
 #[derive(Debug)]

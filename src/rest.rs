@@ -121,6 +121,11 @@ impl Rest {
     }
 }
 
+/// Returns the paths that this door has, with `{name}` for what differs.
+pub fn paths() -> Vec<String> {
+    describe::paths()
+}
+
 impl Service for Rest {
     /// What nearly every request asks for does without the router, which would cost it a tenth of its
     /// time in this process.

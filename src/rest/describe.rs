@@ -20,6 +20,13 @@ pub(super) async fn yaml() -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static("application/yaml"))], YAML).into_response()
 }
 
+/// Returns the paths that the door has, with `{name}` for what differs.
+pub(super) fn paths() -> Vec<String> {
+    let document: serde_json::Value = yaml_serde::from_str(YAML).unwrap_or_default();
+    let paths = document.get("paths").and_then(serde_json::Value::as_object);
+    paths.map(|paths| paths.keys().cloned().collect()).unwrap_or_default()
+}
+
 const YAML: &str = include_str!("../../openapi/sidespan.yaml");
 
 /// Made once, when first asked for. A test reads it, so `None` never leaves this workshop.

@@ -25,7 +25,7 @@ use super::request;
 use super::upload::Upload;
 use crate::error::Error;
 use crate::grpc;
-use crate::listen::Service;
+use crate::listen::{self, Service};
 use crate::security::caller::Callers;
 
 /// Who may call: by the names under which the door is addressed, the pages that may, and the callers.
@@ -117,6 +117,9 @@ impl Guard {
                 return Err(error);
             }
         };
+        if let Some(sender) = request.extensions().get::<listen::Sender>() {
+            sender.is(&caller);
+        }
         request.extensions_mut().insert(caller);
         Ok(())
     }

@@ -14,7 +14,7 @@ async fn a_signing_secret_is_never_said() {
     let webhook = Webhook::start(|_| Answer::status(500)).await;
     for level in ["debug", "trace"] {
         let config = format!(
-            "version: 1\nservice: shop\nlog: {{level: {level}}}\nbridges: {{local: {{kind: embedded, dir: data}}}}\n\
+            "version: 1\nservice: shop\nlog: {{level: {level}, access: 1}}\nbridges: {{local: {{kind: embedded, dir: data}}}}\n\
              topics: {{orders: {{}}}}\n\
              subscriptions:\n  billing:\n    topic: orders\n    start: begin\n    \
              push: {{url: '{}', secrets: ['{SIGNING}', {{env: OTHER_SECRET}}]}}\n    \
@@ -75,7 +75,7 @@ async fn an_error_in_the_configuration_repeats_no_secret() {
 async fn a_callers_token_is_never_said() {
     let (known, unknown) = ("known-token-known-token-known", "unknown-token-unknown-token");
     let config = format!(
-        "version: 1\nservice: shop\nlog: {{level: trace}}\n\
+        "version: 1\nservice: shop\nlog: {{level: trace, access: 1}}\n\
          bridges: {{local: {{kind: embedded, dir: data, open: true}}}}\n\
          auth: {{tokens: [{{name: till, secret: {known}, publish: [orders]}}, \
          {{name: late, secret: {{file: late}}, manage: true}}]}}\n"
@@ -94,6 +94,13 @@ async fn a_callers_token_is_never_said() {
             assert_eq!(answer.status, status, "{}", answer.text());
             said.push_str(answer.text());
         }
+    }
+    for token in [known, unknown] {
+        let change = Client::new().request(http::Method::PUT, &sidecar.admin_url("/log"));
+        let change = change.body(r#"{"level": "trace"}"#);
+        let answer = change.header("authorization", format!("Bearer {token}")).send().await.unwrap();
+        assert!(answer.status == 401 || answer.status == 403, "{}", answer.text());
+        said.push_str(answer.text());
     }
     let ended = sidecar.stop().await;
     for secret in [known, unknown, "too-short"] {

@@ -1,6 +1,7 @@
 //! The doors for operators and for the kubelet.
 
 mod log;
+mod probes;
 
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
-use serde_json::json;
 
 use crate::drain::Drain;
 use crate::health::Health;
@@ -24,34 +24,18 @@ pub struct Admin {
     pub drain: Arc<Drain>,
 }
 
-/// The paths of the kubelet, which has no token.
-pub const HEALTH: &[&str] = &["/livez", "/readyz", "/startupz"];
+pub use probes::PATHS as HEALTH;
 
 /// Returns the operators' door: health, and what changes the server. Where callers are configured, that
 /// takes the right to manage it; otherwise whoever reaches this listener is an operator.
 pub fn router(admin: Admin) -> Router {
     let log = get(log::show).put(log::change);
-    health_routes().route("/drain", post(drain)).route("/log", log).with_state(admin)
+    probes::routes().route("/drain", post(drain)).route("/log", log).with_state(admin)
 }
 
 /// Returns the kubelet's door: health alone.
 pub fn health_router(admin: Admin) -> Router {
-    health_routes().with_state(admin)
-}
-
-fn health_routes() -> Router<Admin> {
-    // Serving at all means that the listeners are bound: that is all that a start is.
-    Router::new().route("/livez", get(alive)).route("/startupz", get(alive)).route("/readyz", get(ready))
-}
-
-async fn alive() -> Response {
-    Json(json!({"ok": true})).into_response()
-}
-
-async fn ready(State(admin): State<Admin>) -> Response {
-    let report = admin.health.report();
-    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(report)).into_response()
+    probes::routes().with_state(admin)
 }
 
 async fn drain(State(admin): State<Admin>, request: Request) -> Response {

@@ -256,6 +256,7 @@ impl App {
         let drain = Arc::new(Drain::new(roster.clone(), config.drain));
         let health = Arc::new(Health::watch(
             outlets.values().cloned(),
+            publishing.clone(),
             preparing.unknown(),
             roster.clone(),
             subscriptions.clone(),

@@ -1,20 +1,23 @@
 //! Whether Sidespan can do its work: what the probes of the kubelet are told.
 
+mod report;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Name;
-use crate::delivery::{Roster, State, Status};
+use crate::delivery::Roster;
 use crate::prepare::Unknown;
-use crate::publish::Outlet;
-use crate::reload::{FileReport, FileState};
-use crate::subscriptions::{RegistryReport, Subscriptions};
+use crate::publish::{Outlet, Publishing};
+use crate::reload::FileState;
+use crate::subscriptions::Subscriptions;
+
+pub use report::{BridgeReport, PublishReport, Report, SubscriptionReport, Summary};
 
 /// How often a bridge is asked whether its broker is there.
 const EVERY: Duration = Duration::from_secs(2);
@@ -24,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Watches the bridges and subscriptions.
 pub struct Health {
     bridges: Vec<(Name, watch::Receiver<Answer>)>,
+    publishing: Arc<Publishing>,
     unknown_topics: Unknown,
     roster: Arc<Roster>,
     subscriptions: Arc<Subscriptions>,
@@ -36,6 +40,7 @@ impl Health {
     /// Starts a probe for each bridge; they end when this is dropped.
     pub fn watch(
         outlets: impl Iterator<Item = Arc<Outlet>>,
+        publishing: Arc<Publishing>,
         unknown_topics: Unknown,
         roster: Arc<Roster>,
         subscriptions: Arc<Subscriptions>,
@@ -49,31 +54,16 @@ impl Health {
             bridges.push((outlet.name().clone(), receiver));
             probes.spawn(probe(outlet, sender));
         }
-        Self { bridges, unknown_topics, roster, subscriptions, file, draining, _probes: probes }
+        Self { bridges, publishing, unknown_topics, roster, subscriptions, file, draining, _probes: probes }
     }
 
     /// Tells how everything stands now.
     pub fn report(&self) -> Report {
-        let bridges: Vec<BridgeReport> = self
-            .bridges
+        let bridges: Vec<BridgeReport> = self.bridges.iter().map(BridgeReport::new).collect();
+        let running = self.roster.all();
+        let subscriptions: Vec<SubscriptionReport> = running
             .iter()
-            .map(|(name, seen)| {
-                let (ready, error) = match &*seen.borrow() {
-                    Answer::None => (false, Some("not asked yet".to_owned())),
-                    Answer::Ready => (true, None),
-                    Answer::Trouble(error) => (false, Some(error.clone())),
-                };
-                BridgeReport { name: name.to_string(), ready, error }
-            })
-            .collect();
-        let subscriptions: Vec<SubscriptionReport> = self
-            .roster
-            .all()
-            .iter()
-            .map(|running| SubscriptionReport {
-                name: running.subscription().name.to_string(),
-                status: running.status(),
-            })
+            .map(|running| SubscriptionReport::new(&running.subscription().name, running.status()))
             .collect();
         let registry = self.subscriptions.report();
         let draining = self.draining.is_cancelled();
@@ -82,63 +72,20 @@ impl Health {
             && unknown_topics == 0
             && registry.as_ref().is_none_or(|registry| registry.ready)
             && bridges.iter().all(|bridge| bridge.ready)
-            && subscriptions.iter().all(|subscription| is_ready(&subscription.status.state));
+            && subscriptions.iter().all(SubscriptionReport::is_ready);
         let file = self.file.report();
         Report { ready, draining, unknown_topics, bridges, subscriptions, registry, file }
     }
-}
 
-/// How everything stands.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Whether every part is ready.
-    pub ready: bool,
-    /// Whether the server is stopping.
-    pub draining: bool,
-    /// Declared topics of which the broker has not said yet whether they exist.
-    pub unknown_topics: usize,
-    /// Each broker.
-    pub bridges: Vec<BridgeReport>,
-    /// Each subscription.
-    pub subscriptions: Vec<SubscriptionReport>,
-    /// Where those are kept that were made at run time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub registry: Option<RegistryReport>,
-    /// What is to be said of the configuration file, if it changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<FileReport>,
-}
-
-impl Report {
-    /// Tells whether every broker takes messages, also while deliveries are being finished.
-    pub fn can_publish(&self) -> bool {
-        self.unknown_topics == 0 && self.bridges.iter().all(|bridge| bridge.ready)
-    }
-}
-
-/// How a broker stands.
-#[derive(Debug, Serialize)]
-pub struct BridgeReport {
-    name: String,
-    ready: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-/// How a subscription stands.
-#[derive(Debug, Serialize)]
-pub struct SubscriptionReport {
-    name: String,
-    #[serde(flatten)]
-    status: Status,
-}
-
-/// A receiver that says that it is gone (410) pauses its subscription; that is no reason to take the
-/// service out of service.
-fn is_ready(state: &State) -> bool {
-    match state {
-        State::Paused(_) | State::Running => true,
-        State::Drained | State::Draining | State::Retrying(_) | State::Starting | State::Stopped => false,
+    /// Tells whether every broker takes messages that callers may publish to, also while deliveries are being
+    /// finished.
+    pub fn publish_report(&self) -> PublishReport {
+        let routes = self.publishing.routes();
+        let taking = self.bridges.iter().filter(|(name, _)| routes.lead_to(name));
+        let bridges: Vec<BridgeReport> = taking.map(BridgeReport::new).collect();
+        let unknown_topics = self.unknown_topics.count();
+        let ready = unknown_topics == 0 && bridges.iter().all(|bridge| bridge.ready);
+        PublishReport { ready, draining: self.draining.is_cancelled(), unknown_topics, bridges }
     }
 }
 

@@ -41,11 +41,10 @@ pub(super) fn watch(
 }
 
 fn serving(health: &Health, service: &str) -> ServingStatus {
-    let report = health.report();
     let serves = match service {
-        "" | SUBSCRIBER => report.ready,
+        "" | SUBSCRIBER => health.report().ready,
         // Messages are taken until the very end of stopping.
-        PUBLISHER => report.can_publish(),
+        PUBLISHER => health.publish_report().ready,
         ADMIN | HEALTH | REFLECTION | REFLECTION_ALPHA => true,
         _ => return ServingStatus::ServiceUnknown,
     };

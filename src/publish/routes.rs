@@ -17,17 +17,18 @@ type Declared = BTreeMap<TopicName, Route>;
 pub struct Routes {
     /// Replaced as a whole when the configuration changes.
     declared: RwLock<Declared>,
-    open: Option<Arc<Outlet>>,
+    default: Option<Arc<Outlet>>,
+    is_open: bool,
 }
 
 impl Routes {
     /// Resolves the configured topics over the opened bridges.
     pub fn new(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Self {
-        let open =
-            config.default_bridge.as_ref().filter(|name| config.bridges.get(*name).is_some_and(|b| b.open));
+        let default = config.default_bridge.as_ref();
         Self {
             declared: RwLock::new(declared(config, outlets)),
-            open: open.and_then(|name| outlets.get(name).cloned()),
+            default: default.and_then(|name| outlets.get(name).cloned()),
+            is_open: default.and_then(|name| config.bridges.get(name)).is_some_and(|bridge| bridge.open),
         }
     }
 
@@ -47,7 +48,7 @@ impl Routes {
             return Ok(route.clone());
         }
         let name = TopicName::parse(name).map_err(|error| Error::Invalid(error.to_string()))?;
-        match &self.open {
+        match self.open() {
             Some(outlet) if !claimed(&declared, name.as_str(), outlet) => {
                 let address = Topic::new(name.as_str());
                 let (cloudevents, outlet) = (CloudEventsMode::default(), outlet.clone());
@@ -64,13 +65,19 @@ impl Routes {
 
     /// Returns the bridge where undeclared names are addresses.
     pub fn open(&self) -> Option<&Arc<Outlet>> {
-        self.open.as_ref()
+        self.default.as_ref().filter(|_| self.is_open)
+    }
+
+    /// Tells whether messages of callers go to a bridge: it has a declared topic, or is the default.
+    pub fn lead_to(&self, bridge: &Name) -> bool {
+        self.default.as_ref().is_some_and(|outlet| outlet.name() == bridge)
+            || self.read().values().any(|route| route.outlet().name() == bridge)
     }
 
     /// Returns the declared topics that a pattern on the open bridge takes in by their addresses, though they
     /// go by other names.
     pub fn within(&self, pattern: &Pattern) -> Vec<Route> {
-        let Some(open) = &self.open else { return Vec::new() };
+        let Some(open) = self.open() else { return Vec::new() };
         let is_within = |route: &&Route| {
             Arc::ptr_eq(open, route.outlet())
                 && route.name() != route.address().as_str()

@@ -324,7 +324,7 @@ async fn operators_are_asked_too_but_not_the_kubelet() {
         }
         request.send().await.unwrap()
     };
-    for path in ["/livez", "/readyz", "/startupz"] {
+    for path in ["/livez", "/readyz", "/readyz/listeners", "/readyz/publish?verbose", "/startupz"] {
         assert_ne!(ask(Method::GET, path, "").await.status, 401, "{path}");
     }
     assert_eq!(ask(Method::GET, "/nothing", "").await.status, 401);

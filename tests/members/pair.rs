@@ -94,7 +94,7 @@ async fn role(member: &Sidecar) -> String {
     let client = Client::new();
     let get = async |url: String| client.get(&url).send().await.expect("an answer").json();
     let shown = get(member.url("/v1/subscriptions/billing")).await;
-    let readiness = get(member.admin_url("/readyz")).await;
+    let readiness = get(member.admin_url("/readyz?verbose")).await;
     let reported = readiness["subscriptions"].as_array().expect("a list of subscriptions");
     let reported = reported.iter().find(|reported| reported["name"] == "billing");
     let reported = reported.expect("readiness tells of every subscription");

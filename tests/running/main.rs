@@ -38,9 +38,14 @@ const SIDESPAN: &str = env!("CARGO_BIN_EXE_sidespan");
 /// How long anything may take that should be done soon.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Returns what `/readyz` says, and with which status.
+/// Returns what `/readyz` says in full, and with which status.
 async fn readiness(sidecar: &Sidecar) -> (u16, Value) {
-    let answer = Client::new().get(&sidecar.admin_url("/readyz")).send().await.unwrap();
+    probe(sidecar, "/readyz?verbose").await
+}
+
+/// Returns what a probe says, and with which status.
+async fn probe(sidecar: &Sidecar, path: &str) -> (u16, Value) {
+    let answer = Client::new().get(&sidecar.admin_url(path)).send().await.unwrap();
     (answer.status.as_u16(), answer.json())
 }
 

@@ -38,7 +38,13 @@ async fn probes_answer_at_once_and_readiness_names_each_part() {
     assert_eq!(said["bridges"], json!([{"name": "local", "ready": true}]));
     let billing = &said["subscriptions"][0];
     assert_eq!((&billing["name"], &billing["state"]), (&json!("billing"), &json!("running")));
-    assert_eq!(client.get(&kubelet("/readyz")).send().await.unwrap().status, 200);
+    for path in ["/readyz", "/readyz/publish", "/readyz/listeners"] {
+        for url in [sidecar.admin_url(path), kubelet(path)] {
+            let answer = client.get(&url).send().await.unwrap();
+            let said = json!({"ready": true, "draining": false});
+            assert_eq!((answer.status.as_u16(), answer.json()), (200, said), "{url}: it names nothing");
+        }
+    }
 
     let drain = client.post(&kubelet("/drain"), "").send().await.unwrap();
     assert_eq!(drain.status, 404, "the kubelet's door changes nothing");

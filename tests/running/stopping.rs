@@ -11,7 +11,7 @@ use sidespan_test_support::{Answer, Client, Launch, Received, Sidecar, Signal, W
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{PATIENCE, SIDESPAN, ended_with, publish, readiness, store};
+use crate::{PATIENCE, SIDESPAN, ended_with, probe, publish, readiness, store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_stopped_under_load_delivers_all_that_it_accepted() {
@@ -160,9 +160,9 @@ async fn a_drain_ends_deliveries_and_leaves_the_publish_door_open() {
     let (status, said) = readiness(&sidecar).await;
     assert_eq!((status, &said["draining"]), (503, &json!(true)), "{said}");
     assert_eq!(said["subscriptions"][0]["state"], "drained", "{said}");
-    for path in ["/livez", "/startupz"] {
-        let alive = client.get(&sidecar.admin_url(path)).send().await.unwrap();
-        assert_eq!(alive.status, 200, "{path}: nobody may restart what drains");
+    for path in ["/livez", "/startupz", "/readyz/listeners", "/readyz/publish"] {
+        let (status, said) = probe(&sidecar, path).await;
+        assert_eq!(status, 200, "{path}: nobody may restart what drains, and it takes messages: {said}");
     }
     store(&sidecar, "orders", "later").await;
 

@@ -152,7 +152,7 @@ impl Sidecar {
 
     /// Waits until `/readyz` says 200. Panics with what it says instead.
     pub async fn until_ready(&self) {
-        let (client, url) = (Client::new(), self.admin_url("/readyz"));
+        let (client, url) = (Client::new(), self.admin_url("/readyz?verbose"));
         let end = Instant::now() + READY;
         loop {
             let said = match client.get(&url).send().await {
@@ -184,10 +184,16 @@ impl Sidecar {
 
     /// Waits for its end.
     pub async fn ended(&mut self) -> Ended {
-        match self.process.wait(END).await {
-            Some(status) => Ended { status, stdout: self.stdout(), stderr: self.stderr() },
+        match self.ended_within(END).await {
+            Some(ended) => ended,
             None => panic!("sidespan still runs after {END:?}; it said:\n{}", self.stderr()),
         }
+    }
+
+    /// Waits for its end; `None` if it still runs at the deadline.
+    pub async fn ended_within(&mut self, deadline: Duration) -> Option<Ended> {
+        let status = self.process.wait(deadline).await?;
+        Some(Ended { status, stdout: self.stdout(), stderr: self.stderr() })
     }
 
     /// Starts it again after its end, with the same configuration, ports and directory, and waits

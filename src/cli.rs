@@ -22,7 +22,7 @@ mod validate;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -178,6 +178,11 @@ fn load(path: &Path) -> Result<config::Config, ConfigErrors> {
     if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
 }
 
+/// Returns the configuration that the environment names.
+fn configured() -> Option<PathBuf> {
+    std::env::var_os("SIDESPAN_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// Reads how long to wait for something.
 fn patience(text: &str) -> Result<Duration, String> {
     let span = Span::parse(text).map_err(|error| error.to_string())?;
@@ -201,7 +206,7 @@ Examples:
   sidespan subscriptions ls                           what is subscribed to, and how it is doing
 
 Environment:
-  SIDESPAN_CONFIG         the configuration of `serve`, where --config is not given
+  SIDESPAN_CONFIG         the configuration of `serve` and `drain`, where --config is not given
   SIDESPAN__<KEY>__<KEY>  goes over the configuration, as in SIDESPAN__LIMITS__TIMEOUT=5s
 
 Exit codes:

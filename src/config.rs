@@ -11,6 +11,7 @@ mod file;
 mod load;
 mod log;
 mod names;
+mod operators;
 mod renewal;
 mod resolve;
 mod schema;
@@ -31,6 +32,7 @@ pub use allow::{Allow, Reach};
 pub use development::Subscriptions;
 pub use file::{File, LogFormat, StartFile};
 pub use names::{Name, NameError, TopicName};
+pub use operators::Operators;
 pub use resolve::SpecError;
 pub use schema::schema;
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -54,6 +55,14 @@ impl FromStr for Server {
     }
 }
 
+impl From<SocketAddr> for Server {
+    #[expect(clippy::expect_used, reason = "an address is made of digits, dots, colons and brackets")]
+    fn from(address: SocketAddr) -> Self {
+        let name = HeaderValue::from_str(&address.to_string()).expect("letters that a header may have");
+        Self::Tcp(address.ip().to_string(), address.port(), name)
+    }
+}
+
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,6 +100,18 @@ impl Server {
                 "no answer from {self} in {patience:?}: the outcome is not known"
             ))),
         }
+    }
+
+    /// Tells whether nobody listens there.
+    pub(super) async fn is_gone(&self) -> bool {
+        let connected = match self {
+            Self::Tcp(host, port, _) => {
+                timeout(CONNECT, TcpStream::connect((host.as_str(), *port))).await.map(|it| it.map(drop))
+            }
+            Self::Unix(path) => timeout(CONNECT, UnixStream::connect(path)).await.map(|it| it.map(drop)),
+        };
+        let absent = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+        matches!(connected, Ok(Err(error)) if absent.contains(&error.kind()))
     }
 
     /// Opens a connection.

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use clap::Args;
 
 use super::failure::{Failure, Outcome};
-use super::{load, no_runtime, output};
+use super::{configured, load, no_runtime, output};
 use crate::app::{self, Bound};
 use crate::bridges::{DRIVERS, QUIET};
 use crate::config::{Address, Config, Subscriptions, Target};
@@ -63,8 +63,7 @@ pub(super) struct Serve {
 impl Serve {
     /// Serves until it is told to stop.
     pub(super) fn run(self) -> Outcome {
-        let named = || std::env::var_os("SIDESPAN_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let Some(path) = self.config.or_else(named) else {
+        let Some(path) = self.config.or_else(configured) else {
             let text = "error: say which configuration to serve: --config FILE, or SIDESPAN_CONFIG in the \
                         environment; `sidespan` alone is development mode and needs none";
             return Err(Failure::Usage(text.into()));

@@ -34,12 +34,26 @@ impl Config {
         variables: impl Iterator<Item = (OsString, OsString)>,
         drivers: &[&'static dyn Driver],
     ) -> Result<Self, ConfigErrors> {
-        let figment = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("toml") => Figment::from(Toml::string(text)),
-            Some("yaml" | "yml" | "json") => Figment::from(Yaml::string(text)),
-            _ => return Err(whole(path, "the file's name must end in .yaml, .yml, .json or .toml")),
-        };
-        finish(figment, Figment::new(), &path.display().to_string(), variables, drivers)
+        finish(typed(path, text)?, Figment::new(), &path.display().to_string(), variables, drivers)
+    }
+}
+
+/// Reads only some keys of a file and of the environment over it, whatever the others say.
+pub(super) fn some_keys<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigErrors> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| whole(path, format!("cannot read the configuration: {error}")))?;
+    let (file, origin) = (typed(path, &text)?, path.display().to_string());
+    let said = |overrides: &Overrides, error| ConfigErrors(explain(&origin, overrides, error));
+    let keys: Dict = file.extract().map_err(|error| said(&Overrides::default(), error))?;
+    let overrides = Overrides::read(env::vars_os(), &keys).map_err(ConfigErrors)?;
+    file.merge(&overrides).extract().map_err(|error| said(&overrides, error))
+}
+
+fn typed(path: &Path, text: &str) -> Result<Figment, ConfigErrors> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("toml") => Ok(Figment::from(Toml::string(text))),
+        Some("yaml" | "yml" | "json") => Ok(Figment::from(Yaml::string(text))),
+        _ => Err(whole(path, "the file's name must end in .yaml, .yml, .json or .toml")),
     }
 }
 

@@ -14,6 +14,7 @@ use sidespan_bridge::Driver;
 use self::scope::Scope;
 use super::{Config, ConfigError, ConfigErrors, File, Name};
 
+pub(super) use server::{DEFAULT_ADMIN, socket};
 pub use spec::SpecError;
 
 /// Resolves a file, collecting everything that is wrong with it.

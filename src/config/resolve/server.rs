@@ -146,7 +146,7 @@ fn address(text: &str) -> Result<Address, String> {
 }
 
 /// `localhost` is taken as 127.0.0.1; other names would need a look-up, and may mean several.
-pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
+pub(in crate::config) fn socket(text: &str) -> Result<SocketAddr, String> {
     let literal = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     literal.as_deref().unwrap_or(text).parse().map_err(|_| {
         format!("{text:?} is no address: write an IP address and a port, such as 127.0.0.1:7400")
@@ -154,4 +154,6 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400);
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7401);
+/// Where operators are listened to by default.
+pub(in crate::config) const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7401);

@@ -6,12 +6,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sidespan_test_support::{Client, NoAnswer, PUBLISH_DEADLINE, Request, Response};
+use sidespan_test_support::{Client, Ground, NoAnswer, PUBLISH_DEADLINE, Request, Response, on};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::ground::Ground;
 use crate::run::Run;
 use crate::scale;
 

@@ -9,10 +9,9 @@
 use std::time::Duration;
 
 use sidespan_test_support::history::Figures;
-use sidespan_test_support::{HELD, Scene};
+use sidespan_test_support::{Ground, HELD, Own, Scene, on};
 use tokio::time::sleep;
 
-use crate::ground::{Ground, Own};
 use crate::run::Run;
 use crate::{NEVER, scale};
 

@@ -17,29 +17,7 @@
     reason = "a test fails by panicking, and its words are for the person who reads them"
 )]
 
-/// Makes a test of a run for each of the brokers.
-macro_rules! on {
-    ($run:ident: $($broker:ident = $ground:ident),+) => {
-        mod $run {
-            use crate::ground::Ground;
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $broker() {
-                    super::$run(Ground::$ground).await;
-                }
-            )+
-        }
-    };
-    ($run:ident on every broker) => {
-        on!($run: embedded = Embedded, kafka = Kafka, jetstream = Jetstream, rabbitmq = Rabbitmq);
-    };
-    ($run:ident on every server) => {
-        on!($run: kafka = Kafka, jetstream = Jetstream, rabbitmq = Rabbitmq);
-    };
-}
-
 mod freezes;
-mod ground;
 mod kills;
 mod network;
 mod pulls;

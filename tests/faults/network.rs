@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use sidespan_test_support::{Cut, Proxy};
+use sidespan_test_support::{Cut, Ground, Proxy, on};
 use tokio::time::{Instant, sleep};
 
-use crate::ground::Ground;
 use crate::run::Run;
 use crate::scale;
 

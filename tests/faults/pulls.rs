@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sidespan_test_support::{Client, Random};
+use sidespan_test_support::{Client, Ground, Random, on};
 use tokio::time::sleep;
 
-use crate::ground::Ground;
 use crate::run::Run;
 use crate::{NEVER, scale};
 

@@ -1,8 +1,7 @@
 //! Sidecars are stopped politely under load, alone or rolling one after the other.
 
-use sidespan_test_support::{Launch, Load, Random, Sidecar};
+use sidespan_test_support::{Ground, Launch, Load, Random, Sidecar, on};
 
-use crate::ground::Ground;
 use crate::run::{ORDERS, Run};
 use crate::{NEVER, SIDESPAN, scale};
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use sidespan_test_support::Manner;
+use sidespan_test_support::{Ground, Manner, on};
 use tokio::time::{Instant, sleep};
 
-use crate::ground::Ground;
 use crate::run::Run;
 use crate::{NEVER, scale};
 

@@ -1,25 +1,62 @@
 //! The brokers that runs take place on.
 
-use sidespan_test_support::{Broker, Kafka, Nats, NotOurs, Proxy, Rabbit, Scene, free_port};
+use crate::broker::{Broker, NotOurs};
+use crate::kafka::Kafka;
+use crate::nats::Nats;
+use crate::port::free_port;
+use crate::proxy::Proxy;
+use crate::rabbit::Rabbit;
+use crate::scene::Scene;
 
 /// A broker by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ground {
+pub enum Ground {
+    /// The embedded log.
     Embedded,
+    /// NATS, with streams.
     Jetstream,
+    /// Kafka.
     Kafka,
+    /// RabbitMQ.
     Rabbitmq,
 }
 
+/// Makes a test of a function for each of the brokers: `on!(the_sidecar on every broker)` has it called with each
+/// [`Ground`], `on every server` with those that are processes of their own.
+#[macro_export]
+macro_rules! on {
+    ($run:ident: $($broker:ident = $ground:ident),+) => {
+        mod $run {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $broker() {
+                    super::$run($crate::Ground::$ground).await;
+                }
+            )+
+        }
+    };
+    ($run:ident on every broker) => {
+        $crate::on!($run: embedded = Embedded, kafka = Kafka, jetstream = Jetstream, rabbitmq = Rabbitmq);
+    };
+    ($run:ident on every server) => {
+        $crate::on!($run: kafka = Kafka, jetstream = Jetstream, rabbitmq = Rabbitmq);
+    };
+}
+
 /// A broker of a run's own, which may be killed and frozen.
-pub(crate) enum Own {
+#[derive(Debug)]
+pub enum Own {
+    /// Kafka.
     Kafka(Kafka),
+    /// NATS.
     Nats(Nats),
+    /// RabbitMQ.
     Rabbit(Box<Rabbit>),
 }
 
 impl Ground {
-    pub(crate) fn name(self) -> &'static str {
+    /// Returns what it is called.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
             Self::Jetstream => "jetstream",
@@ -29,7 +66,7 @@ impl Ground {
     }
 
     /// Returns a place on the broker that runs share.
-    pub(crate) async fn shared(self) -> Scene {
+    pub async fn shared(self) -> Scene {
         match self {
             Self::Embedded => Scene::embedded(),
             Self::Jetstream => Scene::nats(Nats::shared().await),
@@ -39,7 +76,7 @@ impl Ground {
     }
 
     /// Starts a broker of the run's own; `None`, and a word, where one is given from outside.
-    pub(crate) async fn own(self) -> Option<(Own, Scene)> {
+    pub async fn own(self) -> Option<(Own, Scene)> {
         let started = match self {
             Self::Embedded => panic!("the embedded log has no process of its own"),
             Self::Jetstream => Nats::start().await.map(Own::Nats),
@@ -52,7 +89,7 @@ impl Ground {
     }
 
     /// Starts a broker like [`Ground::own`], to which a network of the run's own leads.
-    pub(crate) async fn behind_a_proxy(self) -> Option<(Own, Proxy, Scene)> {
+    pub async fn behind_a_proxy(self) -> Option<(Own, Proxy, Scene)> {
         if self != Self::Kafka {
             let (own, scene) = self.own().await?;
             let proxy = Proxy::start_on(0, own.broker().port()).await;
@@ -85,7 +122,8 @@ impl Own {
         }
     }
 
-    pub(crate) fn broker_mut(&mut self) -> &mut Broker {
+    /// Returns it as what can be killed.
+    pub fn broker_mut(&mut self) -> &mut Broker {
         match self {
             Self::Kafka(kafka) => kafka,
             Self::Nats(nats) => nats,
@@ -94,7 +132,7 @@ impl Own {
     }
 
     /// Prepares it for its first kill, once the run's queues are there.
-    pub(crate) async fn flush(&self) {
+    pub async fn flush(&self) {
         if let Self::Rabbit(rabbit) = self {
             rabbit.flush().await;
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use sidespan_bridge::Message;
+use sidespan_bridge::{Message, REPLY_STATUS};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -74,12 +74,9 @@ impl Requesting {
     }
 }
 
-/// Where a reply says its HTTP status.
-pub const STATUS: &str = "sidespan-status";
-
 /// Returns the status of a reply: one that says none, or none of an answer, is a success.
 pub fn status(reply: &Message) -> u16 {
-    let told = reply.header(STATUS).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    let told = reply.header(REPLY_STATUS).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     told.filter(|status| (200..=599).contains(status)).unwrap_or(200)
 }
 
@@ -92,7 +89,7 @@ mod tests {
     #[test]
     fn only_a_status_of_an_answer_is_one() {
         let of = |text: &'static str| {
-            status(&Message { headers: vec![Header::new(STATUS, text)], ..Message::default() })
+            status(&Message { headers: vec![Header::new(REPLY_STATUS, text)], ..Message::default() })
         };
         assert_eq!(["201", "404", "599"].map(of), [201, 404, 599]);
         assert_eq!(["", "OK", "100", "600", "-1", "2 0 0"].map(of), [200; 6]);

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidespan_bridge::{Bridge, Error, Fault, Header, Message};
+use sidespan_bridge::{Bridge, Error, Fault, Header, Message, REPLY_STATUS};
 use tokio::time::Instant;
 
 use super::letter::Letter;
 use crate::telemetry::log::trace_id;
-
-/// Where a reply says its status, as HTTP counts.
-const STATUS: &str = "sidespan-status";
 
 /// Sends the replies of one subscription.
 pub(super) struct Replies {
@@ -82,7 +79,7 @@ impl Replies {
 
 /// Makes a reply of what a target said.
 pub(super) fn of(status: u16, mut message: Message) -> Message {
-    message.headers.insert(0, Header::new(STATUS, status.to_string()));
+    message.headers.insert(0, Header::new(REPLY_STATUS, status.to_string()));
     message
 }
 

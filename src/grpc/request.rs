@@ -1,5 +1,6 @@
 //! `Requester.Request`: a message, and the reply to it.
 
+use sidespan_bridge::REPLY_STATUS;
 use tonic::Status;
 
 use super::Door;
@@ -8,7 +9,7 @@ use super::status::status;
 use super::terms::Terms;
 use crate::error::Error;
 use crate::proto::{Header, Reply, RequestRequest, RequestResponse};
-use crate::request::{self, STATUS};
+use crate::request;
 
 /// Asks, and answers with the reply.
 pub(super) async fn request(
@@ -34,7 +35,7 @@ async fn ask(
     let message = read(message, &terms.context, door.limits.max_message)?;
     let admission = door.publishing.admit(&route, 1, message.weight())?;
     let reply = door.requesting.ask(place, &route, admission, message, deadline).await?;
-    let told = reply.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case(STATUS));
+    let told = reply.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case(REPLY_STATUS));
     let headers = told.map(|header| Header { name: header.name.to_string(), value: header.value.to_vec() });
     let reply = Reply {
         status: request::status(&reply).into(),

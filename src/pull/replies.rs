@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sidespan_bridge::{Fault, Header, Message};
+use sidespan_bridge::{Fault, Header, Message, REPLY_STATUS};
 use tokio::time::Instant;
 
 use super::Fetching;
@@ -12,7 +12,6 @@ use super::peers::wire::Outcome;
 use super::verdicts::{NO_ANSWER, NO_CONFIRMATION, confirmed, unconfirmed};
 use crate::delivery::Unreplied;
 use crate::error::Error;
-use crate::request::STATUS;
 
 impl Fetching {
     /// Answers the request that an ack id names, and settles it as handled: done when the broker has both. Where
@@ -30,7 +29,7 @@ impl Fetching {
         mut reply: Message,
         deadline: Instant,
     ) -> Result<(), Error> {
-        reply.headers.insert(0, Header::new(STATUS, status.to_string()));
+        reply.headers.insert(0, Header::new(REPLY_STATUS, status.to_string()));
         match self.ids.read(&self.subscription, ack_id)? {
             Leased::Here(number) => self.reply_here(number, reply, deadline).await,
             Leased::There(there) => self.reply_at(there.address, ack_id, reply, deadline).await,

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
-use sidespan_bridge::Message;
+use sidespan_bridge::{Message, REPLY_STATUS};
 
 use super::Door;
 use super::head::{Head, Terms};
@@ -16,7 +16,7 @@ use super::publish::receive;
 use super::upload::Upload;
 use crate::error::Error;
 use crate::headers;
-use crate::request::{STATUS, status};
+use crate::request::status;
 use crate::security::caller::Caller;
 
 /// Asks, and answers with the reply. A failure of ours is a problem, and has no `Sidespan-Reply`.
@@ -40,7 +40,7 @@ pub(super) fn is_reply(response: &Response) -> bool {
 
 /// Writes a reply as an answer; `None` where its headers are more than a client would read.
 fn written(reply: Message) -> Option<Response> {
-    let told = reply.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case(STATUS));
+    let told = reply.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case(REPLY_STATUS));
     let weight: usize = told.clone().map(|header| header.name.len() + header.value.len() + PER_HEADER).sum();
     if weight > MOST_HEADERS {
         return None;

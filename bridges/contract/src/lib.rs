@@ -49,7 +49,7 @@ pub use bridge::{Bridge, Control, Driver, Guarantees, Lag, Publisher, Role, Subs
 pub use delivery::{Delivery, Epoch, Event, Position, PositionError, Shard};
 pub use event::decode_attribute;
 pub use fault::{Error, Fault};
-pub use message::{CE_PREFIX, Guarantee, Header, Message, Receipt, is_reserved};
+pub use message::{CE_PREFIX, Guarantee, Header, Message, REPLY_STATUS, Receipt, is_reserved};
 pub use outcome::{Batch, Budget, Share, Ticket};
 pub use prefix::Prefix;
 pub use registry::{Change, LARGEST_RECORD, MOST_RECORDS, Registry, Revision, check_record, outdated};

@@ -12,6 +12,8 @@ use crate::Position;
 /// writes them as its broker's protocol binding says (Kafka `ce_`, AMQP `cloudEvents_`, NATS
 /// `ce-`) and gives them this name again on receipt. `datacontenttype` is the content type.
 pub const CE_PREFIX: &str = "ce-";
+/// The header by which a reply says its status, as HTTP counts.
+pub const REPLY_STATUS: &str = "sidespan-status";
 
 /// One message, to be published or received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

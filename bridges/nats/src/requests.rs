@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_nats::{Message as Wire, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use sidespan_bridge::{Error, Fault, Header, Message, Requests, Topic};
+use sidespan_bridge::{Error, Fault, Header, Message, REPLY_STATUS, Requests, Topic};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -147,14 +147,12 @@ fn read(wire: Wire) -> Result<Message, Error> {
     let failure = wire.headers.as_ref().and_then(|headers| headers.get(SERVICE_ERROR));
     let failure = failure.map(|code| Bytes::copy_from_slice(code.as_str().as_bytes()));
     let mut reply = message::of_map(wire.headers.as_ref(), wire.payload);
-    if let Some(code) = failure.filter(|_| reply.header(STATUS).is_none()) {
-        reply.headers.push(Header::new(STATUS, code));
+    if let Some(code) = failure.filter(|_| reply.header(REPLY_STATUS).is_none()) {
+        reply.headers.push(Header::new(REPLY_STATUS, code));
     }
     Ok(reply)
 }
 
-/// Where a reply says its HTTP status.
-const STATUS: &str = "sidespan-status";
 const SERVICE_ERROR: &str = "Nats-Service-Error-Code";
 /// How long it is believed whether a stream captures a subject.
 const FRESH: Duration = Duration::from_secs(10);

@@ -42,7 +42,7 @@ use tower::service_fn;
 use self::body::{Bounds, Incoming};
 use self::codec::{Check, Codec, anything};
 use self::held::Held;
-use self::message::crowd::messages;
+use self::message::crowd::{messages, reply};
 use self::reflection::Reflection;
 use self::terms::Terms;
 use crate::config::Limits;
@@ -145,7 +145,8 @@ impl<S: Service> Grpc<S> {
                     }))
                 });
                 let request = self.incoming(request, single, true);
-                grpc(Codec::new(anything), single.1).streaming(serve, request).await.map(Body::new)
+                let codec = Codec::new(|body| reply(body, &[6, 2]));
+                grpc(codec, single.1).streaming(serve, request).await.map(Body::new)
             }
             "/sidespan.v1.Subscriber/Pull" => {
                 self.unary(request, small, anything, move |request| {
@@ -166,6 +167,18 @@ impl<S: Service> Grpc<S> {
                     let (door, terms) = (door.clone(), terms.clone());
                     async move { subscriber::modify_deadline(&door, &terms, request).await }
                 })
+                .await
+            }
+            "/sidespan.v1.Subscriber/Reply" => {
+                self.unary(
+                    request,
+                    single,
+                    |body| reply(body, &[3]),
+                    move |request| {
+                        let (door, terms) = (door.clone(), terms.clone());
+                        async move { subscriber::reply(&door, &terms, request).await }
+                    },
+                )
                 .await
             }
             "/sidespan.v1.Admin/ListTopics" => {

@@ -7,5 +7,5 @@ pub(crate) mod crowd;
 mod input;
 mod output;
 
-pub(crate) use input::{Refused, cloudevents, extend, nack, read, span};
+pub(crate) use input::{Refused, cloudevents, extend, nack, read, reply, span};
 pub(crate) use output::{failure, outcome, received, settled};

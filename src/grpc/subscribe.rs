@@ -23,7 +23,7 @@ use crate::config::CloudEventsMode;
 use crate::delivery::Amount;
 use crate::error::Error;
 use crate::proto::subscribe_request::Request;
-use crate::proto::{self, SubscribeRequest, SubscribeResponse};
+use crate::proto::{self, Settled, SubscribeRequest, SubscribeResponse};
 use crate::pull::{Consumer, Handed, Settle};
 
 /// Serves a stream; returns the answers.
@@ -35,7 +35,8 @@ pub(super) fn subscribe(
 ) -> ReceiverStream<Answer> {
     let (answers, told) = mpsc::channel(WINDOW + 1);
     let tasks = door.tasks.clone();
-    let run = Run { door, terms, inlet: Inlet::new(requests, answers), unsettled: FuturesUnordered::new() };
+    let inlet = Inlet::new(requests, answers);
+    let run = Run { door, terms, inlet, unsettled: FuturesUnordered::new(), replying: 0 };
     tasks.spawn(async move {
         run.serve().await;
         drop(permit);
@@ -50,7 +51,17 @@ struct Run {
     door: Arc<Door>,
     terms: Arc<Terms>,
     inlet: Inlet<SubscribeRequest, SubscribeResponse>,
-    unsettled: FuturesUnordered<BoxFuture<'static, (Place<SubscribeResponse>, SubscribeResponse)>>,
+    unsettled: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    /// What the replies among the unsettled weigh.
+    replying: usize,
+}
+
+/// What became of a verdict.
+struct Outcome {
+    place: Place<SubscribeResponse>,
+    settled: Vec<Settled>,
+    /// What the reply weighs, if it is one.
+    weight: usize,
 }
 
 impl Run {
@@ -72,7 +83,7 @@ impl Run {
             tokio::select! {
                 () = answers.closed() => return,
                 unsettled = self.unsettled.next() => match unsettled {
-                    Some((place, answer)) => drop(place.send(Ok(answer))),
+                    Some(outcome) => outcome.tell(),
                     None => break,
                 },
             }
@@ -93,7 +104,10 @@ impl Run {
         loop {
             let wish = credit.wish().filter(|_| !draining);
             tokio::select! {
-                Some((place, answer)) = self.unsettled.next() => drop(place.send(Ok(answer))),
+                Some(outcome) = self.unsettled.next() => {
+                    self.replying -= outcome.weight;
+                    outcome.tell();
+                }
                 handed = hand(&consumer, wish, &answers) => match handed {
                     Ok((place, handed)) => {
                         credit.spend(&handed);
@@ -106,7 +120,7 @@ impl Run {
                     // Another replica has it: here nothing would ever come.
                     Err(error) => return Err(status(&error, None)),
                 },
-                taken = self.inlet.take() => match taken {
+                taken = self.inlet.take(), if self.replying < REPLIES => match taken {
                     Ok((place, SubscribeRequest { request })) => {
                         self.heed(&consumer, &mut credit, place, request)?;
                     }
@@ -146,6 +160,7 @@ impl Run {
             Some(Request::Acknowledge(proto::Acknowledge { ack_ids })) => Ok((ack_ids, Settle::Ack)),
             Some(Request::Nack(nack)) => message::nack(nack),
             Some(Request::Extend(extend)) => message::extend(extend),
+            Some(Request::Reply(answer)) => return self.reply(consumer, place, answer),
             Some(Request::Begin(_)) => {
                 return Err(status(&Error::Invalid("the stream has begun already".into()), Some("begin")));
             }
@@ -161,10 +176,41 @@ impl Run {
         let settling = async move {
             let outcomes = fetching.settle(&ack_ids, verdict, deadline).await;
             let told = ack_ids.into_iter().zip(&outcomes).map(|(ack_id, outcome)| settled(ack_id, outcome));
-            (place, SubscribeResponse { messages: Vec::new(), settled: told.collect() })
+            Outcome { place, settled: told.collect(), weight: 0 }
         };
         self.unsettled.push(settling.boxed());
         Ok(())
+    }
+
+    /// Answers a request. What cannot be is told of that alone: the client has more to settle.
+    fn reply(
+        &mut self,
+        consumer: &Consumer,
+        place: Place<SubscribeResponse>,
+        proto::Answer { ack_id, reply }: proto::Answer,
+    ) -> Result<(), Status> {
+        let deadline = self.terms.deadline().map_err(|error| status(&error, None))?;
+        let (code, reply) = match message::reply(reply, self.door.limits.max_message) {
+            Ok(read) => read,
+            Err(Refused { error, .. }) => {
+                Outcome { place, settled: vec![settled(ack_id, &Err(error))], weight: 0 }.tell();
+                return Ok(());
+            }
+        };
+        let (fetching, weight) = (consumer.fetching().clone(), reply.weight());
+        self.replying += weight;
+        let replying = async move {
+            let outcome = fetching.reply(&ack_id, code, reply, deadline).await;
+            Outcome { place, settled: vec![settled(ack_id, &outcome)], weight }
+        };
+        self.unsettled.push(replying.boxed());
+        Ok(())
+    }
+}
+
+impl Outcome {
+    fn tell(self) {
+        self.place.send(Ok(SubscribeResponse { messages: Vec::new(), settled: self.settled }));
     }
 }
 
@@ -222,6 +268,8 @@ impl Credit {
 
 /// Answers of one stream that have not been read.
 const WINDOW: usize = 64;
+/// What the replies of one stream may weigh that are on their way: more is not read until they are sent.
+const REPLIES: usize = 1 << 20;
 /// What is handed out at a time.
 const TOGETHER: usize = 100;
 const BYTES: usize = 256 << 10;

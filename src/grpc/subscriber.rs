@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::Door;
-use super::message::{self, received, settled};
+use super::message::{self, Refused, received, settled};
 use super::status::status;
 use super::terms::Terms;
 use crate::delivery::Amount;
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::proto::modify_deadline_request::Change;
 use crate::proto::{
     self, AcknowledgeRequest, AcknowledgeResponse, ModifyDeadlineRequest, ModifyDeadlineResponse,
-    PullRequest, PullResponse, Settled,
+    PullRequest, PullResponse, ReplyRequest, ReplyResponse, Settled,
 };
 use crate::pull::{Fetching, Settle};
 
@@ -82,6 +82,23 @@ pub(super) async fn modify_deadline(
     };
     let (outcomes, failed) = settle(door, terms, &subscription, ack_ids, verdict).await?;
     Ok(ModifyDeadlineResponse { outcomes, failed })
+}
+
+/// Answers a request, and settles it.
+pub(super) async fn reply(
+    door: &Door,
+    terms: &Terms,
+    ReplyRequest { subscription, ack_id, reply }: ReplyRequest,
+) -> Result<ReplyResponse, Status> {
+    let fetching = find(door, terms, &subscription)?;
+    let deadline = terms.deadline().map_err(|error| status(&error, None))?;
+    let read = message::reply(reply, door.limits.max_message);
+    let (code, reply) = read.map_err(|Refused { error, field }| {
+        let field = field.map(|field| format!("reply.{field}"));
+        status(&error, field.as_deref())
+    })?;
+    let sent = fetching.reply(&ack_id, code, reply, deadline).await;
+    sent.map(|()| ReplyResponse {}).map_err(|error| status(&error, None))
 }
 
 /// Finds a subscription for the caller to fetch from.

@@ -20,7 +20,7 @@ impl Fetching {
     ///
     /// # Errors
     ///
-    /// `LeaseEnded`; `NoReplyAwaited`; `Invalid` for what is no ack id; `Unreached` where the other replica has not
+    /// `LeaseEnded`; `NoReplyAwaited`; `Invalid` for what is no ack id, and no status of an answer; `Unreached` where the other replica has not
     /// been told; `Timeout` where the outcome is not known by `deadline`.
     pub async fn reply(
         &self,
@@ -29,6 +29,9 @@ impl Fetching {
         mut reply: Message,
         deadline: Instant,
     ) -> Result<(), Error> {
+        if !(200..=599).contains(&status) {
+            return Err(Error::Invalid("`status` must be from 200 to 599".into()));
+        }
         reply.headers.insert(0, Header::new(REPLY_STATUS, status.to_string()));
         match self.ids.read(&self.subscription, ack_id)? {
             Leased::Here(number) => self.reply_here(number, reply, deadline).await,

@@ -20,9 +20,6 @@ use crate::error::Error;
 pub(super) async fn reply(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Error> {
     let deadline = Terms::read(request.headers(), &door.limits)?.deadline;
     let (fetching, Given { ack_id, status, message }) = asked(&door, request).await?;
-    if !(200..=599).contains(&status) {
-        return Err(Error::Invalid("`status` must be from 200 to 599".into()));
-    }
     fetching.reply(&ack_id, status, read(message)?, deadline).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -37,12 +34,13 @@ struct Given {
     message: Option<Box<RawValue>>,
 }
 
-fn success() -> u16 {
+/// What a reply says that does not say more.
+pub(in crate::rest) fn success() -> u16 {
     200
 }
 
 /// Reads what is answered: nothing, or a message object without what only a topic has a use for.
-fn read(given: Option<Box<RawValue>>) -> Result<Message, Error> {
+pub(in crate::rest) fn read(given: Option<Box<RawValue>>) -> Result<Message, Error> {
     let Some(given) = given else {
         return Ok(Message { payload: Some(Bytes::new()), ..Message::default() });
     };

@@ -1,6 +1,7 @@
 //! The gRPC door.
 
 mod admin;
+mod answers;
 mod callers;
 mod changing;
 mod events;

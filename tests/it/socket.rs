@@ -1,5 +1,6 @@
 //! Fetching, settling and publishing over a WebSocket.
 
+mod answers;
 pub(crate) mod client;
 mod proto;
 

@@ -18,6 +18,24 @@ pub(crate) fn messages<const FIELD: u32>(request: &[u8]) -> bool {
     elements <= FREE + request.len() / BYTES
 }
 
+/// Takes a request that holds a reply at the end of this path of fields, if that has no more headers than belong to
+/// its size.
+pub(crate) fn reply(request: &[u8], path: &[u32]) -> bool {
+    headers(request, path) <= FREE + request.len() / BYTES
+}
+
+fn headers(message: &[u8], path: &[u32]) -> usize {
+    match path {
+        [] => Fields(message).filter(|(tag, _)| *tag == REPLY_HEADERS).count(),
+        [field, path @ ..] => {
+            let inner = Fields(message).filter(|(tag, _)| tag == field);
+            inner.map(|(_, body)| headers(body, path)).sum()
+        }
+    }
+}
+
+/// `Reply.headers`.
+const REPLY_HEADERS: u32 = 3;
 /// `Message.headers`.
 const HEADERS: u32 = 6;
 /// Elements that any request may have.
@@ -55,10 +73,27 @@ mod tests {
         assert!(messages::<1>(&request(10_000, 2, 100)));
     }
 
+    #[test]
+    fn a_reply_of_mostly_headers_is_refused() {
+        let answer = |headers, payload| {
+            let reply = proto::Reply {
+                headers: vec![proto::Header::default(); headers],
+                payload: vec![b'x'; payload].into(),
+                ..proto::Reply::default()
+            };
+            let answer = proto::Answer { reply: Some(reply), ..proto::Answer::default() };
+            proto::subscribe_request::Request::Reply(answer)
+        };
+        let said = |request| proto::SubscribeRequest { request: Some(request) }.encode_to_vec();
+        assert!(reply(&said(answer(1000, 0)), &[6, 2]));
+        assert!(!reply(&said(answer(1200, 0)), &[6, 2]));
+        assert!(reply(&said(answer(1200, 10_000)), &[6, 2]));
+    }
+
     proptest! {
         #[test]
         fn garbage_does_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = messages::<1>(&bytes);
+            let _ = (messages::<1>(&bytes), reply(&bytes, &[6, 2]));
         }
     }
 }

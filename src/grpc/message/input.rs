@@ -70,6 +70,14 @@ pub(crate) fn read(message: proto::Message, context: &[Header], most: usize) -> 
     Ok(read)
 }
 
+/// Reads a reply, and the status that it says; absent, it is an empty one.
+pub(crate) fn reply(reply: Option<proto::Reply>, most: usize) -> Result<(u16, Message), Refused> {
+    let proto::Reply { status, content_type, headers, payload } = reply.unwrap_or_default();
+    let status = if status == 0 { 200 } else { u16::try_from(status).unwrap_or(u16::MAX) };
+    let message = proto::Message { content_type, headers, payload, ..proto::Message::default() };
+    Ok((status, read(message, &[], most)?))
+}
+
 /// Reads whose leases are to end, and when the messages come again.
 pub(crate) fn nack(proto::Nack { ack_ids, delay }: proto::Nack) -> Result<(Vec<String>, Settle), Refused> {
     let delay = delay.map(|delay| blame("nack.delay", span("nack.delay", delay))).transpose()?;

@@ -34,6 +34,8 @@ pub(super) enum Asked {
     Ping { seq: u64 },
     /// It publishes a message, which may be none that can be.
     Publish { seq: u64, topic: String, message: Result<Message, Error> },
+    /// It answers a request, by a reply and the status that this says, which may be none that can be.
+    Reply { seq: Option<u64>, ack_id: String, reply: Result<(u16, Message), Error> },
     /// What it says of messages that it was handed. With `seq` it wants to be told of all, else of failures.
     Verdict { seq: Option<u64>, ack_ids: Vec<String>, verdict: Settle },
 }

@@ -40,6 +40,8 @@ struct Talk {
     unanswered: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// How many of the unanswered are publishes.
     publishing: usize,
+    /// What the replies among the unanswered weigh.
+    replying: usize,
     /// A publish that waits for room at its broker, which those before it will make.
     parked: Option<Publish>,
     /// Nothing more is handed out.
@@ -53,6 +55,8 @@ enum Item {
 
 enum Answer {
     Published(u64, Result<Stored, Error>),
+    /// A reply of this weight.
+    Replied(usize, Option<u64>, String, Result<(), Error>),
     Settled(Option<u64>, Vec<String>, Vec<Result<(), Error>>),
 }
 
@@ -86,6 +90,7 @@ impl Session {
             queue: VecDeque::new(),
             unanswered: FuturesUnordered::new(),
             publishing: 0,
+            replying: 0,
             parked: None,
             is_draining: false,
         };
@@ -140,8 +145,10 @@ impl Talk {
     }
 
     async fn event(&mut self, wire: &mut Wire) -> Result<Event, Ending> {
-        let Self { door, caller, consumer, credit, queue, unanswered, parked, is_draining, .. } = self;
-        let reads = unanswered.len() + queue.len() < MOST_UNANSWERED && parked.is_none();
+        let Self { door, caller, consumer, credit, queue, unanswered, replying, parked, is_draining, .. } =
+            self;
+        let has_room = unanswered.len() + queue.len() < MOST_UNANSWERED && *replying < MOST_REPLYING;
+        let reads = has_room && parked.is_none();
         if !reads && !unanswered.is_empty() {
             // It is us who keep the client waiting.
             wire.excuse();
@@ -203,6 +210,12 @@ impl Talk {
                 Ok((route, message)) => self.publish(Publish { seq, route, message }),
                 Err(error) => self.tell(Told::Published { seq, outcome: Err(error) }),
             },
+            Asked::Reply { seq, ack_id, reply } => {
+                match reply.and_then(|(status, reply)| Ok((status, self.within_limit(reply)?))) {
+                    Ok((status, reply)) => self.reply(seq, ack_id, status, reply),
+                    Err(error) => self.answer(Answer::Settled(seq, vec![ack_id], vec![Err(error)])),
+                }
+            }
             Asked::Verdict { seq, ack_ids, verdict } => {
                 let most = self.door.limits.max_batch_messages;
                 if ack_ids.len() > most {
@@ -222,12 +235,17 @@ impl Talk {
 
     fn admissible(&self, topic: &str, message: Result<Message, Error>) -> Result<(Route, Message), Error> {
         let route = self.door.publishing.route(&self.caller, topic)?;
-        let (mut message, most) = (message?, self.door.limits.max_message);
+        Ok((route, self.within_limit(message?)?))
+    }
+
+    /// Takes a message that is not too large, out of the frame that it came in.
+    fn within_limit(&self, mut message: Message) -> Result<Message, Error> {
+        let most = self.door.limits.max_message;
         if message.payload.as_ref().is_some_and(|payload| payload.len() > most) {
             return Err(Error::TooLarge { limit: "limits.max_message", most });
         }
         message.payload = message.payload.map(own);
-        Ok((route, message))
+        Ok(message)
     }
 
     /// Submits a message in this call itself, so that messages stay in order. Where there is no room for it,
@@ -253,16 +271,30 @@ impl Talk {
     fn settle(&mut self, seq: Option<u64>, ack_ids: Vec<String>, verdict: Settle) {
         let fetching = self.consumer.fetching().clone();
         let deadline = Instant::now() + self.door.limits.timeout;
-        let mut settled = async move {
+        let settled = async move {
             let outcomes = fetching.settle(&ack_ids, verdict, deadline).await;
             Answer::Settled(seq, ack_ids, outcomes)
-        }
-        .boxed();
-        // Given at once, so that verdicts stay in order.
-        match (&mut settled).now_or_never() {
+        };
+        self.give(settled.boxed());
+    }
+
+    /// Gives a verdict at once, so that they stay in order.
+    fn give(&mut self, mut verdict: BoxFuture<'static, Answer>) {
+        match (&mut verdict).now_or_never() {
             Some(answer) => self.answer(answer),
-            None => self.unanswered.push(settled),
+            None => self.unanswered.push(verdict),
         }
+    }
+
+    fn reply(&mut self, seq: Option<u64>, ack_id: String, status: u16, reply: Message) {
+        let (fetching, weight) = (self.consumer.fetching().clone(), reply.weight());
+        let deadline = Instant::now() + self.door.limits.timeout;
+        self.replying += weight;
+        let replying = async move {
+            let outcome = fetching.reply(&ack_id, status, reply, deadline).await;
+            Answer::Replied(weight, seq, ack_id, outcome)
+        };
+        self.give(replying.boxed());
     }
 
     fn answer(&mut self, answer: Answer) {
@@ -273,6 +305,10 @@ impl Talk {
                 if let Some(parked) = self.parked.take() {
                     self.publish(parked);
                 }
+            }
+            Answer::Replied(weight, seq, ack_id, outcome) => {
+                self.replying -= weight;
+                self.answer(Answer::Settled(seq, vec![ack_id], vec![outcome]));
             }
             Answer::Settled(seq, ack_ids, outcomes) => {
                 let told = ack_ids.into_iter().zip(outcomes);
@@ -312,6 +348,8 @@ const DRAINING: &str =
 const FETCH: Amount = Amount { messages: 64, bytes: 256 << 10 };
 /// Requests of one client that may be unanswered, or answered and not yet written.
 const MOST_UNANSWERED: usize = 512;
+/// What the replies of one client may weigh that are on their way.
+const MOST_REPLYING: usize = 1 << 20;
 /// Whenever a message comes will do.
 const FAR: Duration = Duration::from_secs(3600);
 /// How long what is unanswered is waited for at the end.

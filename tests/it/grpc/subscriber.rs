@@ -36,7 +36,7 @@ fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 
-fn wish(subscription: &str, wait: i64) -> PullRequest {
+pub(super) fn wish(subscription: &str, wait: i64) -> PullRequest {
     let subscription = subscription.into();
     PullRequest { subscription, wait: Some(seconds(wait)), ..PullRequest::default() }
 }
@@ -47,7 +47,7 @@ fn texts(messages: &[ReceivedMessage]) -> Vec<String> {
     messages.iter().map(text).collect()
 }
 
-fn ids(messages: &[ReceivedMessage]) -> Vec<String> {
+pub(super) fn ids(messages: &[ReceivedMessage]) -> Vec<String> {
     messages.iter().map(|message| message.ack_id.clone()).collect()
 }
 
@@ -112,15 +112,24 @@ async fn what_cannot_be_fetched_is_told_why() {
 }
 
 /// A client's end of a stream.
-struct Stream {
+pub(super) struct Stream {
     requests: Sender<SubscribeRequest>,
     answers: Streaming<SubscribeResponse>,
 }
 
 impl Stream {
     async fn open(client: &mut SubscriberClient<Channel>, messages: u32, bytes: u64) -> Self {
+        Self::open_at(client, "jobs", messages, bytes).await
+    }
+
+    pub(super) async fn open_at(
+        client: &mut SubscriberClient<Channel>,
+        subscription: &str,
+        messages: u32,
+        bytes: u64,
+    ) -> Self {
         let credit = Some(Credit { messages, bytes });
-        let begin = Begin { subscription: "jobs".into(), credit, ..Begin::default() };
+        let begin = Begin { subscription: subscription.into(), credit, ..Begin::default() };
         Self::begin(client, Say::Begin(begin)).await.unwrap()
     }
 
@@ -131,7 +140,7 @@ impl Stream {
         Ok(Self { requests, answers })
     }
 
-    async fn say(&self, request: Say) {
+    pub(super) async fn say(&self, request: Say) {
         self.requests.send(SubscribeRequest { request: Some(request) }).await.unwrap();
     }
 
@@ -140,7 +149,7 @@ impl Stream {
     }
 
     /// Waits for so many messages.
-    async fn messages(&mut self, count: usize) -> Vec<ReceivedMessage> {
+    pub(super) async fn messages(&mut self, count: usize) -> Vec<ReceivedMessage> {
         let mut messages = Vec::new();
         while messages.len() < count {
             messages.extend(self.next().await.messages);
@@ -149,7 +158,7 @@ impl Stream {
     }
 
     /// Waits for outcomes, and that no message comes before them.
-    async fn settled(&mut self) -> Vec<Settled> {
+    pub(super) async fn settled(&mut self) -> Vec<Settled> {
         let SubscribeResponse { messages, settled } = self.next().await;
         assert_eq!(messages, []);
         settled

@@ -215,20 +215,20 @@ async fn the_client_picks_what_is_spoken_where_there_is_a_choice() {
 }
 
 /// A socket with protobuf.
-struct Binary(Socket);
+pub(super) struct Binary(Socket);
 
 impl Binary {
-    async fn open(server: &Server) -> Self {
+    pub(super) async fn open(server: &Server) -> Self {
         let socket = Socket::open_with(server, JOBS, &PROTO).await;
         assert_eq!(socket.protocol(), Some("sidespan.v1.proto"));
         Self(socket)
     }
 
-    async fn say(&mut self, sequence: Option<u64>, said: Frame) {
+    pub(super) async fn say(&mut self, sequence: Option<u64>, said: Frame) {
         self.0.send_binary(frame(sequence, said)).await;
     }
 
-    async fn credit(&mut self, messages: u32, bytes: u64) {
+    pub(super) async fn credit(&mut self, messages: u32, bytes: u64) {
         self.say(None, Frame::Credit(Credit { messages, bytes })).await;
     }
 
@@ -237,14 +237,14 @@ impl Binary {
         answer.unwrap_or_else(|closed| panic!("the socket goes on: {closed:?}"))
     }
 
-    async fn message(&mut self) -> Handed {
+    pub(super) async fn message(&mut self) -> Handed {
         match self.answer().await {
             ConsumerAnswer { sequence: None, answer: Some(Answer::Message(handed)) } => handed,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn settled(&mut self) -> (Option<u64>, Vec<Settled>) {
+    pub(super) async fn settled(&mut self) -> (Option<u64>, Vec<Settled>) {
         match self.answer().await {
             ConsumerAnswer { sequence, answer: Some(Answer::Settled(told)) } => (sequence, told.outcomes),
             other => panic!("{other:?}"),
@@ -265,7 +265,7 @@ impl Binary {
     }
 
     /// Waits to be told why the socket is closed, and with which code it is.
-    async fn is_refused(&mut self, why: &str, code: u16) {
+    pub(super) async fn is_refused(&mut self, why: &str, code: u16) {
         let error = self.answer().await;
         let Some(Answer::Error(failure)) = error.answer else { panic!("{why}: {error:?}") };
         assert_eq!(failure.reason, "INVALID_REQUEST");
@@ -291,7 +291,7 @@ fn frame(sequence: Option<u64>, frame: Frame) -> Vec<u8> {
     ConsumerFrame { sequence, frame: Some(frame) }.encode_to_vec()
 }
 
-fn reason(settled: &Settled) -> &str {
+pub(super) fn reason(settled: &Settled) -> &str {
     settled.failure.as_ref().map_or("", |failure| failure.reason.as_str())
 }
 

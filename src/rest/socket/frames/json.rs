@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::pull::{Fetching, Handed, Settle};
 use crate::rest::message::{self, Received};
 use crate::rest::pull::describe;
+use crate::rest::reply;
 use crate::rest::tally::Told as Published;
 use crate::rest::verdicts::Verdict;
 
@@ -25,6 +26,10 @@ pub(super) fn read(json: &Bytes) -> Result<Asked, Error> {
         let Publish { seq, topic, message, .. } = serde_json::from_slice(json).map_err(invalid)?;
         let message = message::parse(&json.slice_ref(message.get().as_bytes()));
         return Ok(Asked::Publish { seq, topic, message });
+    }
+    if r#type == Type::Reply {
+        let Reply { ack_id, status, message, seq, .. } = serde_json::from_slice(json).map_err(invalid)?;
+        return Ok(Asked::Reply { seq, ack_id, reply: reply::read(message).map(|reply| (status, reply)) });
     }
     let verdict = |seq, ack_ids, verdict| Asked::Verdict { seq, ack_ids, verdict };
     Ok(match serde_json::from_slice(json).map_err(invalid)? {
@@ -90,6 +95,7 @@ enum Type {
     Nack,
     Ping,
     Publish,
+    Reply,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +118,19 @@ struct Publish<'a> {
     topic: String,
     #[serde(borrow)]
     message: &'a RawValue,
+}
+
+/// By itself too.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reply {
+    #[serde(rename = "type")]
+    _type: Type,
+    ack_id: String,
+    #[serde(default = "reply::success")]
+    status: u16,
+    message: Option<Box<RawValue>>,
+    seq: Option<u64>,
 }
 
 /// What a client is told, but for messages.

@@ -7,16 +7,16 @@ use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 use super::{Asked, PROTO, Told};
 use crate::config::CloudEventsMode;
 use crate::error::Error;
-use crate::grpc::message::crowd::{CROWDED, messages};
+use crate::grpc::message::crowd::{CROWDED, messages, reply};
 use crate::grpc::message::{self, Refused, failure, outcome, received, settled};
 use crate::proto::consumer_answer::{Answer, Draining, Handed as Message, Pong, Verdicts};
 use crate::proto::consumer_frame::Frame as Said;
-use crate::proto::{ConsumerAnswer, ConsumerFrame};
+use crate::proto::{self, ConsumerAnswer, ConsumerFrame};
 use crate::pull::{Fetching, Handed, Settle};
 
 /// Reads a frame.
 pub(super) fn read(frame: Bytes) -> Result<Asked, Error> {
-    if !messages::<PUBLISH>(&frame) {
+    if !messages::<PUBLISH>(&frame) || !reply(&frame, &REPLY) {
         return Err(Error::Invalid(CROWDED.into()));
     }
     let ConsumerFrame { sequence: seq, frame } = ConsumerFrame::decode(frame)
@@ -31,6 +31,10 @@ pub(super) fn read(frame: Bytes) -> Result<Asked, Error> {
             // How large it may be is looked at with the others.
             let message = message::read(publish, &[], usize::MAX).map_err(|refused| refused.error);
             return Ok(Asked::Publish { seq, topic, message });
+        }
+        Some(Said::Reply(proto::Answer { ack_id, reply })) => {
+            let reply = message::reply(reply, usize::MAX).map_err(|refused| refused.error);
+            return Ok(Asked::Reply { seq, ack_id, reply });
         }
         Some(Said::Ping(_)) => return Ok(Asked::Ping { seq: required(seq)? }),
         Some(Said::Acknowledge(acknowledge)) => Ok((acknowledge.ack_ids, Settle::Ack)),
@@ -79,3 +83,5 @@ fn required(sequence: Option<u64>) -> Result<u64, Error> {
 
 /// `ConsumerFrame.publish`, a message as those of a batch are.
 const PUBLISH: u32 = 6;
+/// `ConsumerFrame.reply`, and `Answer.reply` in it.
+const REPLY: [u32; 2] = [8, 2];

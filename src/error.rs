@@ -249,9 +249,7 @@ impl Error {
                 "The subscription cannot be like this",
                 StatusCode::UNPROCESSABLE_ENTITY,
             ),
-            Self::Limited { .. } => {
-                Class::later("limited", "A configured limit is reached", StatusCode::TOO_MANY_REQUESTS)
-            }
+            Self::Limited { .. } => Class::of(Fault::Limited),
             Self::LeaseEnded => Class::new("lease-ended", "The lease is over", StatusCode::CONFLICT),
             Self::Misdirected { .. } => {
                 Class::later("misdirected", "Another replica has this", StatusCode::MISDIRECTED_REQUEST)
@@ -340,6 +338,9 @@ impl Class {
             Fault::Denied => Self::new("denied", "The broker does not allow this", StatusCode::FORBIDDEN),
             Fault::Invalid => {
                 Self::new("invalid-request", "The request cannot be understood", StatusCode::BAD_REQUEST)
+            }
+            Fault::Limited => {
+                Self::later("limited", "A configured limit is reached", StatusCode::TOO_MANY_REQUESTS)
             }
             Fault::Overloaded => {
                 Self::later("overloaded", "Too much is in flight", StatusCode::SERVICE_UNAVAILABLE)

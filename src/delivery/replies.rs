@@ -63,6 +63,7 @@ impl Replies {
             }
             Fault::Conflict
             | Fault::Denied
+            | Fault::Limited
             | Fault::Overloaded
             | Fault::Rejected
             | Fault::StorageFull

@@ -209,6 +209,7 @@ fn classes() -> Vec<Class> {
         Fault::Conflict
         | Fault::Denied
         | Fault::Invalid
+        | Fault::Limited
         | Fault::Overloaded
         | Fault::Rejected
         | Fault::StorageFull

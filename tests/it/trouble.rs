@@ -16,10 +16,11 @@ use sidespan_bridge_embedded::Embedded;
 use tokio::time::{Instant, sleep_until};
 
 /// Every fault, by the name that the header gives it.
-pub(crate) const FAULTS: [(&str, Fault); 12] = [
+pub(crate) const FAULTS: [(&str, Fault); 13] = [
     ("conflict", Fault::Conflict),
     ("denied", Fault::Denied),
     ("invalid", Fault::Invalid),
+    ("limited", Fault::Limited),
     ("overloaded", Fault::Overloaded),
     ("rejected", Fault::Rejected),
     ("storage-full", Fault::StorageFull),

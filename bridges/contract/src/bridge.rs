@@ -122,7 +122,7 @@ pub trait Bridge: Send + Sync {
     /// # Errors
     ///
     /// `Unroutable` where the broker tells that nobody listens, `Timeout` where no reply came by `deadline` (the
-    /// request may have been handled), `Overloaded` where too many replies are awaited, `Unsupported` where the
+    /// request may have been handled), `Limited` where too many replies are awaited, `Unsupported` where the
     /// broker has no such thing; else as a publish.
     async fn request(&self, topic: &Topic, message: Message, deadline: Instant) -> Result<Message, Error> {
         let _ = (topic, message, deadline);

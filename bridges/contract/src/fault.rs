@@ -68,6 +68,9 @@ pub enum Fault {
     /// The broker cannot carry this: an illegal address, a partition that does not exist.
     #[error("the broker cannot carry this message")]
     Invalid,
+    /// A limit of the bridge's settings is reached.
+    #[error("a configured limit is reached")]
+    Limited,
     /// The bridge's or the broker's queue is full: too much is in flight.
     #[error("too much is in flight to the broker")]
     Overloaded,

@@ -21,6 +21,8 @@ pub struct Requests {
     /// Keyed at random, so that who answers one request cannot guess what another is called.
     names: RandomState,
     most: usize,
+    /// What whoever finds no place can do about it.
+    advice: &'static str,
     next: AtomicU64,
     awaited: Mutex<Places>,
 }
@@ -42,20 +44,24 @@ impl Requests {
     /// Makes a table whose correlations begin with `prefix`, which must be unique to it: replies of several
     /// bridges may come to one place.
     pub fn new(prefix: impl Into<Box<str>>) -> Arc<Self> {
-        Self::bounded(prefix, Self::MOST)
+        Self::of(prefix.into(), Self::MOST, "try again later")
     }
 
-    /// Makes such a table with so many places.
+    /// Makes such a table with as many places as the setting `max_requests` of the bridge says.
     pub fn bounded(prefix: impl Into<Box<str>>, most: usize) -> Arc<Self> {
+        Self::of(prefix.into(), most, "try again later, or raise `max_requests` of the bridge")
+    }
+
+    fn of(prefix: Box<str>, most: usize, advice: &'static str) -> Arc<Self> {
         let (names, next) = (RandomState::new(), AtomicU64::new(1));
-        Arc::new(Self { prefix: prefix.into(), names, most, next, awaited: Mutex::default() })
+        Arc::new(Self { prefix, names, most, advice, next, awaited: Mutex::default() })
     }
 
     /// Takes a place for a request.
     ///
     /// # Errors
     ///
-    /// `Overloaded` where there is none.
+    /// `Limited` where there is none.
     pub fn take(self: &Arc<Self>) -> Result<Awaited, Error> {
         let (sender, outcome) = oneshot::channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -63,8 +69,9 @@ impl Requests {
         let correlation: Box<str> = format!("{}{number:x}-{name:016x}", self.prefix).into();
         let mut awaited = self.lock();
         if awaited.len() >= self.most {
-            let detail = format!("{} requests await their replies already: try again later", self.most);
-            return Err(Error::new(Fault::Overloaded).detail(detail));
+            let detail =
+                format!("{} requests await their replies at this bridge: {}", self.most, self.advice);
+            return Err(Error::new(Fault::Limited).detail(detail));
         }
         awaited.insert(correlation.clone(), sender);
         drop(awaited);
@@ -160,7 +167,9 @@ mod tests {
     fn places_are_bounded_and_given_back() {
         let requests = Requests::bounded("", 3);
         let mut taken: Vec<Awaited> = (0..3).map(|_| requests.take().unwrap()).collect();
-        assert_eq!(fault(requests.take()), Some(Fault::Overloaded));
+        let refused = requests.take().err().unwrap();
+        assert_eq!(refused.fault, Fault::Limited);
+        assert!(refused.to_string().contains("`max_requests`"), "{refused}");
         let dropped = taken.pop().unwrap();
         let correlation = dropped.correlation().to_owned();
         assert!(requests.awaits(&correlation));

@@ -91,6 +91,7 @@ impl KafkaBridge {
             Fault::Conflict
             | Fault::Denied
             | Fault::Invalid
+            | Fault::Limited
             | Fault::Overloaded
             | Fault::Rejected
             | Fault::StorageFull

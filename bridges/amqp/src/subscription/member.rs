@@ -261,7 +261,7 @@ impl Member {
 /// Tells whether trouble heals by itself.
 fn is_passing(fault: Fault) -> bool {
     match fault {
-        Fault::Overloaded | Fault::Rejected | Fault::Timeout | Fault::Unavailable => true,
+        Fault::Limited | Fault::Overloaded | Fault::Rejected | Fault::Timeout | Fault::Unavailable => true,
         Fault::Conflict
         | Fault::Denied
         | Fault::Invalid

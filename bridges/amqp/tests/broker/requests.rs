@@ -244,7 +244,7 @@ async fn as_many_requests_may_wait_as_the_settings_say() {
     for _ in &waiting {
         accept(next(&mut inbox).await).await;
     }
-    assert_eq!(ask(&*bridge, &topic, "one too many").await.unwrap_err().fault, Fault::Overloaded);
+    assert_eq!(ask(&*bridge, &topic, "one too many").await.unwrap_err().fault, Fault::Limited);
     waiting[0].abort();
     let [gone, _waiting] = waiting;
     assert!(gone.await.unwrap_err().is_cancelled());

@@ -198,11 +198,11 @@ pub async fn too_many_requests_are_refused_and_dropped_ones_give_way(harness: &d
             break outcome;
         }
     };
-    assert_eq!(fault(&refusal), Some(Fault::Overloaded), "request {}: {refusal:?}", asked.len() + 1);
+    assert_eq!(fault(&refusal), Some(Fault::Limited), "request {}: {refusal:?}", asked.len() + 1);
     assert!(asked.len() >= 1000, "only {} requests at a time", asked.len());
     let more = asker.request(&topic, message("ignored"), deadline);
     let again = within(QUIET * 10, "to be told at once", more).await;
-    assert_eq!(fault(&again), Some(Fault::Overloaded), "while nothing has changed: {again:?}");
+    assert_eq!(fault(&again), Some(Fault::Limited), "while nothing has changed: {again:?}");
 
     drop(asked);
     let reply = ask(harness, &asker, &topic, message("and now?")).await.expect("a reply");

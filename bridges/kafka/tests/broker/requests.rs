@@ -201,7 +201,7 @@ async fn as_many_requests_may_wait_as_the_settings_say_and_closing_ends_them() {
     for _ in 0..2 {
         accept(next(&mut inbox).await).await;
     }
-    assert_eq!(ask(&*bridge, &topic, "one too many").await.unwrap_err().fault, Fault::Overloaded);
+    assert_eq!(ask(&*bridge, &topic, "one too many").await.unwrap_err().fault, Fault::Limited);
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
     let deadline = Instant::now() + Duration::from_millis(300);

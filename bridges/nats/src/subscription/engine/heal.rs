@@ -234,7 +234,8 @@ impl Engine {
             }
             Err(error) => match error.fault {
                 Fault::Conflict | Fault::Denied | Fault::Invalid | Fault::Unsupported => Err(error),
-                Fault::Overloaded
+                Fault::Limited
+                | Fault::Overloaded
                 | Fault::Rejected
                 | Fault::StorageFull
                 | Fault::Timeout

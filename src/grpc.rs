@@ -264,7 +264,7 @@ impl<S: Service> Grpc<S> {
                 });
                 let request = self.incoming(request, small, false);
                 let answer = grpc(Codec::new(anything), small.1).server_streaming(watch, request).await;
-                self.held(answer, permit)
+                self.held(answer, terms, permit)
             }
             path if path.starts_with("/grpc.reflection.") => {
                 let permit = self.permit()?;
@@ -273,7 +273,7 @@ impl<S: Service> Grpc<S> {
                     Some(reflection) => reflection.answer(request).await,
                     None => reflection::none(),
                 };
-                self.held(answer, permit)
+                self.held(answer, terms, permit)
             }
             _ => return Err(Error::NotFound),
         })
@@ -320,8 +320,20 @@ impl<S: Service> Grpc<S> {
         })
     }
 
-    fn held(&self, answer: http::Response<tonic::body::Body>, permit: OwnedSemaphorePermit) -> Response {
-        answer.map(|body| Body::new(Held::new(body, self.door.drain.clone(), permit)))
+    fn held(
+        &self,
+        answer: http::Response<tonic::body::Body>,
+        terms: Arc<Terms>,
+        permit: OwnedSemaphorePermit,
+    ) -> Response {
+        let drain = self.door.drain.clone();
+        let over = async move {
+            tokio::select! {
+                () = drain.cancelled() => Error::Draining,
+                error = terms.caller.revoked() => error,
+            }
+        };
+        answer.map(|body| Body::new(Held::new(body, over, permit)))
     }
 }
 

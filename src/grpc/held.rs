@@ -1,5 +1,5 @@
-//! The body of a stream that has nothing to finish: it ends when the door closes, and counts as open
-//! until then.
+//! The body of a stream that has nothing to finish: it ends when the door closes or its caller's token is taken away,
+//! and counts as open until then.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::status::status;
@@ -17,18 +16,19 @@ use crate::error::Error;
 /// A stream of answers.
 pub(super) struct Held {
     body: tonic::body::Body,
-    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    over: Pin<Box<dyn Future<Output = Error> + Send>>,
     ended: bool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Held {
+    /// Sends a body until it is `over`, and then why.
     pub(super) fn new(
         body: tonic::body::Body,
-        closing: CancellationToken,
+        over: impl Future<Output = Error> + Send + 'static,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        Self { body, closing: Box::pin(closing.cancelled_owned()), ended: false, _permit: permit }
+        Self { body, over: Box::pin(over), ended: false, _permit: permit }
     }
 }
 
@@ -43,9 +43,9 @@ impl Body for Held {
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.closing.as_mut().poll(context).is_ready() {
+        if let Poll::Ready(error) = self.over.as_mut().poll(context) {
             self.ended = true;
-            let trailers = status(&Error::Draining, None).into_http::<()>().into_parts().0.headers;
+            let trailers = status(&error, None).into_http::<()>().into_parts().0.headers;
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         Pin::new(&mut self.body).poll_frame(context)

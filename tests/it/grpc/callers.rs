@@ -12,6 +12,9 @@ use tokio_stream::StreamExt;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest as Asked;
 
 use super::{batch, details, failure, message, receipt, with};
 use crate::server::Server;
@@ -36,8 +39,32 @@ async fn streams_end_with_the_token_that_opened_them() {
     let mut messages = consumer.subscribe(call).await.unwrap().into_inner();
     let call = with(tokio_stream::pending::<PublishStreamRequest>(), "authorization", TOKEN);
     let mut outcomes = server.publisher().await.publish_stream(call).await.unwrap().into_inner();
+    let call = with(HealthCheckRequest::default(), "authorization", TOKEN);
+    let mut health = HealthClient::new(server.channel().await).watch(call).await.unwrap().into_inner();
+    let asked = ServerReflectionRequest {
+        message_request: Some(Asked::ListServices(String::new())),
+        ..Default::default()
+    };
+    let call = with(tokio_stream::once(asked).chain(tokio_stream::pending()), "authorization", TOKEN);
+    let reflection = ServerReflectionClient::new(server.channel().await).server_reflection_info(call).await;
+    let mut described = reflection.unwrap().into_inner();
+    assert!(described.message().await.unwrap().is_some());
     std::fs::remove_file(&file).unwrap();
-    for ended in [messages.message().await.map(drop), outcomes.message().await.map(drop)] {
+    let watched = async {
+        // News are told until then.
+        loop {
+            match health.message().await {
+                Ok(Some(_)) => {}
+                ended => return ended.map(drop),
+            }
+        }
+    };
+    for ended in [
+        messages.message().await.map(drop),
+        outcomes.message().await.map(drop),
+        watched.await,
+        described.message().await.map(drop),
+    ] {
         details(&ended.unwrap_err(), Code::Unauthenticated, "UNAUTHENTICATED");
     }
 }

@@ -130,10 +130,7 @@ impl Subscriptions {
                 let lag = self.ask(Method::GET, name, "lag", None, None).await?;
                 match self.output.format {
                     Format::Json => output::print(&lag.to_string()),
-                    Format::Text => output::print(&match lag["oldest_seconds"].as_f64() {
-                        Some(oldest) => format!("{} messages, the oldest {oldest:.1} s old", lag["messages"]),
-                        None => format!("{} messages", lag["messages"]),
-                    }),
+                    Format::Text => output::print(&left(&lag)),
                 }
             }
         }
@@ -218,6 +215,18 @@ fn line(one: &Value) -> String {
     output::visible(&line)
 }
 
+/// Writes a lag for people.
+fn left(lag: &Value) -> String {
+    let count = match &lag["messages"] {
+        one if *one == 1 => "1 message".to_owned(),
+        many => format!("{many} messages"),
+    };
+    match lag["oldest_seconds"].as_f64() {
+        Some(oldest) => format!("{count}, the oldest {oldest:.1} s old"),
+        None => count,
+    }
+}
+
 /// Reads a place in a topic.
 fn place(text: &str) -> Value {
     match text {
@@ -230,6 +239,13 @@ fn place(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lag_is_so_many_messages() {
+        assert_eq!(left(&json!({"messages": 0})), "0 messages");
+        assert_eq!(left(&json!({"messages": 1})), "1 message");
+        assert_eq!(left(&json!({"messages": 2, "oldest_seconds": 1.25})), "2 messages, the oldest 1.2 s old");
+    }
 
     #[test]
     fn a_place_is_an_end_a_time_or_a_position() {

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -18,12 +18,17 @@ struct Object<'a> {
     key_base64: Option<String>,
     #[serde(default)]
     headers: Vec<(String, Value)>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "some")]
     data: Option<&'a RawValue>,
     text: Option<String>,
     data_base64: Option<String>,
     #[serde(default)]
     tombstone: bool,
+}
+
+/// Reads a field that is there, be it `null`.
+fn some<'de, D: Deserializer<'de>>(field: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(field).map(Some)
 }
 
 /// Writes a message object as a line of where and when, one of headers, and the body.
@@ -66,6 +71,7 @@ mod tests {
             "2026-01-31T12:00:00Z  orders  0-7  key=c7\n  a: 1\n  b: {\"base64\":\"/w==\"}\n{ \"id\":1.10 }"
         );
         assert_eq!(message(r#"{"topic":"t","tombstone":true}"#), "t\n  (tombstone)");
+        assert_eq!(message(r#"{"topic":"t","data":null}"#), "t\nnull");
         let bytes = message(r#"{"topic":"t","data_base64":"/w=="}"#);
         assert!(bytes.contains("1 bytes that are not text"), "{bytes}");
         assert_eq!(message(r#"{"topic":"t","text":"\u001b[2J"}"#), "t\n\\u{1b}[2J");

@@ -149,16 +149,23 @@ impl Running {
         self.rest
     }
 
-    /// Counts what its group has not settled yet.
+    /// Counts what its group has not settled yet, also while it is paused; `None` where the group has not begun.
     ///
     /// # Errors
     ///
     /// Those of the bridge; `Unavailable` while it has no connection to its broker.
-    pub async fn lag(&self, deadline: Instant) -> Result<Lag, sidespan_bridge::Error> {
+    pub async fn lag(&self, deadline: Instant) -> Result<Option<Lag>, sidespan_bridge::Error> {
         let failed = |detail: &'static str| sidespan_bridge::Error::new(Fault::Unavailable).detail(detail);
-        let control = self.board.control();
-        let control = control.ok_or_else(|| failed("the subscription is not connected to its broker now"))?;
-        let counted = timeout_at(deadline, control.lag()).await;
+        let counting = async {
+            if self.rest == Some(Rest::Paused) {
+                return self.bridge.lag(&self.subscription.wish(), deadline).await;
+            }
+            let control = self.board.control();
+            let control =
+                control.ok_or_else(|| failed("the subscription is not connected to its broker now"))?;
+            control.lag().await.map(Some)
+        };
+        let counted = timeout_at(deadline, counting).await;
         counted.unwrap_or_else(|_| Err(failed("the broker did not answer in time")))
     }
 

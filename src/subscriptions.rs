@@ -145,18 +145,14 @@ impl Subscriptions {
         Ok(self.book().describe(running))
     }
 
-    /// Counts what the subscription's group has not settled yet.
+    /// Counts what the subscription's group has not settled yet, also while it is paused.
     ///
     /// # Errors
     ///
-    /// Those of [`Subscriptions::find`]; `Paused`; those of the bridge.
+    /// Those of [`Subscriptions::find`]; `Paused` where the group has never begun; those of the bridge.
     pub async fn lag(&self, caller: &Caller, name: &str, deadline: Instant) -> Result<Lag, Error> {
         let found = self.find(caller, name)?;
-        // Only members of a group can count.
-        if found.paused {
-            return Err(Error::Paused(name.to_owned()));
-        }
-        Ok(found.running.lag(deadline).await?)
+        found.running.lag(deadline).await?.ok_or_else(|| Error::Paused(name.to_owned()))
     }
 
     /// Tells how the registry stands, if there is one.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use sidespan_bridge::{
-    Bridge, Driver, Error, Fault, Guarantees, Limits, Message, Pattern, Publisher, Receipt, Registry,
+    Bridge, Driver, Error, Fault, Guarantees, Lag, Limits, Message, Pattern, Publisher, Receipt, Registry,
     Settings, SettingsError, Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use sidespan_bridge_embedded::Embedded;
@@ -117,6 +117,10 @@ impl Bridge for Troubled {
 
     async fn seek(&self, to: &Subscribe, deadline: Instant) -> Result<(), Error> {
         self.0.seek(to, deadline).await
+    }
+
+    async fn lag(&self, to: &Subscribe, deadline: Instant) -> Result<Option<Lag>, Error> {
+        self.0.lag(to, deadline).await
     }
 
     fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {

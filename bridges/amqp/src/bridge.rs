@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Guarantee, Guarantees, Limits, Message, Order, Pattern, Publisher, Settings, Start,
-    Subscribe, Subscription, Topic, TopicInfo, Unsupported,
+    Bridge, Error, Fault, Guarantee, Guarantees, Lag, Limits, Message, Order, Pattern, Publisher, Settings,
+    Start, Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -166,6 +166,21 @@ impl Bridge for AmqpBridge {
         let address = Address::of(topic)?;
         let wire = self.publishing.wire(deadline).await?;
         by(deadline, self.keep_address(&wire, topic, &address)).await
+    }
+
+    /// Counts what the queue holds ready. What members hold is not told by AMQP, and not counted.
+    async fn lag(&self, to: &Subscribe, deadline: Instant) -> Result<Option<Lag>, Error> {
+        let source = Source::of(&to.pattern)?;
+        let queue = match (&source, &to.group) {
+            (_, None) => {
+                let detail = "a cursor of its own settles nothing, so nothing is left to settle";
+                return Err(Error::new(Fault::Unsupported).detail(detail));
+            }
+            (Source::Queue(queue), Some(_)) | (Source::Bound(_), Some(queue)) => queue,
+        };
+        let wire = self.publishing.wire(deadline).await?;
+        let depth = by(deadline, topology::depth(&wire, queue)).await?;
+        Ok(depth.map(|depth| Lag { messages: depth.ready, oldest: None }))
     }
 
     async fn request(&self, topic: &Topic, message: Message, deadline: Instant) -> Result<Message, Error> {

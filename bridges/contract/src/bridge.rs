@@ -154,6 +154,17 @@ pub trait Bridge: Send + Sync {
         Err(Error::new(Fault::Unsupported).detail("this broker cannot move a group"))
     }
 
+    /// Counts what a group has not settled, whether it has members or not. `None` where it does not exist yet: where
+    /// it would begin is not fixed.
+    ///
+    /// # Errors
+    ///
+    /// The broker cannot be asked by `deadline`, or cannot tell (`Unsupported`).
+    async fn lag(&self, to: &Subscribe, deadline: Instant) -> Result<Option<Lag>, Error> {
+        let _ = (to, deadline);
+        Err(Error::new(Fault::Unsupported).detail("this broker does not tell what a group has left"))
+    }
+
     /// Opens the registry of this name, making it where it does not exist. Never waits for the broker.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ mod cases;
 pub mod ending;
 pub mod faults;
 mod inbox;
+pub mod lag;
 mod ledger;
 pub mod limits;
 pub mod load;

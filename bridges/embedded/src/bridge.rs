@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Guarantee, Guarantees, Message, Pattern, Position, Publisher, Registry, Start,
+    Bridge, Error, Fault, Guarantee, Guarantees, Lag, Message, Pattern, Position, Publisher, Registry, Start,
     Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::oneshot;
@@ -27,7 +27,7 @@ use crate::replies::Replies;
 use crate::saved::Saved;
 use crate::settings::EmbeddedSettings;
 use crate::store::{RECORDS, Store, read_meta};
-use crate::subscription::Inbox;
+use crate::subscription::{Inbox, lag};
 
 /// An open log.
 #[derive(Debug)]
@@ -265,6 +265,18 @@ impl Bridge for EmbeddedBridge {
             return Err(Error::new(Fault::Invalid).detail("only a group can be moved: name one"));
         };
         self.put_elsewhere(name, to, deadline).await
+    }
+
+    async fn lag(&self, to: &Subscribe, deadline: Instant) -> Result<Option<Lag>, Error> {
+        self.check_open()?;
+        let Some(name) = &to.group else {
+            let detail = "a cursor of its own settles nothing, so nothing is left to settle";
+            return Err(Error::new(Fault::Unsupported).detail(detail));
+        };
+        let Some(group) = self.groups.find(name) else { return Ok(None) };
+        let late = || Error::new(Fault::Unavailable).detail("the embedded log was not read in time");
+        let counted = timeout_at(deadline, lag(group)).await.unwrap_or_else(|_| Err(late()));
+        counted.map(Some)
     }
 
     fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {

@@ -97,12 +97,7 @@ impl Control for Member {
     }
 
     async fn lag(&self) -> Result<Lag, Error> {
-        let group = Arc::clone(&self.group);
-        let failed = || Error::new(Fault::Unavailable).detail("the embedded log cannot be read");
-        match tokio::task::spawn_blocking(move || group.lag()).await {
-            Ok(lag) => lag.map_err(|error| failed().because(error)),
-            Err(error) => Err(failed().because(error)),
-        }
+        lag(Arc::clone(&self.group)).await
     }
 
     async fn close(&self, deadline: Instant) -> Result<(), Error> {
@@ -114,6 +109,15 @@ impl Control for Member {
                 "the embedded log did not store what was settled in time: some messages may come again",
             )),
         }
+    }
+}
+
+/// Counts what a group has not settled.
+pub(crate) async fn lag(group: Arc<Group>) -> Result<Lag, Error> {
+    let failed = || Error::new(Fault::Unavailable).detail("the embedded log cannot be read");
+    match tokio::task::spawn_blocking(move || group.lag()).await {
+        Ok(lag) => lag.map_err(|error| failed().because(error)),
+        Err(error) => Err(failed().because(error)),
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use rdkafka::consumer::Consumer as _;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Guarantee, Guarantees, Message, Pattern, Publisher, Registry, Settings, Subscribe,
-    Subscription, Topic, TopicInfo, Unsupported,
+    Bridge, Error, Fault, Guarantee, Guarantees, Lag, Message, Pattern, Publisher, Registry, Settings,
+    Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +23,7 @@ use crate::registry::{KafkaRegistry, Parts};
 use crate::replies::Replies;
 use crate::seek;
 use crate::settings::KafkaSettings;
-use crate::subscription::{self, Plan};
+use crate::subscription::{self, Plan, lag};
 use crate::topics::{Topics, left};
 
 /// A connection to one Kafka cluster.
@@ -185,6 +185,15 @@ impl Bridge for KafkaBridge {
         }
         let moved = seek::seek(&self.clients, &self.asker, to, deadline).await;
         moved.map_err(|error| self.explain(error))
+    }
+
+    async fn lag(&self, to: &Subscribe, deadline: Instant) -> Result<Option<Lag>, Error> {
+        check_pattern(&to.pattern)?;
+        if self.link.is_down() {
+            return Err(self.clients.explain());
+        }
+        let counted = lag::lag(&self.clients, &self.asker, to, deadline).await;
+        counted.map_err(|error| self.explain(error))
     }
 
     fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {

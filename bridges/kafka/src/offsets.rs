@@ -63,6 +63,11 @@ impl SkipSet {
         self.0.get(index).is_some_and(|range| range.begin <= offset)
     }
 
+    /// Counts the offsets of the set that are below `end`.
+    pub(crate) fn count_below(&self, end: u64) -> u64 {
+        self.0.iter().map(|range| range.end.min(end).saturating_sub(range.begin)).sum()
+    }
+
     /// Lets go of everything before `offset`.
     pub(crate) fn forget_before(&mut self, offset: u64) {
         self.0.retain_mut(|range| {

@@ -8,6 +8,7 @@
 
 mod commit;
 mod control;
+pub(crate) mod lag;
 mod member;
 mod memory;
 mod oldest;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use sidespan_bridge::{
-    Bridge, Error, Fault, Guarantee, Guarantees, Limits, Message, Order, Pattern, Publisher, Registry,
+    Bridge, Error, Fault, Guarantee, Guarantees, Lag, Limits, Message, Order, Pattern, Publisher, Registry,
     Settings, Start, Subscribe, Subscription, Topic, TopicInfo, Unsupported,
 };
 use tokio::sync::Mutex;
@@ -235,6 +235,17 @@ impl Bridge for NatsBridge {
         let moved =
             subscription::seek::seek(to, &self.settings, &self.receiving, &self.streams, deadline).await;
         moved.map_err(|error| self.explain(error))
+    }
+
+    async fn lag(&self, to: &Subscribe, deadline: Instant) -> Result<Option<Lag>, Error> {
+        check_pattern(to.pattern.as_str())?;
+        if !self.settings.stores() {
+            let detail = "NATS stores nothing without a stream, so nothing is left to settle";
+            return Err(Error::new(Fault::Unsupported).detail(detail));
+        }
+        let counted =
+            subscription::lag::lag(to, &self.settings, &self.receiving, &self.streams, deadline).await;
+        counted.map_err(|error| self.explain(error))
     }
 
     fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {

@@ -8,6 +8,7 @@ mod acks;
 mod consumer;
 mod control;
 mod engine;
+pub(crate) mod lag;
 pub(crate) mod received;
 pub(crate) mod seek;
 pub(crate) mod shared;

@@ -9,8 +9,8 @@ use super::Ability::{
     Partitions, Registry, Requests, Seek, Start, Tombstone, UnknownTopic,
 };
 use super::{
-    Harness, ending, faults, limits, load, lost, order, publish, registry, requests, seek, settle, start,
-    subscribe, topics, window,
+    Harness, ending, faults, lag, limits, load, lost, order, publish, registry, requests, seek, settle,
+    start, subscribe, topics, window,
 };
 
 /// One sentence of the specification.
@@ -59,8 +59,9 @@ pub const CASES: &[Case] = &[
     case("a_wildcard_covers_topics_that_are_made_later", &[], |h| Box::pin(subscribe::a_wildcard_covers_topics_that_are_made_later(h))),
     case("waiting_can_be_cancelled_without_loss", &[], |h| Box::pin(subscribe::waiting_can_be_cancelled_without_loss(h))),
     case("a_cursor_shares_nothing_and_settles_nothing", &[], |h| Box::pin(subscribe::a_cursor_shares_nothing_and_settles_nothing(h))),
-    case("lag_counts_what_is_not_settled", &[Groups], |h| Box::pin(subscribe::lag_counts_what_is_not_settled(h))),
-    case("lag_tells_the_age_of_the_oldest", &[Ages, Groups], |h| Box::pin(subscribe::lag_tells_the_age_of_the_oldest(h))),
+    case("lag_counts_what_is_not_settled", &[Groups], |h| Box::pin(lag::lag_counts_what_is_not_settled(h))),
+    case("lag_tells_the_age_of_the_oldest", &[Ages, Groups], |h| Box::pin(lag::lag_tells_the_age_of_the_oldest(h))),
+    case("the_lag_of_a_group_without_members_is_told", &[Groups], |h| Box::pin(lag::the_lag_of_a_group_without_members_is_told(h))),
     case("the_end_is_what_is_published_after_subscribing", &[], |h| Box::pin(start::the_end_is_what_is_published_after_subscribing(h))),
     case("a_new_group_begins_where_it_asks", &[Start], |h| Box::pin(start::a_new_group_begins_where_it_asks(h))),
     case("partitions_without_a_position_begin_at_their_beginning", &[Start, Partitions], |h| Box::pin(start::partitions_without_a_position_begin_at_their_beginning(h))),
@@ -142,6 +143,7 @@ mod tests {
             include_str!("topics.rs"),
             include_str!("limits.rs"),
             include_str!("subscribe.rs"),
+            include_str!("lag.rs"),
             include_str!("start.rs"),
             include_str!("settle.rs"),
             include_str!("window.rs"),

@@ -10,10 +10,10 @@ use futures_util::poll;
 use tokio::time::{Instant, timeout};
 
 use super::inbox::{
-    Inbox, accept, bodies, bodies_of, body, has, message, numbered, publish, topic, unique, wish, within,
+    Inbox, bodies, bodies_of, body, has, message, numbered, publish, topic, unique, wish, within,
 };
 use super::{Ability, Harness};
-use crate::{Bridge, Control, Delivery, Lag, Pattern, Start, Subscribe, Topic, Verdict, Window};
+use crate::{Bridge, Delivery, Pattern, Start, Subscribe, Topic, Verdict, Window};
 
 /// Groups know nothing of each other: each gets everything.
 pub async fn two_subscriptions_each_get_everything(harness: &dyn Harness) {
@@ -154,55 +154,6 @@ pub async fn a_cursor_shares_nothing_and_settles_nothing(harness: &dyn Harness) 
     }
 }
 
-/// Lag counts what the group has not settled, whoever holds it.
-pub async fn lag_counts_what_is_not_settled(harness: &dyn Harness) {
-    let topic = topic(harness, 1).await;
-    let member = harness.open().await;
-    let mut inbox = Inbox::open(harness, &member, wish(harness, &topic, &unique())).await;
-    publish(harness, &member, &topic, numbered("", 10)).await;
-    let mut deliveries = inbox.deliveries(10, "all ten").await;
-    lag_becomes(harness, inbox.control(), 10).await;
-    let rest = deliveries.split_off(4);
-    accept(harness, deliveries).await;
-    lag_becomes(harness, inbox.control(), 6).await;
-    accept(harness, rest).await;
-    lag_becomes(harness, inbox.control(), 0).await;
-}
-
-/// The lag tells how old the oldest message is that is not settled, in whichever order others are, and nothing once
-/// all are.
-pub async fn lag_tells_the_age_of_the_oldest(harness: &dyn Harness) {
-    let topic = topic(harness, 1).await;
-    let member = harness.open().await;
-    let mut inbox = Inbox::open(harness, &member, wish(harness, &topic, &unique())).await;
-    let begin = Instant::now();
-    publish(harness, &member, &topic, numbered("", 1)).await;
-    // The time that passes is what is tested.
-    tokio::time::sleep(AGE).await;
-    let later = Instant::now();
-    publish(harness, &member, &topic, vec![message("1"), message("2")]).await;
-    let mut deliveries = inbox.deliveries(3, "all three").await;
-    let control = inbox.control();
-    let rest = deliveries.split_off(2);
-    accept(harness, vec![deliveries.remove(1)]).await;
-    lag_becomes(harness, inbox.control(), 2).await;
-    let oldest = control.lag().await.expect("a broker that tells the lag").oldest;
-    let oldest = oldest.expect("the age of the oldest");
-    assert!(
-        (AGE..=begin.elapsed() + SLACK).contains(&oldest),
-        "{oldest:?}, published {:?} ago",
-        begin.elapsed()
-    );
-    accept(harness, deliveries).await;
-    lag_becomes(harness, inbox.control(), 1).await;
-    let oldest = control.lag().await.expect("a broker that tells the lag").oldest;
-    let oldest = oldest.expect("the age of the next");
-    assert!(oldest <= later.elapsed() + SLACK, "{oldest:?}, published {:?} ago", later.elapsed());
-    accept(harness, rest).await;
-    lag_becomes(harness, inbox.control(), 0).await;
-    assert_eq!(control.lag().await.expect("a broker that tells the lag").oldest, None, "all is settled");
-}
-
 /// Polls `next` so many times and once more, a moment apart, and then drops it.
 async fn next_within(inbox: &mut Inbox, polls: usize) -> Option<Delivery> {
     let mut next = pin!(inbox.next());
@@ -216,22 +167,6 @@ async fn next_within(inbox: &mut Inbox, polls: usize) -> Option<Delivery> {
         Poll::Ready(delivery) => Some(delivery.expect("an open subscription")),
         Poll::Pending => None,
     }
-}
-
-async fn lag_becomes(harness: &dyn Harness, control: Arc<dyn Control>, messages: u64) {
-    let mut last = None;
-    let become_so = async {
-        loop {
-            let lag: Lag = control.lag().await.expect("a broker that tells the lag");
-            if lag.messages == messages {
-                return;
-            }
-            last = Some(lag);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let done = timeout(harness.patience(), become_so).await;
-    assert!(done.is_ok(), "expected a lag of {messages} messages, last saw {last:?}");
 }
 
 /// Publishes until each of two members has got something, then settles all of it.
@@ -289,8 +224,3 @@ async fn received(inbox: &mut Inbox, topics: &[&Topic]) -> BTreeSet<String> {
     }
     seen
 }
-
-/// How much older one message is than the others.
-const AGE: Duration = Duration::from_millis(400);
-/// How far the broker's clock may be from ours; less than `AGE`.
-const SLACK: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sidespan_bridge::{Error, Position, Start, Topic};
 use tracing::{error, info};
@@ -42,6 +42,14 @@ struct Commit {
     metadata: Option<String>,
 }
 
+/// What a group has not settled of a partition.
+pub(super) struct Left {
+    /// Where it goes on.
+    pub(super) head: u64,
+    /// How many messages, or what takes their place in the log.
+    pub(super) messages: u64,
+}
+
 /// Tells whether a group has committed nothing for any of these.
 pub(super) fn is_new(
     consumer: &BaseConsumer<Member>,
@@ -73,6 +81,32 @@ pub(super) fn resume(
     let bounds = catalogue::bounds(asking, partitions, timeout)?;
     let each = partitions.iter().zip(committed).zip(bounds);
     Ok(each.map(|((partition, commit), bounds)| begin(cluster, partition, commit, bounds)).collect())
+}
+
+/// Counts what a group has not settled of each partition; `None` where it has committed nothing at all.
+pub(super) fn left(
+    consumer: &Asking,
+    asking: &Asking,
+    cluster: Option<&str>,
+    partitions: &[Partition],
+    timeout: Duration,
+) -> Result<Option<Vec<Left>>, Error> {
+    let committed = committed(consumer, partitions, timeout)?;
+    if committed.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let bounds = catalogue::bounds(asking, partitions, timeout)?;
+    let each = partitions.iter().zip(committed).zip(bounds);
+    Ok(Some(each.map(|((partition, commit), bounds)| left_of(cluster, partition, commit, bounds)).collect()))
+}
+
+fn left_of(cluster: Option<&str>, partition: &Partition, commit: Option<Commit>, bounds: Bounds) -> Left {
+    let Some(commit) = commit.filter(|commit| (bounds.low..=bounds.high).contains(&commit.offset)) else {
+        return Left { head: bounds.low, messages: bounds.high - bounds.low };
+    };
+    let beyond = skip_set(cluster, partition, &commit).map_or(0, |skip| skip.count_below(bounds.high));
+    let messages = (bounds.high - commit.offset).saturating_sub(beyond);
+    Left { head: commit.offset, messages }
 }
 
 /// Finds where something new begins.
@@ -128,10 +162,11 @@ fn at_time(
 
 fn begin(cluster: Option<&str>, partition: &Partition, commit: Option<Commit>, bounds: Bounds) -> Begin {
     let partition = partition.clone();
-    let Some(Commit { offset, metadata }) = commit else {
+    let Some(commit) = commit else {
         let (offset, skip) = (bounds.low, SkipSet::default());
         return Begin { partition, offset, skip, unrecorded: true };
     };
+    let offset = commit.offset;
     if offset < bounds.low || offset > bounds.high {
         let (topic, number) = (&partition.topic, partition.number);
         let (oldest, end) = (bounds.low, bounds.high);
@@ -144,20 +179,23 @@ fn begin(cluster: Option<&str>, partition: &Partition, commit: Option<Commit>, b
         }
         return Begin { partition, offset: bounds.low, skip: SkipSet::default(), unrecorded: true };
     }
-    let place = cluster.map(|cluster| Place {
-        cluster,
-        topic: partition.topic.as_str(),
-        partition: partition.number,
-    });
-    let read = |text: &String| SkipSet::read(text, place?, offset);
-    let skip = metadata.as_ref().filter(|text| !text.is_empty()).map(read);
-    if skip.as_ref().is_some_and(Option::is_none) {
+    let skip = skip_set(cluster, &partition, &commit);
+    if skip.is_none() {
         info!(
             topic = %partition.topic, partition = partition.number, offset,
             "the committed offset's metadata is not of this group's own making and is ignored"
         );
     }
-    Begin { offset, skip: skip.flatten().unwrap_or_default(), partition, unrecorded: false }
+    Begin { offset, skip: skip.unwrap_or_default(), partition, unrecorded: false }
+}
+
+/// Reads what is settled beyond a commit; `None` where its metadata is not of this group's own making.
+fn skip_set(cluster: Option<&str>, partition: &Partition, commit: &Commit) -> Option<SkipSet> {
+    let Some(text) = commit.metadata.as_ref().filter(|text| !text.is_empty()) else {
+        return Some(SkipSet::default());
+    };
+    let place = Place { cluster: cluster?, topic: partition.topic.as_str(), partition: partition.number };
+    SkipSet::read(text, place, commit.offset)
 }
 
 fn named(positions: &[Position], partition: &Partition, bounds: Bounds) -> u64 {
@@ -188,8 +226,8 @@ fn within(position: Position, partition: &Partition, bounds: Bounds) -> u64 {
     position.sequence.clamp(bounds.low, bounds.high)
 }
 
-fn committed(
-    consumer: &BaseConsumer<Member>,
+fn committed<C: ConsumerContext + 'static>(
+    consumer: &BaseConsumer<C>,
     partitions: &[Partition],
     timeout: Duration,
 ) -> Result<Vec<Option<Commit>>, Error> {
@@ -238,6 +276,23 @@ mod tests {
         assert_eq!((at(9, "").offset, at(9, "").unrecorded), (10, true));
         assert_eq!(at(21, "").offset, 10);
         assert_eq!((at(20, "").offset, at(20, "").unrecorded), (20, false));
+    }
+
+    #[test]
+    fn what_is_left_is_what_is_stored_and_not_settled() {
+        let left = |offset, metadata: &str| {
+            let commit = Commit { offset, metadata: Some(metadata.to_owned()) };
+            let Left { head, messages } = left_of(Some("c"), &orders(), Some(commit), BOUNDS);
+            (head, messages)
+        };
+        let place = Place { cluster: "c", topic: "orders", partition: 1 };
+        let text = SkipSet::collect([14, 15, 18, 19, 20, 21]).write(place, 12, 4096).text;
+        assert_eq!(left(12, ""), (12, 8));
+        assert_eq!(left(12, &text), (12, 4));
+        assert_eq!(left(13, &text), (13, 7), "that is of another commit");
+        assert_eq!(left(20, ""), (20, 0));
+        assert_eq!(left(9, ""), (10, 10), "it goes on at the oldest");
+        assert_eq!(left(21, ""), (10, 10), "it goes on at the oldest");
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! Steers a subscription on a stream from outside.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sidespan_bridge::{Control, Error, Fault, Lag, Role};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::consumer::{Durability, Wanted};
+use super::consumer::Wanted;
 use super::engine::Close;
+use super::lag;
 use super::shared::Shared;
 use crate::api::Api;
 use crate::streams::Streams;
@@ -34,23 +35,10 @@ impl Control for StreamControl {
     }
 
     async fn lag(&self) -> Result<Lag, Error> {
-        if self.wanted.durability == Durability::Cursor {
-            let detail = "a cursor of its own settles nothing, so nothing is left to settle";
-            return Err(Error::new(Fault::Unsupported).detail(detail));
-        }
         let deadline = Instant::now() + CALL;
-        // The stream may have been made anew under another name.
-        let stream = self.streams.find(&self.wanted.pattern, deadline).await?;
-        let info = self.wanted.info(&self.api, &stream.config.name, deadline).await?;
-        let messages = info.num_pending + info.num_ack_pending;
-        // What comes first behind the floor is not settled, and often not delivered either.
-        let (name, floor) = (&stream.config.name, info.ack_floor.stream_seq);
-        let taken = match messages {
-            0 => None,
-            _ => self.streams.taken_behind(name, &self.wanted.pattern, floor, deadline).await?,
-        };
-        let oldest = taken.map(|taken| SystemTime::now().duration_since(taken).unwrap_or_default());
-        Ok(Lag { messages, oldest })
+        let counted = lag::count(&self.wanted, &self.api, &self.streams, deadline).await?;
+        counted
+            .ok_or_else(|| Error::new(Fault::Unavailable).detail("the consumer is gone, and is made again"))
     }
 
     async fn close(&self, deadline: Instant) -> Result<(), Error> {

@@ -9,6 +9,7 @@ mod book;
 mod change;
 mod keeper;
 mod record;
+mod room;
 mod seek;
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What is known: the file's subscriptions and the registry's records; and what follows for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +20,8 @@ pub(super) struct Book {
     records: BTreeMap<Name, Kept>,
     /// What the registry has that is not ours, and why we think so.
     strange: BTreeMap<String, (Revision, String)>,
+    /// Those that are being made here, and may be known already.
+    making: BTreeSet<Name>,
     /// Everything that the registry had is known, or there is none.
     complete: bool,
     trouble: Option<String>,
@@ -43,6 +45,7 @@ impl Book {
             configured: BTreeMap::new(),
             records: BTreeMap::new(),
             strange: BTreeMap::new(),
+            making: BTreeSet::new(),
             complete: !has_registry,
             trouble: None,
         };
@@ -147,9 +150,21 @@ impl Book {
         self.configured.contains_key(name)
     }
 
-    /// Counts the subscriptions that were made at run time.
+    /// Counts the subscriptions that were made at run time, or are about to be.
     pub(super) fn made(&self) -> usize {
-        self.records.values().filter(|kept| kept.record.spec.is_some()).count()
+        let is_made = |name: &Name| self.records.get(name).is_some_and(|kept| kept.record.spec.is_some());
+        let making = self.making.iter().filter(|name| !is_made(name)).count();
+        making + self.records.values().filter(|kept| kept.record.spec.is_some()).count()
+    }
+
+    /// Counts one that is about to be made.
+    pub(super) fn begin_to_make(&mut self, name: &Name) {
+        self.making.insert(name.clone());
+    }
+
+    /// Notes that one is made, or will not be.
+    pub(super) fn end_to_make(&mut self, name: &Name) {
+        self.making.remove(name);
     }
 
     /// Finds another subscription with the same group on the same bridge.

@@ -203,11 +203,13 @@ impl Subscriptions {
         if before.is_some_and(|kept| kept.record.spec.as_deref() == Some(&spec)) {
             return Ok(Changed { created, described: self.described(name)? });
         }
-        if let Some(kept) = before {
-            refuse_moving(name, kept)?;
-        } else {
-            self.refuse_more()?;
-        }
+        let _room = match before {
+            Some(kept) => {
+                refuse_moving(name, kept)?;
+                None
+            }
+            None => Some(self.make_room(name)?),
+        };
         let record = before.map(|kept| kept.record.clone()).unwrap_or_default();
         let record = Record { spec: Some(Arc::new(spec)), ..record };
         let revision = kept.map_or(Revision::NONE, |kept| kept.revision);
@@ -236,18 +238,6 @@ impl Subscriptions {
 
     fn refuse_configured(&self, name: &Name) -> Result<(), Error> {
         if self.book().is_configured(name) { Err(Error::Configured(name.to_string())) } else { Ok(()) }
-    }
-
-    fn refuse_more(&self) -> Result<(), Error> {
-        let book = self.book();
-        let made = book.made();
-        match &book.config().registry {
-            Some(registry) if made >= registry.max_subscriptions => Err(Error::Limited {
-                limit: "registry.max_subscriptions",
-                reason: format!("there are {made} subscriptions that were made at run time"),
-            }),
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// Writes a record, and waits until this replica has seen it.

@@ -175,7 +175,7 @@ async fn publisher(cluster: &Cluster, at: usize) -> PublisherClient<Channel> {
     PublisherClient::new(channel(cluster, at).await)
 }
 
-async fn subscriber(cluster: &Cluster, at: usize) -> SubscriberClient<Channel> {
+pub(crate) async fn subscriber(cluster: &Cluster, at: usize) -> SubscriberClient<Channel> {
     SubscriberClient::new(channel(cluster, at).await)
 }
 

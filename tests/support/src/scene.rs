@@ -22,6 +22,8 @@ pub struct Scene {
     order: &'static str,
     timeout: Duration,
     fetched: bool,
+    /// Whether there are dead letters.
+    buries: bool,
 }
 
 impl Scene {
@@ -51,6 +53,12 @@ impl Scene {
             "{{ kind: nats, servers: ['{}'], create_streams: {{}}, ack_wait: 2s, priority_timeout: 3s }}",
             nats.url()
         ))
+    }
+
+    /// A NATS without streams: nothing is kept, and each message goes to any one member.
+    pub fn core(nats: &Nats) -> Self {
+        let bridge = format!("{{ kind: nats, servers: ['{}'], mode: core }}", nats.url());
+        Self { buries: false, ..Self::new(bridge) }.unordered()
     }
 
     /// A RabbitMQ. What nobody reads goes into a queue that has its name: an exchange would route it to
@@ -121,7 +129,7 @@ subscriptions:
     /// with further top-level sections.
     pub fn replica(&self, lease: Duration, sections: &str) -> String {
         let Self { service, bridge, orders, dead, order, .. } = self;
-        let lease = lease.as_millis();
+        let (lease, dead_letter) = (lease.as_millis(), if self.buries { "dead-orders" } else { "false" });
         format!(
             "
 version: 1
@@ -134,7 +142,7 @@ subscriptions:
   billing:
     topic: orders
     order: {order}
-    dead_letter: dead-orders
+    dead_letter: {dead_letter}
     pull: {{ lease: {lease}ms }}
     retry: {{ backoff: {{ base: 5ms, cap: 100ms }} }}
 {sections}
@@ -169,6 +177,7 @@ subscriptions:
             order: "key",
             timeout: Duration::from_millis(500),
             fetched: false,
+            buries: true,
         }
     }
 }

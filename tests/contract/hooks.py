@@ -42,9 +42,9 @@ def before_call(context, case, kwargs):
     if fits and leased and isinstance(case.body, dict) and case.body.get("ack_ids"):
         case.path_parameters["subscription"], ack_id = leased.pop()
         case.body["ack_ids"] = [ack_id]
-    if fits and case.operation.path.endswith("/pull") and isinstance(case.body, dict):
-        # Where nothing is said it is ten seconds.
-        case.body.setdefault("wait", "100ms")
+    if fits and case.operation.path.endswith("/pull") and not (isinstance(case.body, dict) and "wait" in case.body):
+        # Where nothing is said it is ten seconds, so ask where there always is something.
+        case.path_parameters["subscription"] = "stocked"
     if fits and asked and case.operation.path.endswith("/reply") and isinstance(case.body, dict):
         case.path_parameters["subscription"], case.body["ack_id"] = asked.pop()
 
@@ -52,7 +52,7 @@ def before_call(context, case, kwargs):
 def change(case, fits):
     """Changes what is there to be changed, and leaves alone what others fetch from."""
     path, method = case.operation.path, case.operation.method.upper()
-    if path.endswith(("/pause", "/seek")) and case.path_parameters.get("subscription") in ("answered", "jobs"):
+    if path.endswith(("/pause", "/seek")) and case.path_parameters.get("subscription") in ("answered", "jobs", "stocked"):
         case.path_parameters["subscription"] = "resting"
     if fits and path.endswith("/{subscription}") and method in ("PUT", "PATCH", "DELETE"):
         case.path_parameters["subscription"] = "made"

@@ -53,6 +53,10 @@ subscriptions:
   resting:
     topic: orders
     pull: {}
+  stocked:
+    topic: orders
+    pull: { lease: 1s }
+    retry: { max_attempts: 1000, backoff: { base: 10ms, cap: 10ms } }
 registry: { bridge: local }
 ";
 

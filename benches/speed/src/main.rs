@@ -32,6 +32,7 @@ use clap::{Parser, ValueEnum};
 use brokers::{Amqp, Broker, Embedded, Kafka, Kind, Nats};
 use report::Report;
 
+mod adding;
 mod asking;
 mod brokers;
 mod delivering;
@@ -111,6 +112,8 @@ enum Measure {
     Footprint,
     /// Open streams with nothing to do, and sockets that take what comes
     Streams,
+    /// One subscription more among many that run
+    Adding,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -213,6 +216,9 @@ async fn all_of<B: Broker>(plan: &Plan, report: &mut Report) -> Result<(), Faile
     }
     if wanted(Measure::Streams) {
         streams::measure(&broker, plan, report).await?;
+    }
+    if wanted(Measure::Adding) {
+        adding::measure(&broker, plan, report).await?;
     }
     Ok(())
 }

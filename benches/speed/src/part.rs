@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::brokers::{self, Kind};
-use crate::{Failed, asking, echo, fetching, grpc, http, load, sink, sockets};
+use crate::{Failed, adding, asking, echo, fetching, grpc, http, load, sink, sockets};
 
 /// What a process does.
 #[derive(Clone, Debug, Subcommand)]
@@ -41,6 +41,9 @@ pub(crate) enum Role {
     /// Fetches by HTTP, and acknowledges
     #[command(hide = true)]
     Fetch(fetching::Target),
+    /// Is a webhook of many subscriptions, and tells how long each waits for its next message
+    #[command(hide = true)]
+    Watch,
     /// Is a service behind HTTP that gives back what it is asked
     #[command(hide = true)]
     Service,
@@ -87,6 +90,7 @@ pub(crate) async fn play(role: Role) -> Result<(), Failed> {
         Role::Sockets(which) => sockets::take(which).await,
         Role::Sink => sink::serve().await,
         Role::Fetch(target) => fetching::fetch(target).await,
+        Role::Watch => adding::watch().await,
         Role::Service => asking::serve().await,
         Role::Respond { at, subject } => brokers::nats::respond(&at, subject).await,
         Role::Take { kind, at } => brokers::take(kind, &at).await,

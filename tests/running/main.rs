@@ -11,12 +11,14 @@
     reason = "a test fails by panicking, and its figures are for the person who reads them"
 )]
 
+mod allowing;
 #[cfg(feature = "nats")]
 mod authorities;
 #[cfg(feature = "kafka")]
 mod broker;
 #[cfg(all(feature = "amqp", feature = "nats"))]
 mod callers;
+mod many;
 #[cfg(feature = "kafka")]
 mod records;
 mod registry;
@@ -24,6 +26,7 @@ mod reloading;
 #[cfg(any(feature = "amqp", feature = "kafka", feature = "nats"))]
 mod requests;
 mod secrets;
+mod seeking;
 mod starting;
 mod stopping;
 mod streams;

@@ -8,6 +8,7 @@ mod client;
 mod drain;
 mod failure;
 mod log_level;
+mod manual;
 mod output;
 mod publish;
 mod reply;
@@ -103,6 +104,8 @@ enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Print the manual page, or write one for each command.
+    Man(manual::Manual),
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +134,7 @@ fn dispatch(line: CommandLine) -> Outcome {
             clap_complete::generate(shell, &mut CommandLine::command(), "sidespan", &mut script);
             output::print_bytes(&script)
         }
+        Some(Command::Man(manual)) => manual.run(CommandLine::command()),
     }
 }
 

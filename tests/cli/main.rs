@@ -10,6 +10,7 @@ mod answering;
 mod calling;
 mod configuring;
 mod following;
+mod manual;
 mod publishing;
 mod requesting;
 mod starting;

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod drain;
 mod failure;
+mod inject;
 mod log_level;
 mod manual;
 mod output;
@@ -95,6 +96,8 @@ enum Command {
     Drain(drain::Drain),
     /// Tell the level of the log, or change it while the server runs.
     LogLevel(log_level::LogLevel),
+    /// Add the sidecar to Kubernetes manifests.
+    Inject(inject::Inject),
     /// Print what helps to write a configuration.
     #[command(subcommand)]
     Config(Config),
@@ -128,6 +131,7 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Topics(topics)) => on_one_thread(topics.run()),
         Some(Command::Drain(drain)) => on_one_thread(drain.run()),
         Some(Command::LogLevel(log_level)) => on_one_thread(log_level.run()),
+        Some(Command::Inject(inject)) => inject.run(),
         Some(Command::Config(Config::Schema)) => output::print_pretty(&config::schema(DRIVERS)),
         Some(Command::Completion { shell }) => {
             let mut script = Vec::new();

@@ -10,6 +10,7 @@ mod answering;
 mod calling;
 mod configuring;
 mod following;
+mod injecting;
 mod manual;
 mod publishing;
 mod requesting;

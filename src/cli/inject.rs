@@ -1,0 +1,121 @@
+//! `sidespan inject`: manifests in, manifests with the sidecar out.
+//!
+//! For whoever deploys without Helm: it stands in a pipe before `kubectl apply`. What makes no pods passes as it
+//! is, byte by byte, and so does what was opted out. Of the rest each line stays that need not change, and
+//! what was injected before is brought up to date, so that doing it twice is doing it once.
+
+mod documents;
+mod grace;
+mod pod;
+mod sidecar;
+mod text;
+mod workload;
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+use yaml_serde::Value;
+
+use self::documents::Document;
+use self::grace::Deadlines;
+use self::sidecar::{Readiness, Sidecar};
+use super::failure::{Failure, Outcome};
+use super::output;
+
+/// Add the sidecar to Kubernetes manifests.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Adds it to Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs and Pods, also in Lists; the
+annotation `sidespan.io/inject: disabled` on one of them, or on its pod template, leaves it alone. What was done
+is said on standard error.
+
+The configuration comes from the ConfigMap, key config.yaml. A native sidecar needs Kubernetes 1.29.
+
+Examples:
+  sidespan inject -f deploy.yaml --config-map orders-sidespan | kubectl apply -f -
+  kubectl get deploy orders -o yaml | sidespan inject | kubectl apply -f -")]
+pub(super) struct Inject {
+    /// The manifests, in YAML or JSON; `-` is standard input; repeatable.
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    file: Vec<PathBuf>,
+    /// The ConfigMap with the configuration.
+    #[arg(long, value_name = "NAME", default_value = "sidespan")]
+    config_map: String,
+    /// The image.
+    #[arg(long, value_name = "IMAGE", default_value = concat!("sidespan:", env!("CARGO_PKG_VERSION")))]
+    image: String,
+    /// Whether it is a native sidecar, which starts before the service and stops after it.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
+    native: bool,
+    /// What of it has to work for the pod to be ready.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Readiness::Listeners)]
+    readiness: Readiness,
+    /// The configuration, to compare its deadlines with the pods' [default: the ConfigMap, if it is among
+    /// the manifests]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Inject {
+    /// Prints the manifests with the sidecar, or nothing if one of them cannot have it.
+    pub(super) fn run(self) -> Outcome {
+        let mut documents = Vec::new();
+        for file in &self.file {
+            let wrong =
+                |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", file.display()));
+            let stream = if file.as_os_str() == "-" {
+                let mut stream = String::new();
+                io::stdin().lock().read_to_string(&mut stream).map(|_| stream)
+            } else {
+                std::fs::read_to_string(file)
+            };
+            let mut read =
+                documents::read(&stream.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+            // Files that are read one after another are documents of one stream.
+            if let Some(first) = read.first_mut().filter(|_| !documents.is_empty()) {
+                first.separator.get_or_insert_with(|| "---\n".into());
+            }
+            documents.append(&mut read);
+        }
+        let deadlines = self.deadlines(&documents)?;
+        let sidecar = Sidecar::new(&self.image, &self.config_map, self.readiness, self.native);
+        let sidecar = sidecar.ok_or_else(|| Failure::Failed("the sidecar's template is broken".into()))?;
+        let mut out = String::new();
+        for Document { separator, text, value } in documents {
+            let mut injected = value.clone();
+            let done = workload::inject(&mut injected, &sidecar, &deadlines)
+                .map_err(|(workload, refusal)| Failure::Failed(format!("{workload}: {refusal}")))?;
+            for workload::Done { workload, said } in done {
+                said.iter().for_each(|said| output::talk(&format!("{workload}: {said}")));
+            }
+            if !out.is_empty() && !out.ends_with('\n') {
+                out.push('\n');
+            }
+            out.push_str(separator.as_deref().unwrap_or_default());
+            out.push_str(&if injected == value { text } else { text::edit(&text, &value, &injected) });
+        }
+        output::print_bytes(out.as_bytes())
+    }
+
+    fn deadlines(&self, documents: &[Document]) -> Result<Deadlines, Failure> {
+        let (place, config) = match &self.config {
+            Some(file) => {
+                let place = file.display().to_string();
+                let read = std::fs::read_to_string(file);
+                (place.clone(), read.map_err(|error| Failure::Failed(format!("{place}: {error}")))?)
+            }
+            None => {
+                let found = documents.iter().find_map(|document| self.config_in(&document.value));
+                (format!("configmap/{}", self.config_map), found.unwrap_or_default().to_owned())
+            }
+        };
+        Deadlines::read(&config).map_err(|error| Failure::Failed(format!("{place}: {error}")))
+    }
+
+    fn config_in<'a>(&self, manifest: &'a Value) -> Option<&'a str> {
+        let is = |value: Option<&Value>, text: &str| value.and_then(Value::as_str) == Some(text);
+        (is(manifest.get("kind"), "ConfigMap") && is(manifest.get("metadata")?.get("name"), &self.config_map))
+            .then(|| manifest.get("data")?.get("config.yaml")?.as_str())?
+    }
+}

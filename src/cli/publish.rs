@@ -27,8 +27,8 @@ use super::token::Token;
 #[derive(Debug, Args)]
 #[command(override_usage = "sidespan publish [OPTIONS] <TOPIC> <DATA|--file <FILE>|--ndjson|--tombstone>")]
 #[command(after_help = "\
-Prints the receipt. Exit code 0 means that the broker has the message, 1 that it was refused, 75 that
-the server or the broker cannot be reached or is overloaded, or that the outcome is unknown.
+Prints the receipt. Exit code 0 means that the broker has the message, 1 that it was refused, 75
+that the server or the broker cannot be reached or is overloaded, or that the outcome is unknown.
 
 With --ndjson each line of standard input is one message object:
   {\"key\": \"k\", \"data\": {\"id\": 17}, \"headers\": [[\"source\", \"till-3\"]]}

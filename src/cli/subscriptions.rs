@@ -22,8 +22,8 @@ use super::token::Token;
 /// Look at subscriptions, and change them at run time.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Changes are kept in the registry that the server's configuration names (`registry`), and are done on every
-replica within some seconds. Where callers have tokens, they take `manage: true`.
+Changes are kept in the registry that the server's configuration names (`registry`), and are done
+on every replica within some seconds. Where callers have tokens, they take `manage: true`.
 
 Examples:
   sidespan subscriptions ls

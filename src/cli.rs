@@ -113,6 +113,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Config {
+    /// Print all keys of configuration files with their types, defaults and meanings, in Markdown.
+    Reference,
     /// Print the JSON Schema of configuration files, for editors.
     Schema,
 }
@@ -132,6 +134,9 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Drain(drain)) => on_one_thread(drain.run()),
         Some(Command::LogLevel(log_level)) => on_one_thread(log_level.run()),
         Some(Command::Inject(inject)) => inject.run(),
+        Some(Command::Config(Config::Reference)) => {
+            output::print_bytes(config::reference(DRIVERS).as_bytes())
+        }
         Some(Command::Config(Config::Schema)) => output::print_pretty(&config::schema(DRIVERS)),
         Some(Command::Completion { shell }) => {
             let mut script = Vec::new();

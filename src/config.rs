@@ -12,6 +12,7 @@ mod load;
 mod log;
 mod names;
 mod operators;
+mod reference;
 mod renewal;
 mod resolve;
 mod schema;
@@ -33,6 +34,7 @@ pub use development::Subscriptions;
 pub use file::{File, LogFormat, StartFile};
 pub use names::{Name, NameError, TopicName};
 pub use operators::Operators;
+pub use reference::reference;
 pub use resolve::SpecError;
 pub use schema::schema;
 

@@ -5,7 +5,7 @@ mod log;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sidespan_bridge::{Secret, Size, Span};
 
@@ -16,18 +16,18 @@ pub use self::log::LogFormat;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// Version of this format.
+    /// Version of this format. Required.
     #[schemars(range(min = 1, max = 1))]
     pub version: Option<u32>,
-    /// Sidespan's identity: prefix of group names, client id at brokers.
+    /// Sidespan's identity: prefix of group names, client id at brokers. Required.
     pub service: Option<String>,
     /// Where services speak to Sidespan: `host:port`, or `unix:/path`. Default `127.0.0.1:7400`.
     pub listen: Option<String>,
-    /// Where operators speak to Sidespan. Default `127.0.0.1:7401`.
+    /// Where operators speak to Sidespan: `host:port`. Default `127.0.0.1:7401`.
     pub admin: Option<String>,
-    /// Where the kubelet and Prometheus look, without payloads. Off by default.
+    /// Where the kubelet and Prometheus look, without payloads: `host:port`. Default: off.
     pub health: Option<String>,
-    /// Who may call. Without it nobody is asked, and whoever reaches a listener may use it.
+    /// Who may call. Default: nobody is asked, and whoever reaches a listener may use it.
     pub auth: Option<AuthFile>,
     /// Allows a listener off loopback without `auth`.
     #[serde(default)]
@@ -47,12 +47,12 @@ pub struct File {
     /// Deadlines of the two phases of stopping.
     #[serde(default)]
     pub drain: DrainFile,
-    /// The other replicas of this service, which consumers reach through this one too.
+    /// The other replicas of this service, which consumers reach through this one too. Default: none is known.
     pub replicas: Option<ReplicasFile>,
     /// The brokers, by name.
     #[serde(default)]
     pub bridges: BTreeMap<String, BridgeFile>,
-    /// The bridge for undeclared topics. Required with several bridges where it matters.
+    /// The bridge for topics, subscriptions and undeclared topics that name none. Default: the only one there is.
     pub default_bridge: Option<String>,
     /// Topics by the name that callers use.
     #[serde(default)]
@@ -60,7 +60,8 @@ pub struct File {
     /// Subscriptions by name.
     #[serde(default)]
     pub subscriptions: BTreeMap<String, SubscriptionFile>,
-    /// Where subscriptions that are made at run time are kept, and what is paused. Without it none can be.
+    /// Where subscriptions that are made at run time are kept, and what is paused. Default: none can be
+    /// made.
     pub registry: Option<RegistryFile>,
     /// What holds for subscriptions that are made at run time, and push.
     #[serde(default)]
@@ -171,7 +172,7 @@ pub struct RegistryFile {
 #[serde(deny_unknown_fields)]
 pub struct PushRulesFile {
     /// Where they may push messages to: hosts (`billing`, `billing:8080`), networks (`10.0.0.0/8`), beginnings of
-    /// URLs (`http://billing:8080/hooks/`), or `loopback`, which is the default.
+    /// URLs (`http://billing:8080/hooks/`), or `loopback`. Default: `loopback`.
     pub allow: Option<Vec<String>>,
 }
 
@@ -224,9 +225,9 @@ pub struct SubscriptionFile {
     /// What may be unsettled at a time, waiting included.
     #[serde(default)]
     pub max_held: HeldFile,
-    /// The webhook that messages are posted to. A subscription has either this or `pull`.
+    /// The webhook that messages are posted to. A subscription has either this or `pull`. Default: none.
     pub push: Option<PushFile>,
-    /// Lets consumers fetch the messages: by pull, WebSocket or gRPC.
+    /// Lets consumers fetch the messages: by pull, WebSocket or gRPC. Default: not.
     pub pull: Option<PullFile>,
     /// What happens when messages are not accepted.
     #[serde(default)]
@@ -251,7 +252,7 @@ pub enum StartFile {
 }
 
 /// Which messages must not overtake which.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderFile {
     /// Messages of one key.
@@ -264,7 +265,7 @@ pub enum OrderFile {
 }
 
 /// When messages are acknowledged.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuaranteeFile {
     /// After the message was accepted.
@@ -278,9 +279,9 @@ pub enum GuaranteeFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeldFile {
-    /// Default 4096.
+    /// How many messages, at least `max_in_flight`. Default 4096.
     pub messages: Option<usize>,
-    /// Default 16MiB.
+    /// How many bytes of them. Default 16MiB.
     pub bytes: Option<Size>,
 }
 
@@ -288,7 +289,7 @@ pub struct HeldFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PullFile {
-    /// How long a message is its consumer's, unless that is extended. From 1s to 10m, default 30s.
+    /// How long a message is its consumer's, unless that is extended. From 1s to 10m. Default 30s.
     pub lease: Option<Span>,
 }
 
@@ -318,7 +319,7 @@ pub struct PushFile {
 }
 
 /// What is spoken to the endpoint that messages are pushed to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PushProtocol {
     /// gRPC: the endpoint is a service `sidespan.v1.Receiver`.
@@ -331,7 +332,7 @@ pub enum PushProtocol {
 }
 
 /// How CloudEvents are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CloudEventsMode {
     /// To a webhook: each request is a batch of one event, `application/cloudevents-batch+json`, for endpoints that
@@ -371,7 +372,7 @@ pub struct BackoffFile {
     pub cap: Option<Span>,
 }
 
-/// Statuses that mean something else than by default.
+/// Statuses, from 300 to 599, that mean something else than by default.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryOnFile {

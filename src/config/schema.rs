@@ -30,7 +30,8 @@ fn kind_schema(driver: &dyn Driver) -> Value {
     object.remove("$schema");
     let open = "Takes undeclared topic names as addresses; only the default bridge can.";
     if let Some(properties) = object.entry("properties").or_insert_with(|| json!({})).as_object_mut() {
-        properties.insert("kind".into(), json!({"const": driver.name()}));
+        properties
+            .insert("kind".into(), json!({"const": driver.name(), "description": "The kind of broker."}));
         properties.insert("open".into(), json!({"type": "boolean", "default": false, "description": open}));
     }
     if let Some(required) = object.entry("required").or_insert_with(|| json!([])).as_array_mut() {

@@ -6,7 +6,7 @@ mod url;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sidespan_bridge::{Secret, SecretError, Settings, SettingsError, Size, Span, Tls};
 
 pub(crate) use self::management::Management;
@@ -21,20 +21,20 @@ pub(crate) struct AmqpSettings {
     /// without a virtual host `/` (also written `%2f`). May name a user and a password, which are never
     /// shown. A list names the nodes of one cluster: they are tried in turn.
     pub(crate) url: Urls,
-    /// Who connects. Stands in for the user in `url`; `guest` if neither is given.
+    /// Who connects. Default: the user in `url`, or `guest`.
     #[serde(default)]
     pub(crate) username: Option<Secret>,
-    /// The password of `username`. Read anew for each connection.
+    /// The password of `username`. Read anew for each connection. Default: the one in `url`, or `guest`.
     #[serde(default)]
     pub(crate) password: Option<Secret>,
     /// How to say who connects: by name and password (`plain`), or by `tls.certificate` alone (`external`).
     #[serde(default)]
     pub(crate) auth: Auth,
-    /// The certificates of `amqps://`. Read anew for each connection.
+    /// The certificates of `amqps://`. Read anew for each connection. Default: the machine's authorities.
     #[serde(default)]
     pub(crate) tls: Option<Tls>,
     /// What may be made at the broker where something needs it: `exchanges` (durable, of type
-    /// topic), `queues` that an address `/queue` names. Nothing by default. The queue of a
+    /// topic), `queues` that an address `/queue` names. The queue of a
     /// subscription is its group and is always made, and so is the one that keeps dead letters.
     #[serde(default)]
     pub(crate) create: Vec<Create>,
@@ -45,23 +45,23 @@ pub(crate) struct AmqpSettings {
     /// broker's own `max_message_size`, which closes the channel of whoever exceeds it.
     #[serde(default = "max_message")]
     pub(crate) max_message: Size,
-    /// A broker that is silent for twice as long is taken to be gone (`10s`). The broker does the same: when
+    /// A broker that is silent for twice as long is taken to be gone. The broker does the same: when
     /// the active member of an ordered subscription freezes, or its network is cut, the next one takes
     /// over two to three times as long after, 20 to 30 seconds. One that crashes is replaced at once.
     #[serde(default = "heartbeat")]
     pub(crate) heartbeat: Span,
-    /// The broker's own `consumer_timeout`: how long it lets a consumer hold a message (`30m`).
+    /// The broker's own `consumer_timeout`: how long it lets a consumer hold a message.
     /// Shortly before, a subscription gives back what it holds and begins anew.
     #[serde(default = "consumer_timeout")]
     pub(crate) consumer_timeout: Span,
-    /// The longest that a publish waits for the broker, whatever the caller asks (`30s`).
+    /// The longest that a publish waits for the broker, whatever the caller asks. From 1s to 15m.
     #[serde(default = "max_deadline")]
     pub(crate) max_deadline: Span,
-    /// How many requests may wait for their replies at a time (10000). Past that they are refused.
+    /// How many requests may wait for their replies at a time. Past that they are refused.
     #[serde(default = "max_requests")]
     #[schemars(range(min = 1))]
     pub(crate) max_requests: u32,
-    /// RabbitMQ's management API, by which topics are listed. Absent: they are not.
+    /// RabbitMQ's management API, by which topics are listed. Default: none, and they are not.
     #[serde(default)]
     pub(crate) management: Option<Management>,
 }
@@ -77,7 +77,7 @@ pub(crate) enum Create {
 }
 
 /// How the broker keeps a queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum QueueType {
     /// On one node.
@@ -98,7 +98,7 @@ impl QueueType {
 }
 
 /// How the broker learns who connects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Auth {
     /// By the certificate that is shown, which needs RabbitMQ's plugin `rabbitmq_auth_mechanism_ssl`.

@@ -20,13 +20,13 @@ pub use {client::TlsError, explain::explain};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// The authorities that the broker's certificate may be from, in PEM. Absent: the machine's.
+    /// The authorities that the broker's certificate may be from, in PEM. Default: the machine's.
     #[serde(default)]
     ca: Option<Secret>,
-    /// The certificate to show to the broker, in PEM, with those between it and its authority.
+    /// The certificate to show to the broker, in PEM, with those between it and its authority. Default: none.
     #[serde(default)]
     certificate: Option<Secret>,
-    /// The private key of `certificate`, in PEM, not encrypted.
+    /// The private key of `certificate`, in PEM, not encrypted. Required beside `certificate`, and only there.
     #[serde(default)]
     key: Option<Secret>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 /// A duration with a unit: `250ms`, `5s`, `1m 30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +46,13 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// As it is read.
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
 impl JsonSchema for Span {
     fn schema_name() -> Cow<'static, str> {
         "Duration".into()
@@ -73,15 +81,6 @@ impl Size {
     ///
     /// An unknown unit, no number, or more than 64 bits hold.
     pub fn parse(text: &str) -> Result<Self, UnitError> {
-        const UNITS: [(&str, u64); 7] = [
-            ("KiB", 1 << 10),
-            ("MiB", 1 << 20),
-            ("GiB", 1 << 30),
-            ("kB", 1_000),
-            ("MB", 1_000_000),
-            ("GB", 1_000_000_000),
-            ("B", 1),
-        ];
         let error = || UnitError::Size(text.chars().take(80).collect());
         let (digits, unit) = UNITS
             .iter()
@@ -119,6 +118,17 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// As it is read: with the unit that leaves the smallest whole number.
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let whole = UNITS.iter().filter(|(_, unit)| self.0 > 0 && self.0.is_multiple_of(*unit));
+        match whole.max_by_key(|(_, unit)| *unit) {
+            Some((name, unit)) => serializer.collect_str(&format_args!("{}{name}", self.0 / unit)),
+            None => serializer.serialize_u64(self.0),
+        }
+    }
+}
+
 impl JsonSchema for Size {
     fn schema_name() -> Cow<'static, str> {
         "Size".into()
@@ -147,8 +157,20 @@ pub enum UnitError {
 
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
+const UNITS: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -157,6 +179,20 @@ mod tests {
         assert_eq!(Span::parse("5s"), Ok(Span(Duration::from_secs(5))));
         assert!(Span::parse("99years").is_ok());
         assert!(Span::parse("101years").is_err());
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        for text in ["250ms", "5s", "1m 30s", "7days"] {
+            let span = Span::parse(text).unwrap();
+            let written = serde_json::to_value(span).unwrap();
+            assert_eq!(Span::parse(written.as_str().unwrap()), Ok(span));
+        }
+        for (bytes, written) in
+            [(1 << 20, json!("1MiB")), (1_000_000, json!("1MB")), (1001, json!("1001B")), (0, json!(0))]
+        {
+            assert_eq!(serde_json::to_value(Size(bytes)).unwrap(), written);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sidespan_bridge::{SettingsError, Size, Span};
 
 /// The embedded log: durable messages in one local directory, without a broker.
@@ -32,7 +32,7 @@ pub struct EmbeddedSettings {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// Age at which messages are removed. Without it, age alone removes nothing.
+    /// Age at which messages are removed, such as `7d`. Default: age alone removes nothing.
     pub age: Option<Span>,
     /// Size of all records at which the oldest are removed. The file may grow to about twice this.
     pub size: Size,
@@ -47,7 +47,7 @@ impl Default for Retention {
 }
 
 /// What gives way at the limit of retention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Discard {
     /// New messages are refused until there is room.

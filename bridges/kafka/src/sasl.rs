@@ -11,27 +11,27 @@ use url::Url;
 pub(crate) struct Sasl {
     /// The mechanism, which the brokers must offer.
     pub(crate) mechanism: Mechanism,
-    /// The user's name; not with `oauthbearer`.
+    /// The user's name. Required, but not with `oauthbearer`.
     #[serde(default)]
     username: Option<Secret>,
-    /// The user's password; not with `oauthbearer`.
+    /// The user's password. Required, but not with `oauthbearer`.
     #[serde(default)]
     password: Option<Secret>,
-    /// Where tokens are issued for client credentials (OAuth 2.0): an http or https URL. Only with
-    /// `oauthbearer`, as are the keys below.
+    /// Where tokens are issued for client credentials (OAuth 2.0): an http or https URL. Required
+    /// with `oauthbearer`, and only there.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     token_endpoint: Option<Url>,
-    /// Who asks for tokens.
+    /// Who asks for tokens. Required with `oauthbearer`, and only there.
     #[serde(default)]
     client_id: Option<String>,
-    /// The secret of `client_id`.
+    /// The secret of `client_id`. Required with `oauthbearer`, and only there.
     #[serde(default)]
     client_secret: Option<Secret>,
-    /// What tokens are to be good for, if the issuer wants to be told.
+    /// What tokens are to be good for, if the issuer wants to be told; only with `oauthbearer`. Default: not told.
     #[serde(default)]
     scope: Option<String>,
-    /// TLS to a `token_endpoint` with https. Absent: with the machine's authorities.
+    /// TLS to a `token_endpoint` with https. Default: with the machine's authorities.
     #[serde(default)]
     token_endpoint_tls: Option<Tls>,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sidespan_bridge::{Settings, SettingsError, Size, Span, Tls};
 
 use crate::catalogue::check_name;
@@ -24,39 +24,39 @@ pub(crate) struct KafkaSettings {
     /// Where the cluster is found at first: `host:port`, one or more.
     #[schemars(length(min = 1))]
     pub(crate) brokers: Vec<String>,
-    /// TLS to the brokers. `{}`: with the machine's authorities. Absent: none.
+    /// TLS to the brokers. `{}`: with the machine's authorities. Default: none.
     #[serde(default)]
     pub(crate) tls: Option<Tls>,
-    /// Who we are to the brokers. Absent: nobody, or whom the certificate of `tls` names.
+    /// Who we are to the brokers. Default: nobody, or whom the certificate of `tls` names.
     #[serde(default)]
     pub(crate) sasl: Option<Sasl>,
-    /// Allows topics to be created where something needs one, and says how. Absent: never.
+    /// Allows topics to be created where something needs one, and says how. Default: none ever is.
     #[serde(default)]
     pub(crate) create_topics: Option<CreateTopics>,
-    /// What the name of a registry's topic begins with, before the registry's own name. Absent: the service and a
-    /// dot.
+    /// What the name of a registry's topic begins with, before the registry's own name. Default: the service and
+    /// a dot.
     #[serde(default)]
     pub(crate) registry_prefix: Option<Box<str>>,
     /// How batches are compressed on their way to the broker.
     #[serde(default)]
     pub(crate) compression: Compression,
-    /// How long a message waits for others to share a request with (`5ms`). None by default: more
-    /// than one message goes into a request only while the one before is under way.
+    /// How long a message waits for others to share a request with. Without, more than one
+    /// message goes into a request only while the one before is under way. At most 1s.
     #[serde(default = "linger")]
     pub(crate) linger: Span,
     /// The largest message that is handed over: payload, key and headers together.
     #[serde(default = "max_message")]
     pub(crate) max_message: Size,
-    /// How long the client goes on trying to store a message that was handed over (`30s`): the
-    /// longest deadline that a publish may have.
+    /// How long the client goes on trying to store a message that was handed over: the longest
+    /// deadline that a publish may have. From 1s to 15m.
     #[serde(default = "max_deadline")]
     pub(crate) max_deadline: Span,
-    /// The topic to which the replies to this service's requests come (`<service>.replies`). It is made with the
+    /// The topic to which the replies to this service's requests come. It is made with the
     /// first request where `create_topics` allows that, and keeps what comes for ten minutes; else make it with
-    /// a retention as short. All replicas share it, and each reads one partition of it.
+    /// a retention as short. All replicas share it, and each reads one partition of it. Default `<service>.replies`.
     #[serde(default)]
     pub(crate) reply_topic: Option<String>,
-    /// How many requests may wait for their replies at a time (10000). Past that they are refused.
+    /// How many requests may wait for their replies at a time. Past that they are refused.
     #[serde(default = "max_requests")]
     #[schemars(range(min = 1))]
     pub(crate) max_requests: u32,
@@ -78,7 +78,7 @@ pub(crate) struct CreateTopics {
 }
 
 /// A codec that every broker knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Compression {
     /// Deflate.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::ServerAddr;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sidespan_bridge::{Secret, Settings, SettingsError, Size, Span, Tls};
 
 use crate::link::login::Login;
@@ -28,25 +28,25 @@ pub(crate) struct NatsSettings {
     /// at most once. One never stands in for the other.
     #[serde(default)]
     pub(crate) mode: Mode,
-    /// TLS to the servers, and nothing without it. Absent: as `servers` say (`tls://`).
+    /// TLS to the servers, and nothing without it. Default: as `servers` say (`tls://`).
     #[serde(default)]
     pub(crate) tls: Option<Tls>,
     /// The servers begin with TLS (`handshake_first`), instead of a greeting that anybody can read.
     #[serde(default)]
     pub(crate) tls_first: bool,
-    /// The name to log in with, beside `password`.
+    /// The name to log in with, beside `password`. One way to log in may be given. Default: none.
     #[serde(default)]
     username: Option<String>,
-    /// The password to log in with.
+    /// The password to log in with. Default: none.
     #[serde(default)]
     password: Option<Secret>,
-    /// The token to log in with.
+    /// The token to log in with. Default: none.
     #[serde(default)]
     token: Option<Secret>,
-    /// The seed of the user's NKey to log in with (`SU...`).
+    /// The seed of the user's NKey to log in with (`SU...`). Default: none.
     #[serde(default)]
     nkey: Option<Secret>,
-    /// The credentials to log in with: a JWT and a seed, as `nsc` writes them into a file.
+    /// The credentials to log in with: a JWT and a seed, as `nsc` writes them into a file. Default: none.
     #[serde(default)]
     credentials: Option<Secret>,
     /// Streams that the bridge makes sure of. One that exists with less is adapted (more subjects, a
@@ -54,7 +54,7 @@ pub(crate) struct NatsSettings {
     #[serde(default)]
     pub(crate) streams: Vec<StreamSettings>,
     /// Allows a stream to be created for a topic that none captures, and says how: one stream for each
-    /// topic, named after it. Absent: never.
+    /// topic, named after it. Default: none ever is.
     #[serde(default)]
     pub(crate) create_streams: Option<CreateStreams>,
     /// How many servers keep a copy of what replicas of Sidespan agree on (`registry`).
@@ -65,22 +65,22 @@ pub(crate) struct NatsSettings {
     /// limit (`max_payload`) counts too.
     #[serde(default = "max_message")]
     pub(crate) max_message: Size,
-    /// How long a message that nobody answered for stays counted as on its way (`30s`): the longest
-    /// deadline that a publish may have.
+    /// How long a message that nobody answered for stays counted as on its way: the longest deadline
+    /// that a publish may have. From 1s to 15m.
     #[serde(default = "max_deadline")]
     pub(crate) max_deadline: Span,
     /// How long the broker waits for a member that has gone before it gives a message to another. A
-    /// member that lives renews what it holds.
+    /// member that lives renews what it holds. From 1s to 1h.
     #[serde(default = "ack_wait")]
     pub(crate) ack_wait: Span,
     /// How long the active member of an ordered subscription may be silent before another one takes
-    /// over.
+    /// over. From 1s to 1h.
     #[serde(default = "priority_timeout")]
     pub(crate) priority_timeout: Span,
 }
 
 /// What a bridge speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
     /// Without a store.

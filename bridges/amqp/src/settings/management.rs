@@ -11,11 +11,11 @@ use url::Url;
 pub(crate) struct Management {
     /// Where it is: `http://host:15672`, or `https://`, then with the certificates of `tls`.
     url: String,
-    /// Who asks; needs the tag `monitoring`, or `management` to see the virtual hosts it may use. The user of
-    /// the bridge if absent.
+    /// Who asks; needs the tag `monitoring`, or `management` to see the virtual hosts it may use. Default: the
+    /// user of the bridge.
     #[serde(default)]
     pub(crate) username: Option<Secret>,
-    /// The password of `username`. Read anew for each question.
+    /// The password of `username`, and only beside it. Read anew for each question. Default: that of the bridge.
     #[serde(default)]
     pub(crate) password: Option<Secret>,
 }

@@ -26,13 +26,13 @@ pub(crate) struct StreamSettings {
     /// Where it is kept.
     #[serde(default)]
     pub(crate) storage: Storage,
-    /// How long messages are kept (`7d`). Absent: without end.
+    /// How long messages are kept, such as `7d`. Default: without end.
     #[serde(default)]
     pub(crate) max_age: Option<Span>,
-    /// How much is kept (`10GiB`). Absent: as much as the server allows.
+    /// How much is kept, such as `10GiB`. Default: as much as the server allows.
     #[serde(default)]
     pub(crate) max_bytes: Option<Size>,
-    /// How long the broker remembers idempotency keys (`2m`).
+    /// How long the broker remembers idempotency keys.
     #[serde(default = "duplicate_window")]
     pub(crate) duplicate_window: Span,
 }
@@ -48,13 +48,13 @@ pub(crate) struct CreateStreams {
     /// Where it is kept.
     #[serde(default)]
     storage: Storage,
-    /// How long messages are kept (`7d`). Absent: without end.
+    /// How long messages are kept, such as `7d`. Default: without end.
     #[serde(default)]
     max_age: Option<Span>,
-    /// How much each stream keeps (`1GiB`). Absent: as much as the server allows.
+    /// How much each stream keeps, such as `1GiB`. Default: as much as the server allows.
     #[serde(default)]
     max_bytes: Option<Size>,
-    /// How long the broker remembers idempotency keys (`2m`).
+    /// How long the broker remembers idempotency keys.
     #[serde(default = "duplicate_window")]
     duplicate_window: Span,
 }

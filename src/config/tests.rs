@@ -405,7 +405,7 @@ fn options_go_over_the_environment_and_that_over_development_mode() {
     let environment = [("SIDESPAN__LISTEN", "127.0.0.1:1"), ("SIDESPAN__LOG__LEVEL", "debug")];
     let config = develop(None, &[], &environment).unwrap();
     assert_eq!(config.listen.to_string(), "http://127.0.0.1:1");
-    assert_eq!(config.log.level, "debug");
+    assert_eq!(config.log.level.to_string(), "debug");
     let config = develop(Some("127.0.0.1:2"), &[], &environment).unwrap();
     assert_eq!(config.listen.to_string(), "http://127.0.0.1:2");
 }

@@ -28,7 +28,7 @@ async fn store(sidecar: &Sidecar, topic: &str, body: &str, headers: &[(&'static 
     let mut publish =
         Client::new().post(&sidecar.url(&format!("/v1/topics/{topic}/messages")), body.to_owned());
     for (name, value) in headers {
-        publish = publish.header(*name, *value);
+        publish = publish.header(name, value);
     }
     let answer = publish.send().await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());

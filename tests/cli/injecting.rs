@@ -56,6 +56,20 @@ async fn injecting_twice_is_injecting_once() {
 }
 
 #[tokio::test]
+async fn what_is_in_a_list_keeps_its_lines_too() {
+    let (_, deployment) = DEPLOYMENT.split_once("---\n").unwrap();
+    let item: Vec<String> = deployment.lines().map(|line| format!("  {line}\n")).collect();
+    let list = format!("kind: List\nitems:\n- {}- {{kind: Secret}}\n", item.concat().trim_start());
+    let said = inject(&list, &[]).await;
+    ended(&said, 0);
+    let mut left = said.stdout.lines();
+    for line in list.lines() {
+        assert!(left.any(|kept| kept == line), "{line:?} is gone or out of order in:\n{}", said.stdout);
+    }
+    assert_eq!(said.stdout.matches("/usr/local/bin/sidespan").count(), 1, "{}", said.stdout);
+}
+
+#[tokio::test]
 async fn every_kind_of_workload_is_found() {
     let spec = "{containers: [{name: app, image: app}]}";
     let workload = |kind: &str, spec: &str| format!("{{kind: {kind}, metadata: {{name: a}}, spec: {spec}}}");

@@ -29,6 +29,6 @@ async fn done(program: &str, arguments: &[&str], environment: &[(&str, &Path)], 
 }
 
 /// How long anything may take that compiles nothing.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a release build may take, beside other work.
 const BUILD: Duration = Duration::from_secs(7200);

@@ -20,7 +20,7 @@ async fn the_tarball_holds_what_is_documented_and_is_the_same_each_time() {
         let dist = directory.path().join(dist);
         let environment = [("SIDESPAN_PROGRAM", program.as_path()), ("SIDESPAN_DIST", &dist)];
         let said = done(".ci/release", &[], &environment, PATIENCE).await;
-        done("sha256sum", &["--check", dist.join("SHA256SUMS").to_str().unwrap()], &[], PATIENCE).await;
+        check_sums(&dist).await;
         tarballs.push(said.output.trim().to_owned());
     }
     assert!(fs::read(&tarballs[0]).unwrap() == fs::read(&tarballs[1]).unwrap(), "two tarballs differ");
@@ -45,8 +45,7 @@ async fn the_tarball_holds_what_is_documented_and_is_the_same_each_time() {
     done("tar", &["-xzf", &tarballs[0], "-C", open], &[], PATIENCE).await;
     let open = directory.path().join(folder);
     let read = |file: &str| fs::read_to_string(open.join(file)).unwrap();
-    let sums = format!("cd '{}' && sha256sum --quiet --check SHA256SUMS", open.display());
-    done("sh", &["-c", &sums], &[], PATIENCE).await;
+    check_sums(&open).await;
     for text in [read("sidespan.cdx.json"), read("LICENCES.txt")] {
         assert!(text.contains("librdkafka") || text.contains("rdkafka-sys"));
         assert!(text.contains("openssl-src"), "OpenSSL is linked by it");
@@ -72,6 +71,11 @@ async fn a_release_runs_in_the_image_and_is_small_enough() {
     done("gzip", &["-9", name], &[], PATIENCE).await;
     let size = fs::metadata(program.with_extension("gz")).unwrap().len();
     assert!(size <= PROGRAM, "{size} bytes, compressed");
+}
+
+async fn check_sums(folder: &Path) {
+    let check = format!("cd '{}' && sha256sum --quiet --check SHA256SUMS", folder.display());
+    done("sh", &["-c", &check], &[], PATIENCE).await;
 }
 
 fn holds_no_path_of(program: &Path, path: &str) -> bool {

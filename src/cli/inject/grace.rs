@@ -40,7 +40,7 @@ impl Deadlines {
         let needed = (*deliveries + *shutdown + REST).as_millis().div_ceil(1000);
         (u128::from(grace) < needed).then(|| {
             format!(
-                "terminationGracePeriodSeconds is {grace}, and draining takes up to {needed} \
+                "terminationGracePeriodSeconds is {grace}, and draining takes up to {needed} s \
                  (drain.deliveries {deliveries:?}, drain.shutdown {shutdown:?}, and a bridge that closes late): make it {needed} or more, and \
                  add what the service itself takes to stop; or shorten the deadlines"
             )

@@ -66,13 +66,18 @@ fn sequence(lines: &[String], old: &[Value], new: &[Value]) -> Option<Vec<String
     if items.len() != old.len() {
         return None;
     }
-    for value in new {
+    for (place, value) in new.iter().enumerate() {
         if let Some(same) = old.iter().position(|before| before == value) {
             out.extend_from_slice(items.get(same)?);
             continue;
         }
-        let named = |before: &&Value| before.get("name").is_some() && before.get("name") == value.get("name");
-        let known = old.iter().zip(&items).find(|(before, _)| named(before));
+        let name = |item: &Value| item.get("name").cloned();
+        // What has no name, as in a list of manifests, stays where it is.
+        let known = old.iter().zip(&items).enumerate().find(|(index, (before, _))| {
+            name(before) == name(value)
+                && (name(value).is_some() || (old.len() == new.len() && *index == place))
+        });
+        let known = known.map(|(_, known)| known);
         match (known, value) {
             (Some((Value::Mapping(before), item)), Value::Mapping(after)) => {
                 let mut item = item.clone();
@@ -166,6 +171,13 @@ mod tests {
         let wanted = "# a\nmode: 0644 # octal\nlist:\n# b\n- name: x\n  on: \"yes\"\n  more: 1\n\n- name: y\n- z\n\
                       last: |\n  # no comment\n  end\nnew:\n  a:\n  - b\n\n";
         assert_eq!(out, wanted);
+    }
+
+    #[test]
+    fn what_has_no_name_is_known_by_its_place() {
+        let text = "items:\n- on: \"yes\"\n- a: 1\n  b: \"no\"\n";
+        let out = edited(text, |doc| doc["items"][1]["a"] = Value::from(2));
+        assert_eq!(out, "items:\n- on: \"yes\"\n- a: 2\n  b: \"no\"\n");
     }
 
     #[test]

@@ -35,7 +35,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidespan_bridge::{Bridge, Fault, Lag, Start, Subscribe};
+use sidespan_bridge::{Bridge, Fault, Guarantee, Lag, Start, Subscribe};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -167,6 +167,11 @@ impl Running {
         };
         let counted = timeout_at(deadline, counting).await;
         counted.unwrap_or_else(|_| Err(failed("the broker did not answer in time")))
+    }
+
+    /// Tells whether its broker stores messages, and takes note of what is settled.
+    pub fn is_stored(&self) -> bool {
+        self.bridge.guarantees().delivery == Guarantee::AtLeastOnce
     }
 
     /// Tells whether its broker can move a group at all.

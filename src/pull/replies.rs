@@ -9,7 +9,7 @@ use super::Fetching;
 use super::ack_id::Leased;
 use super::peers::Sent;
 use super::peers::wire::Outcome;
-use super::verdicts::{NO_ANSWER, NO_CONFIRMATION, confirmed, unconfirmed};
+use super::verdicts::{NO_ANSWER, NO_CONFIRMATION, unconfirmed};
 use crate::delivery::Unreplied;
 use crate::error::Error;
 
@@ -54,7 +54,7 @@ impl Fetching {
 
     async fn reply_here(&self, number: u64, reply: Message, deadline: Instant) -> Result<(), Error> {
         match self.shelf.reply(number, reply) {
-            Ok(told) => confirmed(told, deadline).await,
+            Ok(told) => self.confirmed(told, deadline).await,
             Err(Unreplied::Ended) => Err(Error::LeaseEnded),
             Err(Unreplied::NotAwaited) => Err(Error::NoReplyAwaited),
         }

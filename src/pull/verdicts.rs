@@ -46,7 +46,7 @@ impl Fetching {
             for given in given {
                 outcomes.push(match given {
                     Given::Known(outcome) => outcome,
-                    Given::Told(told) => confirmed(told, deadline).await,
+                    Given::Told(told) => self.confirmed(told, deadline).await,
                     Given::For(_) => Err(Error::LeaseEnded),
                 });
             }
@@ -84,7 +84,7 @@ impl Fetching {
         for given in given {
             let outcome = match given {
                 Given::Known(outcome) => outcome,
-                Given::Told(told) => confirmed(told, deadline).await,
+                Given::Told(told) => self.confirmed(told, deadline).await,
                 // An earlier process gave it, which had the address before.
                 Given::For(_) => {
                     outcomes.push(Outcome::Gone);
@@ -157,20 +157,28 @@ impl Fetching {
         };
         Given::Known(if is_leased { Ok(()) } else { Err(Error::LeaseEnded) })
     }
-}
 
-/// Waits until the broker has a settlement.
-pub(super) async fn confirmed(told: oneshot::Receiver<Settled>, deadline: Instant) -> Result<(), Error> {
-    let settlement = async {
-        match told.await {
-            Ok(settled) => settled.await,
-            Err(_) => Settlement::Stale,
+    /// Waits until the broker has a settlement. One that stores nothing takes note of none, and nothing comes again.
+    pub(super) async fn confirmed(
+        &self,
+        told: oneshot::Receiver<Settled>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let settlement = async {
+            match told.await {
+                Ok(settled) => match settled.await {
+                    Settlement::Confirmed => Settlement::Confirmed,
+                    Settlement::Stale if !self.running.is_stored() => Settlement::Confirmed,
+                    Settlement::Stale => Settlement::Stale,
+                },
+                Err(_) => Settlement::Stale,
+            }
+        };
+        match timeout_at(deadline, settlement).await {
+            Ok(Settlement::Confirmed) => Ok(()),
+            Ok(Settlement::Stale) => Err(Error::LeaseEnded),
+            Err(_) => Err(unconfirmed(NO_CONFIRMATION)),
         }
-    };
-    match timeout_at(deadline, settlement).await {
-        Ok(Settlement::Confirmed) => Ok(()),
-        Ok(Settlement::Stale) => Err(Error::LeaseEnded),
-        Err(_) => Err(unconfirmed(NO_CONFIRMATION)),
     }
 }
 

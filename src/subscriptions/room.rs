@@ -19,16 +19,15 @@ impl Subscriptions {
     pub(super) fn make_room(&self, name: &Name) -> Result<Room<'_>, Error> {
         let mut book = self.book();
         let made = book.made();
-        match &book.config().registry {
-            Some(registry) if made >= registry.max_subscriptions => Err(Error::Limited {
+        let most = book.config().registry.as_ref().map(|registry| registry.max_subscriptions);
+        if most.is_some_and(|most| made >= most) {
+            return Err(Error::Limited {
                 limit: "registry.max_subscriptions",
                 reason: format!("there are {made} subscriptions that were made at run time"),
-            }),
-            Some(_) | None => {
-                book.begin_to_make(name);
-                Ok(Room { subscriptions: self, name: name.clone() })
-            }
+            });
         }
+        book.begin_to_make(name);
+        Ok(Room { subscriptions: self, name: name.clone() })
     }
 }
 

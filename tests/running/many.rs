@@ -26,8 +26,7 @@ async fn of_those_that_are_asked_for_only_so_many_are_made() {
     assert!(grown < 32 << 20, "{grown} bytes for what was refused");
     // Those of the file, and those that were made.
     run(&sidecar, FEW + 1).await;
-    store(&sidecar, "events", "x").await;
-    all_hold_one(&sidecar, FEW + 1).await;
+    all_get_one(&sidecar, FEW + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,8 +50,7 @@ async fn two_thousand_run(bridge: &str) {
     run(&sidecar, MANY + 1).await;
     let idle = sidecar.resident().saturating_sub(before) / MANY as u64;
     println!("{MANY} idle subscriptions: {idle} bytes each");
-    store(&sidecar, "events", "x").await;
-    all_hold_one(&sidecar, MANY + 1).await;
+    all_get_one(&sidecar, MANY + 1).await;
 }
 
 fn embedded() -> String {
@@ -61,11 +59,13 @@ fn embedded() -> String {
 
 async fn start(bridge: &str, registry: &str) -> Sidecar {
     let service = sidespan_test_support::unique_name("many");
-    let address = sidespan_test_support::unique_name("events");
+    let topics =
+        TOPICS.map(|topic| format!("{topic}: {{ address: {} }}", sidespan_test_support::unique_name(topic)));
     let config = format!(
-        "version: 1\nservice: {service}\nbridges: {{ main: {bridge} }}\n\
-         topics: {{ events: {{ address: {address} }} }}\nregistry: {{ bridge: main, {registry} }}\n\
-         subscriptions: {{ billing: {{ topic: events, dead_letter: false, pull: {{}} }} }}\n"
+        "version: 1\nservice: {service}\nbridges: {{ main: {bridge} }}\ntopics: {{ {} }}\n\
+         registry: {{ bridge: main, {registry} }}\n\
+         subscriptions: {{ billing: {{ topic: a, dead_letter: false, pull: {{}} }} }}\n",
+        topics.join(", ")
     );
     let sidecar = Launch::new(SIDESPAN).config(&config).start().await;
     sidecar.until_ready().await;
@@ -76,12 +76,13 @@ async fn start(bridge: &str, registry: &str) -> Sidecar {
 /// Asks for subscriptions by number, many at a time.
 async fn put(sidecar: &Sidecar, numbers: std::ops::Range<usize>) -> Vec<Response> {
     let client = Client::new();
-    let spec = json!({ "topic": "events", "dead_letter": false, "pull": {} }).to_string();
     let asking = numbers.map(|number| {
+        let topic = TOPICS[number % TOPICS.len()];
+        let spec = json!({ "topic": topic, "dead_letter": false, "pull": {} }).to_string();
         let url = sidecar.url(&format!("/v1/subscriptions/made-{number}"));
         let put = client.request(http::Method::PUT, &url).header("content-type", "application/json");
-        let put = put.body(spec.clone()).send();
-        async { put.await.expect("an answer") }
+        let put = put.body(spec).send();
+        async move { put.await.expect("an answer") }
     });
     stream::iter(asking).buffer_unordered(AT_ONCE).collect().await
 }
@@ -95,7 +96,11 @@ async fn run(sidecar: &Sidecar, count: usize) {
     .await;
 }
 
-async fn all_hold_one(sidecar: &Sidecar, count: usize) {
+/// Publishes a message to each topic, and waits until every subscription has one.
+async fn all_get_one(sidecar: &Sidecar, count: usize) {
+    for topic in TOPICS {
+        store(sidecar, topic, "x").await;
+    }
     eventually(PATIENCE * 3, "each has the message", async || {
         let all = list(sidecar).await;
         all.len() == count && all.iter().all(|one| one["held"] == 1)
@@ -116,6 +121,8 @@ async fn list(sidecar: &Sidecar) -> Vec<Value> {
     }
 }
 
+/// On JetStream each is a stream of its own, of which NATS lets none have more than a thousand consumers.
+const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
 /// As many as may be made where many more are asked for.
 const FEW: usize = 200;
 const MANY: usize = 2_000;

@@ -28,6 +28,21 @@ fn without_a_condition_the_gateway_is_not_there() {
 }
 
 #[test]
+fn a_chart_may_have_several_sidecars_each_with_values_of_its_own() {
+    let mut other = file();
+    other["enabled"] = json!(true);
+    other["readiness"] = json!("publish");
+    let objects = rendered(&json!({"sidespan": file(), "worker": other}));
+    let job = objects.iter().find(|object| object["kind"] == "Job").unwrap();
+    let own = sidespan(pod(job).unwrap());
+    assert_eq!(own["readinessProbe"]["httpGet"]["path"], "/readyz/publish");
+    assert_eq!(job["spec"]["template"]["metadata"]["labels"]["sidespan/sidecar"], "shop-worker");
+    assert_eq!(pod(job).unwrap()["volumes"][0]["configMap"]["name"], "shop-worker");
+    let maps = objects.iter().filter(|object| object["kind"] == "ConfigMap");
+    assert_eq!(maps.count(), 2);
+}
+
+#[test]
 fn what_is_beside_the_sidecar_stays_as_it_is() {
     let objects = rendered(&json!({"sidespan": file()}));
     let pod = objects.iter().find_map(pod).unwrap();

@@ -41,8 +41,8 @@
   volumeMounts:
     # The whole directory: a single file of it would never change.
     - { name: {{ .name }}-config, mountPath: /etc/sidespan, readOnly: true }
-    {{- range .values.secrets.files }}
-    - { name: {{ printf "%s-secret-%s" $.name .secret | trunc 63 | trimSuffix "-" }}, mountPath: /run/secrets/{{ .secret }}, readOnly: true }
+    {{- range include "sidespan-sidecar.secrets" . | fromYamlArray }}
+    - { name: {{ printf "%s-secret-%s" $.name . | trunc 63 | trimSuffix "-" }}, mountPath: /run/secrets/{{ . }}, readOnly: true }
     {{- end }}
     {{- if .values.ephemeral }}
     - { name: {{ .name }}-data, mountPath: /var/lib/sidespan }
@@ -52,6 +52,13 @@
     {{- with .values.volumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{/* Names of the Secrets that are mounted, each once. */}}
+{{- define "sidespan-sidecar.secrets" -}}
+{{- $names := list -}}
+{{- range .values.secrets.files }}{{ $names = append $names .secret }}{{ end -}}
+{{- uniq $names | toYaml -}}
 {{- end -}}
 
 {{- define "sidespan-sidecar.image" -}}

@@ -1,4 +1,4 @@
-{{/* What a mesh has to know of the pod, of a scope. */}}
+{{/* What a mesh has to know of the pod, of a scope. Cilium has no proxy in it. */}}
 {{- define "sidespan-sidecar.mesh" -}}
 {{- $brokers := join "," .values.mesh.brokerPorts -}}
 {{- $outside := eq .values.mesh.brokers "outside" -}}

@@ -75,10 +75,10 @@ enableServiceLinks: false
 - name: {{ $scope.name }}-config
   configMap:
     name: {{ include "sidespan-sidecar.configMap" $scope }}
-{{- range $scope.values.secrets.files }}
-- name: {{ printf "%s-secret-%s" $scope.name .secret | trunc 63 | trimSuffix "-" }}
+{{- range include "sidespan-sidecar.secrets" $scope | fromYamlArray }}
+- name: {{ printf "%s-secret-%s" $scope.name . | trunc 63 | trimSuffix "-" }}
   secret:
-    secretName: {{ .secret }}
+    secretName: {{ . }}
 {{- end }}
 {{- if $scope.values.ephemeral }}
 - name: {{ $scope.name }}-data

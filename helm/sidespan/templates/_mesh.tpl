@@ -1,4 +1,4 @@
-{{/* What a mesh has to know of the pods. */}}
+{{/* What a mesh has to know of the pods. Cilium has no proxy in them: it reads the protocols of the Service's ports. */}}
 
 {{- define "sidespan.mesh" -}}
 {{- $brokers := join "," .Values.mesh.brokerPorts -}}

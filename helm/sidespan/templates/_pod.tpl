@@ -30,8 +30,8 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   serviceAccountName: {{ include "sidespan.serviceAccount" . }}
-  # Sidespan never calls the API server.
-  automountServiceAccountToken: false
+  # Sidespan never calls the API server. Consul's proxy logs in with the token that the pod has.
+  automountServiceAccountToken: {{ eq .Values.mesh.kind "consul" }}
   # A Service of any name would put its variables here.
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ include "sidespan.grace" . }}

@@ -55,6 +55,7 @@ const GATEWAY: &[Refusal] = &[
         "keda.lag names biling, and config.file",
     ),
     ("fleet", "keda.lag=[{\"subscription\":\"billing\"}]", "at '/keda/lag/0': missing property 'messages'"),
+    ("fleet", "keda.minReplicas=0", "at '/keda/minReplicas': minimum: got 0, want 1"),
     ("fleet", "hpa.enabled=true", "hpa.enabled and keda.enabled are both set"),
     ("hpa", "hpa={\"enabled\":true,\"cpu\":0,\"lag\":[]}", "set hpa.cpu or hpa.lag"),
     // Who may call.

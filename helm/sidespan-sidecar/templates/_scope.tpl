@@ -19,7 +19,7 @@ Every template takes the context of the chart that uses it: `.`, where the depen
 {{- $scope := dict
   "enabled" $values.enabled
   "release" $root.Release.Name
-  "name" (printf "%s-%s" ($root.Release.Name | trunc 50 | trimSuffix "-") (trimSuffix "-sidecar" $key))
+  "name" (printf "%s-%s" ($root.Release.Name | trunc 40 | trimSuffix "-") (trimSuffix "-sidecar" $key))
   "namespace" $root.Release.Namespace
   "managedBy" $root.Release.Service
   "version" $chart.AppVersion

@@ -84,7 +84,7 @@
 {{- if $subscription -}}
 {{- if ne ($subscription.order | default "none") "none" -}}
 {{- $topic := get ($file.topics | default dict) $subscription.topic | default dict -}}
-{{- $bridge := coalesce $topic.bridge $subscription.bridge $file.default_bridge (keys $file.bridges | first) -}}
+{{- $bridge := coalesce $topic.bridge $subscription.bridge $file.default_bridge (keys $file.bridges | sortAlpha | first) -}}
 {{- $kind := (get $file.bridges $bridge | default dict).kind -}}
 {{- if has $kind (list "nats" "amqp" "embedded") -}}
 {{- fail (printf "\n%s.lag names %s, which is ordered (order: %s) on %s: one pod is active there and the others stand by, so that more pods do not shorten it. Leave it out, set order: none, or use Kafka, where each partition has a pod" $scaler $name $subscription.order $kind) -}}

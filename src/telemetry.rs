@@ -1,6 +1,7 @@
 //! What Sidespan says of itself: the [`log`], and what goes with a message for the sake of it.
 
 pub mod log;
+pub mod names;
 
 /// Tells whether a header or metadata of this name, in lower case, is trace context: it goes with the message.
 pub fn is_trace(name: &str) -> bool {

@@ -9,11 +9,15 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 
 use crate::drain::Drain;
+use crate::error::Error;
 use crate::health::Health;
+use crate::scrape::Scrape;
 use crate::security::caller::Caller;
+use crate::telemetry::metrics::Format;
 
 /// What these doors can see and do.
 #[derive(Clone)]
@@ -22,6 +26,8 @@ pub struct Admin {
     pub health: Arc<Health>,
     /// How to stop.
     pub drain: Arc<Drain>,
+    /// What is counted and measured, if it is told.
+    pub scrape: Option<Arc<Scrape>>,
 }
 
 pub use probes::PATHS as HEALTH;
@@ -35,7 +41,15 @@ pub fn router(admin: Admin) -> Router {
 
 /// Returns the kubelet's door: health alone.
 pub fn health_router(admin: Admin) -> Router {
-    probes::routes().with_state(admin)
+    probes::routes().route("/metrics", get(metrics)).with_state(admin)
+}
+
+/// Whatever Prometheus asks for; without a wish plain text. Names of topics and subscriptions stand in it, so who
+/// calls an operators' door that asks for tokens needs one, of any caller.
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let Some(scrape) = admin.scrape else { return Error::NotFound.into_response() };
+    let format = Format::asked(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+    ([(CONTENT_TYPE, format.content_type())], scrape.read().write(format)).into_response()
 }
 
 async fn drain(State(admin): State<Admin>, request: Request) -> Response {

@@ -31,10 +31,13 @@ use crate::reload::{FileState, Reload, Source};
 use crate::replicas::Replicas;
 use crate::request::Requesting;
 use crate::rest::{self, Door, Guard, Rest};
+use crate::scrape::{Lags, Scrape};
 use crate::security::caller::Callers;
 use crate::security::seal::{self, Seal};
 use crate::subscriptions::Subscriptions;
+use crate::telemetry::counts;
 use crate::telemetry::log;
+use crate::telemetry::metrics::Exporter;
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -249,7 +252,7 @@ impl App {
         let file = Arc::new(FileState::default());
         let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
         let preparing = prepare::topics(&publishing.routes().declared());
-        let roster = roster(&outlets);
+        let roster = roster(&outlets, config.telemetry.metrics);
         let config = Arc::new(config);
         let subscriptions = Subscriptions::new(config.clone(), roster.clone(), registry);
         subscriptions.keep();
@@ -298,6 +301,20 @@ impl App {
                 None => guard,
             }
         };
+        let scrape = config.telemetry.metrics.then(|| {
+            Arc::new(Scrape {
+                systems: Scrape::systems(&config),
+                outlets: outlets.values().cloned().collect(),
+                publishing: publishing.clone(),
+                roster: roster.clone(),
+                lags: Lags::watch(roster.clone()),
+                health: health.clone(),
+                drain: drain.clone(),
+                file: file.clone(),
+            })
+        });
+        let told = CancellationToken::new();
+        let exporting = scrape.as_ref().and_then(|scrape| export(&config, scrape, told.clone()));
         let reload = source.map(|source| {
             let reload = Reload {
                 config: config.clone(),
@@ -309,7 +326,7 @@ impl App {
             };
             AbortOnDropHandle::new(tokio::spawn(reload.follow(source)))
         });
-        let operators = Admin { health: health.clone(), drain: drain.clone() };
+        let operators = Admin { health: health.clone(), drain: drain.clone(), scrape };
         let bounds = Bounds {
             connections: config.limits.max_connections,
             idle: config.limits.idle_timeout,
@@ -322,12 +339,21 @@ impl App {
         let services = guard(&listeners.services, grpc::OPEN).protect(services);
         let services = Replicas::before(services, pulling.clone());
         let services = Access::new(config.log.access, rest::paths).before(services);
-        doors.spawn(listen::serve(listeners.services, services, bounds, stop_serving(), grace));
+        doors.spawn(listen::serve(
+            listeners.services,
+            services,
+            bounds,
+            stop_serving(),
+            grace,
+            counts::Listener::Services,
+        ));
         let admin = guard(&listeners.admin, admin::HEALTH).protect(admin::router(operators.clone()));
-        doors.spawn(listen::serve(listeners.admin, admin, bounds, stop_serving(), grace));
+        let kind = counts::Listener::Admin;
+        doors.spawn(listen::serve(listeners.admin, admin, bounds, stop_serving(), grace, kind));
         if let Some(listener) = listeners.health {
             let health = admin::health_router(operators);
-            doors.spawn(listen::serve(listener, health, bounds, stop_serving(), grace));
+            let kind = counts::Listener::Health;
+            doors.spawn(listen::serve(listener, health, bounds, stop_serving(), grace, kind));
         }
 
         stop.await;
@@ -338,6 +364,10 @@ impl App {
         subscriptions.end(deadline).await;
         let (held, cut) = tokio::join!(drain.close(deadline), doors.join_all());
         let connections_cut = cut.iter().sum();
+        told.cancel();
+        if let Some(exporting) = exporting {
+            let _ = timeout_at(deadline, exporting).await;
+        }
         for tasks in [door.tasks().clone(), pulling.tasks()] {
             tasks.close();
             let _ = timeout_at(deadline, tasks.wait()).await;
@@ -345,6 +375,21 @@ impl App {
         join_all(outlets.values().map(|outlet| close(outlet, deadline))).await;
         Ended { attempts_left: unfinished.attempts, held, connections_cut }
     }
+}
+
+/// Sends metrics to the collector, where that is asked for, until `stop` and once more.
+fn export(config: &Config, scrape: &Arc<Scrape>, stop: CancellationToken) -> Option<AbortOnDropHandle<()>> {
+    let otlp = config.telemetry.otlp.clone().filter(|otlp| otlp.metrics)?;
+    let exporter = match Exporter::new(otlp, config.service.as_str()) {
+        Ok(exporter) => exporter,
+        Err(error) => {
+            tracing::error!(%error, "no metrics are exported: check telemetry.otlp");
+            return None;
+        }
+    };
+    let scrape = scrape.clone();
+    let read = move || scrape.read();
+    Some(AbortOnDropHandle::new(tokio::spawn(exporter.run(read, stop.cancelled_owned()))))
 }
 
 async fn close(outlet: &Outlet, deadline: Instant) {
@@ -382,9 +427,9 @@ fn registry(
 }
 
 /// Prepares to deliver what the bridges have.
-fn roster(outlets: &BTreeMap<Name, Arc<Outlet>>) -> Arc<Roster> {
+fn roster(outlets: &BTreeMap<Name, Arc<Outlet>>, is_metered: bool) -> Arc<Roster> {
     let bridges = outlets.iter().map(|(name, outlet)| (name.clone(), outlet.bridge().clone()));
-    Arc::new(Roster::new(bridges.collect()))
+    Arc::new(Roster::new(bridges.collect()).metered(is_metered))
 }
 
 /// What a bridge may take beyond the deadline that it was given.

@@ -16,6 +16,7 @@ mod reference;
 mod renewal;
 mod resolve;
 mod schema;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ pub use operators::Operators;
 pub use reference::reference;
 pub use resolve::SpecError;
 pub use schema::schema;
+pub use telemetry::{Otlp, OtlpProtocol, Telemetry};
 
 /// Everything the server needs to know, checked.
 #[derive(Clone, Debug)]
@@ -59,6 +61,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Log format and level.
     pub log: Log,
+    /// What is told to those who watch.
+    pub telemetry: Telemetry,
     /// Every bound of the doors and the publish path.
     pub limits: Limits,
     /// How long the two phases of stopping may take.

@@ -21,8 +21,10 @@
 mod breaker;
 mod courier;
 mod dead_letters;
+mod figures;
 mod lanes;
 mod letter;
+mod meter;
 mod office;
 mod pump;
 mod replies;
@@ -41,6 +43,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use meter::Meter;
 use office::{Destination, Office};
 use pump::Orders;
 use status::Board;
@@ -59,8 +62,16 @@ pub fn start(
     bridge: Arc<dyn Bridge>,
     dead_letters: Option<DeadLetterPlace>,
 ) -> Running {
-    let subscription = subscription.into();
-    let board = Arc::new(Board::new());
+    begin(subscription.into(), bridge, dead_letters, None)
+}
+
+fn begin(
+    subscription: Arc<Subscription>,
+    bridge: Arc<dyn Bridge>,
+    dead_letters: Option<DeadLetterPlace>,
+    meter: Option<Meter>,
+) -> Running {
+    let board = Arc::new(Board::new(meter));
     let drain = CancellationToken::new();
     let (close, closed) = watch::channel(None);
     let destination = Destination::of(&subscription, &drain);
@@ -81,7 +92,7 @@ pub fn start(
 
 /// Holds the place of a subscription that is out of its group: what comes stays with the broker.
 pub fn hold(subscription: Arc<Subscription>, bridge: Arc<dyn Bridge>, rest: Rest) -> Running {
-    let board = Arc::new(Board::new());
+    let board = Arc::new(Board::new(None));
     board.set(rest.state());
     let drain = CancellationToken::new();
     drain.cancel();

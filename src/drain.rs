@@ -5,6 +5,7 @@
 //! hands what was settled to the brokers and leaves the groups.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -22,6 +23,7 @@ pub struct Drain {
     deadlines: config::Drain,
     started: CancellationToken,
     finished: OnceCell<Unfinished>,
+    closing: AtomicBool,
 }
 
 /// What could not be finished. It stays with the broker and comes again.
@@ -34,7 +36,8 @@ pub struct Unfinished {
 impl Drain {
     /// Prepares to stop these subscriptions.
     pub fn new(roster: Arc<Roster>, deadlines: config::Drain) -> Self {
-        Self { roster, deadlines, started: CancellationToken::new(), finished: OnceCell::new() }
+        let (started, finished) = (CancellationToken::new(), OnceCell::new());
+        Self { roster, deadlines, started, finished, closing: AtomicBool::new(false) }
     }
 
     /// Returns the token that is cancelled once stopping has begun.
@@ -61,7 +64,17 @@ impl Drain {
     /// Phase two, for the subscriptions: hands over what was settled and leaves the groups. Returns
     /// how many messages were held and stay with their brokers.
     pub async fn close(&self, deadline: Instant) -> usize {
+        self.closing.store(true, Ordering::Relaxed);
         self.roster.close(deadline).await.iter().map(|left| left.held).sum()
+    }
+
+    /// Returns the phase that it is in: 0 while nothing is stopping.
+    pub fn phase(&self) -> u64 {
+        match (self.started.is_cancelled(), self.closing.load(Ordering::Relaxed)) {
+            (_, true) => 2,
+            (true, false) => 1,
+            (false, false) => 0,
+        }
     }
 
     /// Returns how long phase two may take.

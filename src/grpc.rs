@@ -32,7 +32,7 @@ use futures_util::TryFutureExt;
 use futures_util::future::Either;
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Version};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -52,8 +52,10 @@ use crate::listen::Service;
 use crate::publish::{Budget, Publishing, Route};
 use crate::pull::Pulling;
 use crate::request::Requesting;
+use crate::rest::OpenStream;
 use crate::security::caller::Caller;
 use crate::subscriptions::Subscriptions;
+use crate::telemetry::counts::{self, Stream};
 
 pub(crate) use status::refusal;
 
@@ -310,11 +312,11 @@ impl<S: Service> Grpc<S> {
     }
 
     /// Takes a place for a stream.
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+    fn permit(&self) -> Result<OpenStream, Error> {
         if self.door.drain.is_cancelled() {
             return Err(Error::Draining);
         }
-        self.door.streams.clone().try_acquire_owned().map_err(|_| Error::Limited {
+        OpenStream::take(&self.door.streams, Stream::Grpc).ok_or_else(|| Error::Limited {
             limit: "limits.max_streams",
             reason: format!("{} streams are open", self.door.limits.max_streams),
         })
@@ -324,7 +326,7 @@ impl<S: Service> Grpc<S> {
         &self,
         answer: http::Response<tonic::body::Body>,
         terms: Arc<Terms>,
-        permit: OwnedSemaphorePermit,
+        permit: OpenStream,
     ) -> Response {
         let drain = self.door.drain.clone();
         let over = async move {
@@ -342,6 +344,7 @@ impl<S: Service> Service for Grpc<S> {
         if !is_call(&request) {
             return Either::Left(self.other.answer(request));
         }
+        counts::Door::Grpc.asked();
         // In a box, as every connection has room for what is returned here.
         let answered = Box::pin(self.call(request));
         // A failure here comes before the method is found; later ones are statuses already.

@@ -2,6 +2,7 @@
 
 mod report;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::prepare::Unknown;
 use crate::publish::{Outlet, Publishing};
 use crate::reload::FileState;
 use crate::subscriptions::Subscriptions;
+use crate::telemetry::counts::Count;
+use crate::telemetry::metrics::Snapshot;
+use crate::telemetry::names;
 
 pub use report::{BridgeReport, PublishReport, Report, SubscriptionReport, Summary};
 
@@ -27,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Watches the bridges and subscriptions.
 pub struct Health {
     bridges: Vec<(Name, watch::Receiver<Answer>)>,
+    reconnects: Vec<(Name, Arc<Count>)>,
     publishing: Arc<Publishing>,
     unknown_topics: Unknown,
     roster: Arc<Roster>,
@@ -48,13 +53,37 @@ impl Health {
         draining: CancellationToken,
     ) -> Self {
         let mut probes = JoinSet::new();
-        let mut bridges = Vec::new();
+        let (mut bridges, mut reconnects) = (Vec::new(), Vec::new());
         for outlet in outlets {
             let (sender, receiver) = watch::channel(Answer::None);
             bridges.push((outlet.name().clone(), receiver));
-            probes.spawn(probe(outlet, sender));
+            let reconnected = Arc::new(Count::new());
+            reconnects.push((outlet.name().clone(), reconnected.clone()));
+            probes.spawn(probe(outlet, sender, reconnected));
         }
-        Self { bridges, publishing, unknown_topics, roster, subscriptions, file, draining, _probes: probes }
+        Self {
+            bridges,
+            reconnects,
+            publishing,
+            unknown_topics,
+            roster,
+            subscriptions,
+            file,
+            draining,
+            _probes: probes,
+        }
+    }
+
+    /// Puts how the brokers stand into a snapshot. `systems` are what the bridges speak to.
+    pub fn figures(&self, systems: &BTreeMap<Name, &'static str>, out: &mut Snapshot) {
+        for (name, seen) in &self.bridges {
+            let system = systems.get(name).copied().unwrap_or_default();
+            let is_up = matches!(*seen.borrow(), Answer::Ready);
+            out.put(&names::BRIDGE_UP, &[(names::BRIDGE, name.as_str()), (names::SYSTEM, system)], is_up);
+        }
+        for (name, reconnects) in &self.reconnects {
+            out.put(&names::BRIDGE_RECONNECTS, &[(names::BRIDGE, name.as_str())], reconnects.value());
+        }
     }
 
     /// Tells how everything stands now.
@@ -97,7 +126,8 @@ enum Answer {
     Trouble(String),
 }
 
-async fn probe(outlet: Arc<Outlet>, told: watch::Sender<Answer>) {
+async fn probe(outlet: Arc<Outlet>, told: watch::Sender<Answer>, reconnected: Arc<Count>) {
+    let mut was_ready = false;
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -109,6 +139,12 @@ async fn probe(outlet: Arc<Outlet>, told: watch::Sender<Answer>) {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("the broker does not answer".to_owned()),
         };
+        if trouble.is_none() {
+            if was_ready && matches!(*told.borrow(), Answer::Trouble(_)) {
+                reconnected.count();
+            }
+            was_ready = true;
+        }
         match (&*told.borrow(), &trouble) {
             (Answer::None | Answer::Trouble(_), None) => tracing::info!(%bridge, "bridge ready"),
             (Answer::None | Answer::Ready, Some(error)) => tracing::warn!(%bridge, error, "bridge not ready"),

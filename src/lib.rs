@@ -15,7 +15,7 @@
 //! # The layers, low to high
 //!
 //! `error proto` · `config` · `cloudevents headers security telemetry` · `publish delivery request` ·
-//! `catalogue drain health paging prepare pull reload subscriptions` · `listen replicas rest grpc admin` ·
+//! `catalogue drain health paging prepare pull reload scrape subscriptions` · `listen replicas rest grpc admin` ·
 //! `bridges app cli`. A module uses only lower ones; `tests/layers.rs` keeps it so. Doors never name a broker, use
 //! cases never name axum or tonic, and what a broker is like stays in its bridge.
 
@@ -42,6 +42,7 @@ pub mod reload;
 pub mod replicas;
 pub mod request;
 pub mod rest;
+pub mod scrape;
 pub mod security;
 pub mod subscriptions;
 pub mod telemetry;

@@ -28,6 +28,7 @@ use tower::Service as _;
 use self::conversation::{Requests, converse};
 use self::protocol::{Protocols, Stream};
 use crate::config::Address;
+use crate::telemetry::counts;
 
 pub use access::{Access, Logged, Sender};
 
@@ -111,13 +112,14 @@ const QUEUE: u32 = 4096;
 
 /// Serves until `stop`, then lets requests that are under way finish for at most `grace`.
 ///
-/// Returns how many connections had to be cut.
+/// Returns how many connections had to be cut. Open ones are counted as of this `kind`.
 pub async fn serve(
     listener: Listener,
     service: impl Service,
     bounds: Bounds,
     stop: CancellationToken,
     grace: Duration,
+    kind: counts::Listener,
 ) -> usize {
     let places = Places::new(bounds.connections);
     let protocols = Arc::new(Protocols::new(bounds, stop.clone()));
@@ -137,10 +139,10 @@ pub async fn serve(
         let requests = Requests::default();
         // In a box, as each call that it is handed to would keep room for it otherwise.
         let connection = Box::pin(protocols.clone().serve(stream, service.clone(), requests.clone()));
-        let wanted = places.wanted.clone();
+        let (wanted, open) = (places.wanted.clone(), kind.open());
         connections.spawn(async move {
             converse(connection, requests, &wanted, bounds.idle).await;
-            drop(place);
+            drop((place, open));
         });
     }
     let socket = match &listener {

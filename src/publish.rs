@@ -7,6 +7,8 @@
 mod budget;
 mod collect;
 pub mod fields;
+mod figures;
+mod meters;
 mod routes;
 
 use std::future::Future;
@@ -87,8 +89,13 @@ impl Publishing {
         if route.cloudevents() != CloudEventsMode::Binary {
             batch = batch.iter().map(|message| written(message, route.cloudevents()).into_owned()).collect();
         }
+        let sending = self.routes.meter(route).map(|meter| meter.begin(&batch));
         let outcomes = route.outlet().publisher().publish(route.address(), batch, deadline);
-        let outcomes = collect::collect(outcomes, admission);
+        let outcomes = collect::collect(outcomes, admission, move |outcomes: &Vec<_>| {
+            if let Some(sending) = sending {
+                sending.end(outcomes);
+            }
+        });
         async move {
             let told = asked.into_iter().zip(outcomes.await);
             told.map(|((id, provoked), outcome)| stored(id, provoked, outcome)).collect()

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,8 @@ use crate::publish::{Outlet, Publishing};
 use crate::security::caller::Callers;
 use crate::subscriptions::Subscriptions;
 use crate::telemetry::log;
+use crate::telemetry::metrics::Snapshot;
+use crate::telemetry::names;
 
 /// Where the configuration comes from.
 pub struct Source {
@@ -35,8 +37,7 @@ pub struct Source {
 impl Source {
     /// Returns what tells the file's content from others: the beginning of its SHA-256.
     pub fn hash(&self) -> Option<String> {
-        let content = std::fs::read(&self.path).ok()?;
-        Some(Sha256::digest(content).iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        Some(hash(&std::fs::read(&self.path).ok()?))
     }
 }
 
@@ -48,7 +49,17 @@ impl fmt::Debug for Source {
 
 /// What is to be said of the file.
 #[derive(Debug, Default)]
-pub struct FileState(Mutex<FileReport>);
+pub struct FileState {
+    report: Mutex<FileReport>,
+    used: Mutex<Option<Used>>,
+}
+
+/// The file that is in use.
+#[derive(Debug)]
+struct Used {
+    hash: String,
+    since: SystemTime,
+}
 
 /// What is to be said of the file since it changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -68,9 +79,24 @@ impl FileState {
         (report != FileReport::default()).then_some(report)
     }
 
+    /// Puts which file is in use into a snapshot, where there is one.
+    pub fn figures(&self, out: &mut Snapshot) {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Used { hash, since }) = &*used else { return };
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        out.put(&names::CONFIG_INFO, &[(names::HASH, hash)], 1_u64);
+        out.put(&names::CONFIG_RELOADED, &[], self.lock().error.is_none());
+        out.put(&names::CONFIG_RELOAD_TIME, &[], since.as_secs_f64());
+    }
+
+    fn used(&self, content: &[u8]) {
+        let used = Used { hash: hash(content), since: SystemTime::now() };
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(used);
+    }
+
     /// Nobody panics while holding it.
     fn lock(&self) -> MutexGuard<'_, FileReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,6 +123,7 @@ impl Reload {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut used = read(&source.path).await;
+        self.state.used(used.as_deref().unwrap_or_default());
         let mut seen = used.clone();
         // Has new topics made for as long as they are declared.
         let mut preparing = None;
@@ -108,6 +135,9 @@ impl Reload {
             if is_settled && seen != used {
                 used.clone_from(&seen);
                 preparing = self.renew(&source).or(preparing);
+                if self.state.lock().error.is_none() {
+                    self.state.used(used.as_deref().unwrap_or_default());
+                }
             }
         }
     }
@@ -144,6 +174,11 @@ impl Reload {
         *self.state.lock() = FileReport { error: None, needs_restart };
         Some(prepare::topics(&self.publishing.routes().declared()))
     }
+}
+
+/// Returns what tells one content from another: the beginning of its SHA-256, in hexadecimal digits.
+fn hash(content: &[u8]) -> String {
+    Sha256::digest(content).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads what is there; nothing is a content too.

@@ -52,6 +52,7 @@ use crate::publish::Publishing;
 use crate::pull::Pulling;
 use crate::request::Requesting;
 use crate::subscriptions::Subscriptions;
+use crate::telemetry::counts::{self, Open, Stream};
 
 use self::stream::Tails;
 use self::subscriptions::change;
@@ -99,11 +100,26 @@ impl Door {
     }
 
     /// Counts a stream as open until what is returned is dropped.
-    fn admit_stream(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.streams.clone().try_acquire_owned().map_err(|_| Error::Limited {
+    fn admit_stream(&self, kind: Stream) -> Result<OpenStream, Error> {
+        OpenStream::take(&self.streams, kind).ok_or_else(|| Error::Limited {
             limit: "limits.max_streams",
             reason: format!("{} streams are open", self.limits.max_streams),
         })
+    }
+}
+
+/// The place of an open stream, until it is dropped.
+#[derive(Debug)]
+pub struct OpenStream {
+    _permit: OwnedSemaphorePermit,
+    _open: Open,
+}
+
+impl OpenStream {
+    /// Takes one of the places, if there is one.
+    pub fn take(places: &Arc<Semaphore>, kind: Stream) -> Option<Self> {
+        let permit = places.clone().try_acquire_owned().ok()?;
+        Some(Self { _permit: permit, _open: kind.open() })
     }
 }
 
@@ -130,6 +146,7 @@ impl Service for Rest {
     /// What nearly every request asks for does without the router, which would cost it a tenth of its
     /// time in this process.
     fn answer(self, request: Request<Body>) -> impl Future<Output = Response> + Send + 'static {
+        counts::Door::Rest.asked();
         if request.method() == Method::POST && path::is_messages(request.uri()) {
             let published = publish::publish(State(self.door), request);
             return Either::Left(published.map(IntoResponse::into_response));

@@ -1,6 +1,7 @@
 //! The configuration as a person types it.
 
 mod log;
+mod telemetry;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use sidespan_bridge::{Secret, Size, Span};
 
 pub(super) use self::log::LogFile;
 pub use self::log::LogFormat;
+pub use telemetry::{OtlpFile, OtlpProtocol, TelemetryFile};
 
 /// Configuration of Sidespan.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -41,6 +43,9 @@ pub struct File {
     /// The log.
     #[serde(default)]
     pub log: LogFile,
+    /// What Sidespan tells of itself to those who watch it.
+    #[serde(default)]
+    pub telemetry: TelemetryFile,
     /// Bounds of the doors and the publish path.
     #[serde(default)]
     pub limits: LimitsFile,

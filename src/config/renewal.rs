@@ -21,6 +21,7 @@ impl Config {
         keep("allowed_origins", self.allowed_origins == newer.allowed_origins);
         keep("log.format", self.log.format == newer.log.format);
         keep("log.access", self.log.access == newer.log.access);
+        keep("telemetry", self.telemetry == newer.telemetry);
         keep("limits", self.limits == newer.limits);
         keep("drain", self.drain == newer.drain);
         keep("replicas", self.replicas == newer.replicas);

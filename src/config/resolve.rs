@@ -8,6 +8,7 @@ mod scope;
 mod server;
 mod spec;
 mod subscriptions;
+mod telemetry;
 
 use sidespan_bridge::Driver;
 
@@ -36,6 +37,7 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
     let listeners = server::listeners(&file, &mut errors);
     let auth = file.auth.as_ref().map(|auth| auth::resolve(auth, &mut errors));
     let log = server::log(&file.log, &mut errors);
+    let telemetry = telemetry::resolve(&file.telemetry, &mut errors);
     let limits = server::limits(&file.limits, &mut errors);
     let drain = server::drain(&file.drain, &mut errors);
     let replicas =
@@ -60,6 +62,7 @@ pub(super) fn resolve(file: File, drivers: &[&'static dyn Driver]) -> Result<Con
         allowed_hosts: file.allowed_hosts,
         allowed_origins: file.allowed_origins,
         log,
+        telemetry,
         limits,
         drain,
         replicas,

@@ -8,7 +8,7 @@ mod telling;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sidespan_bridge::{Guarantee, Settlement, Verdict};
@@ -77,10 +77,15 @@ pub(super) async fn deliver(desk: Arc<Desk>, parcel: Parcel, slot: OwnedSemaphor
 /// Settles, and delivers only what the broker has confirmed: it never comes again. Whatever comes
 /// of the one attempt, the message is done with.
 async fn settle_first(desk: &Desk, parcel: Parcel, pass: Pass<'_>) -> Option<Parcel> {
-    let Parcel { letter, ack } = parcel;
-    match timeout(CONFIRM, ack.settle(Verdict::Accept)).await {
-        Ok(Settlement::Confirmed) => {}
-        Ok(Settlement::Stale) | Err(_) => return None,
+    let Parcel { letter, ack, .. } = parcel;
+    let began = Instant::now();
+    let settled = timeout(CONFIRM, ack.settle(Verdict::Accept)).await;
+    let is_confirmed = matches!(settled, Ok(Settlement::Confirmed));
+    if let Some(meter) = &desk.board.meter {
+        meter.settled(began.elapsed(), is_confirmed, &letter.message);
+    }
+    if !is_confirmed {
+        return None;
     }
     let courier = Courier { desk, letter: &letter };
     let mut history = History::default();
@@ -221,12 +226,17 @@ impl Courier<'_> {
 
     async fn attempt(&self, number: u32, history: &mut History) -> Result<(Reply, Meaning), Halt> {
         let now = Timestamp::now();
+        let metered = self.desk.board.meter.as_ref().map(|meter| (meter, Instant::now()));
         let running = self.desk.board.in_flight.mark();
         let reply = self.desk.target.post(self.letter, number).await.ok_or(Halt::Stopped)?;
         drop(running);
+        let meaning = retry::meaning(&reply, &self.desk.subscription.retry);
+        if let Some((meter, began)) = metered {
+            let pushed = self.desk.subscription.target.push().map(|_| &self.letter.message);
+            meter.attempted(meaning, &reply, history.first.is_some(), began, pushed);
+        }
         history.first.get_or_insert(now);
         history.last = Some(now);
-        let meaning = retry::meaning(&reply, &self.desk.subscription.retry);
         match meaning {
             Meaning::Accepted => {
                 self.desk.board.delivered.count();
@@ -283,6 +293,9 @@ impl Courier<'_> {
         }
         board.dead_letters(None);
         board.dead_lettered.count();
+        if let Some(meter) = &board.meter {
+            meter.buried(reason);
+        }
         self.tell_buried(reason, history);
         Ok(())
     }

@@ -140,6 +140,11 @@ impl<T> Lanes<T> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
+
+    /// Returns how many lanes there are, busy ones included.
+    pub(super) fn count(&self) -> usize {
+        self.lanes.len()
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::meter::Held;
 use crate::cloudevents::opened;
 use crate::security::fingerprint::fingerprint;
 
@@ -99,6 +100,8 @@ impl Witness {
 pub(super) struct Parcel {
     pub(super) letter: Arc<Letter>,
     pub(super) ack: AckToken,
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    held: Held,
 }
 
 impl Parcel {
@@ -107,6 +110,7 @@ impl Parcel {
         mut delivery: Delivery,
         stop: CancellationToken,
         receipt: Option<Box<str>>,
+        held: Held,
     ) -> Self {
         let original = opened(&delivery.message).map(|event| std::mem::replace(&mut delivery.message, event));
         let id = id(bridge, &delivery);
@@ -114,7 +118,7 @@ impl Parcel {
         let witness = Witness::default();
         let letter =
             Letter { id, message, original, topic, position, shard, epoch, lost, stop, witness, receipt };
-        Self { letter: Arc::new(letter), ack }
+        Self { letter: Arc::new(letter), ack, held }
     }
 }
 

@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, PollSemaphore};
 use super::courier::{self, Desk};
 use super::lanes::{Lane, Lanes};
 use super::letter::Parcel;
+use super::meter::Held;
 use super::status::State;
 
 #[cfg(test)]
@@ -159,6 +160,9 @@ impl Pump {
     }
 
     fn receive(&mut self, delivery: Delivery) {
+        if let Some(meter) = &self.desk.board.meter {
+            meter.consumed.count();
+        }
         let (order, stop) = (self.order(), &self.stop);
         let tenure = self
             .tenures
@@ -176,7 +180,8 @@ impl Pump {
         // Only those who fetch come back with a verdict after this process is gone.
         let is_fetched = subscription.target.push().is_none();
         let receipt = is_fetched.then(|| delivery.ack.receipt()).flatten();
-        let parcel = Parcel::new(subscription.bridge.as_str(), delivery, tenure.stop.clone(), receipt);
+        let held = Held::new(&self.desk.board, &delivery.message);
+        let parcel = Parcel::new(subscription.bridge.as_str(), delivery, tenure.stop.clone(), receipt, held);
         let lane = Lane::of(order, &parcel.letter.shard, parcel.letter.message.key.as_ref());
         if stop.is_cancelled() {
             self.park(parcel);
@@ -188,6 +193,9 @@ impl Pump {
     /// A shard is no longer ours: nothing of it is attempted any more. What runs may finish until
     /// the bridge says otherwise, and keeps its lane busy.
     fn lose(&mut self, shard: &Shard, epoch: Epoch) {
+        if let Some(meter) = &self.desk.board.meter {
+            meter.lost.count();
+        }
         let is_lost = |parcel: &Parcel| parcel.letter.shard == *shard && parcel.letter.epoch <= epoch;
         self.lanes.remove(is_lost);
         // A slot that we were waiting for is for others, if there is nothing left to start.
@@ -292,6 +300,9 @@ impl Pump {
     fn note(&self) {
         let board = &self.desk.board;
         board.held.set(self.lanes.len() + self.couriers.len() + self.parked.len());
+        if let Some(meter) = &board.meter {
+            meter.lanes.set(self.lanes.count());
+        }
         if self.draining {
             board.set_if_new(if self.couriers.is_empty() { State::Drained } else { State::Draining });
         }

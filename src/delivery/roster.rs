@@ -15,12 +15,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use super::{DeadLetterPlace, Left, Rest, Running, hold, start};
+use super::meter::Meter;
+use super::{DeadLetterPlace, Left, Rest, Running, begin, hold};
 use crate::config::{Name, Subscription};
 
 /// The subscriptions of this process.
 pub struct Roster {
     bridges: BTreeMap<Name, Arc<dyn Bridge>>,
+    /// Whether each message is counted.
+    is_metered: bool,
     state: RwLock<State>,
     /// Those that are leaving.
     tasks: TaskTracker,
@@ -64,7 +67,13 @@ struct Place {
 impl Roster {
     /// Makes an empty roster over these bridges.
     pub fn new(bridges: BTreeMap<Name, Arc<dyn Bridge>>) -> Self {
-        Self { bridges, state: RwLock::default(), tasks: TaskTracker::new(), left: Notify::new() }
+        let (state, tasks, left) = (RwLock::default(), TaskTracker::new(), Notify::new());
+        Self { bridges, is_metered: false, state, tasks, left }
+    }
+
+    /// Has each message counted, or not.
+    pub fn metered(self, is_metered: bool) -> Self {
+        Self { is_metered, ..self }
     }
 
     /// Says how the subscription of this name should be; `None` is gone. Nothing that begins once the roster
@@ -172,7 +181,7 @@ impl Roster {
             let bridge = self.bridges.get(&place.bridge)?.clone();
             Some(DeadLetterPlace { bridge, topic: place.address.clone() })
         });
-        Some(start(subscription, bridge, dead_letters))
+        Some(begin(subscription, bridge, dead_letters, self.is_metered.then(Meter::default)))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

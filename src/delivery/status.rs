@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use sidespan_bridge::{Control, Role};
 use tokio::sync::watch;
 
+use super::meter::Meter;
 use crate::config::Name;
 
 /// How a subscription is doing.
@@ -118,10 +119,12 @@ pub(super) struct Board {
     pub(super) failed_attempts: Counter,
     pub(super) dead_lettered: Counter,
     pub(super) dropped: Counter,
+    /// What else is counted, where it is.
+    pub(super) meter: Option<Meter>,
 }
 
 impl Board {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(meter: Option<Meter>) -> Self {
         Self {
             state: watch::Sender::new(State::Starting),
             member: Mutex::default(),
@@ -135,6 +138,7 @@ impl Board {
             failed_attempts: Counter::default(),
             dead_lettered: Counter::default(),
             dropped: Counter::default(),
+            meter,
         }
     }
 
@@ -247,7 +251,7 @@ impl Gauge {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    fn value(&self) -> usize {
+    pub(super) fn value(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -287,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_status_is_flat_and_says_since_when() {
-        let board = Board::new();
+        let board = Board::new(None);
         assert!(board.retrying("the broker cannot be reached".into()));
         assert!(!board.retrying("the broker cannot be reached".into()), "the same again is no news");
         let json = serde_json::to_value(board.status()).unwrap();
@@ -299,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_paused_subscription_says_so_while_it_runs() {
-        let board = Board::new();
+        let board = Board::new(None);
         board.set(State::Running);
         board.pause(&"answered 410");
         assert!(matches!(board.status().state, State::Paused(_)));

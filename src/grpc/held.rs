@@ -7,18 +7,18 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::status::status;
 use crate::error::Error;
+use crate::rest::OpenStream;
 
 /// A stream of answers.
 pub(super) struct Held {
     body: tonic::body::Body,
     over: Pin<Box<dyn Future<Output = Error> + Send>>,
     ended: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: OpenStream,
 }
 
 impl Held {
@@ -26,7 +26,7 @@ impl Held {
     pub(super) fn new(
         body: tonic::body::Body,
         over: impl Future<Output = Error> + Send + 'static,
-        permit: OwnedSemaphorePermit,
+        permit: OpenStream,
     ) -> Self {
         Self { body, over: Box::pin(over), ended: false, _permit: permit }
     }

@@ -12,7 +12,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use sidespan_bridge::Message;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -24,12 +23,13 @@ use super::terms::Terms;
 use crate::error::Error;
 use crate::proto::{self, PublishStreamRequest, PublishStreamResponse};
 use crate::publish::{Admission, Route, Stored};
+use crate::rest::OpenStream;
 
 /// Serves a stream; returns the answers.
 pub(super) fn publish_stream(
     door: Arc<Door>,
     terms: Arc<Terms>,
-    permit: OwnedSemaphorePermit,
+    permit: OpenStream,
     requests: Streaming<PublishStreamRequest>,
 ) -> ReceiverStream<Answer> {
     let (answers, told) = mpsc::channel(WINDOW + 1);

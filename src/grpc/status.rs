@@ -8,10 +8,12 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{Class, Error};
+use crate::telemetry::counts::Door;
 
 /// Returns the status that tells a failure. `field` is what is to blame in the request.
 pub(super) fn status(error: &Error, field: Option<&str>) -> Status {
     let class = error.class();
+    Door::Grpc.refused(class.slug);
     let source = std::error::Error::source(error).map(tracing::field::display);
     if matches!(code(&class), Code::Internal) {
         tracing::warn!(code = class.code(), %error, source, "call failed");

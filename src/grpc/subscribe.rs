@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,12 +24,13 @@ use crate::error::Error;
 use crate::proto::subscribe_request::Request;
 use crate::proto::{self, Settled, SubscribeRequest, SubscribeResponse};
 use crate::pull::{Consumer, Handed, Settle};
+use crate::rest::OpenStream;
 
 /// Serves a stream; returns the answers.
 pub(super) fn subscribe(
     door: Arc<Door>,
     terms: Arc<Terms>,
-    permit: OwnedSemaphorePermit,
+    permit: OpenStream,
     requests: Streaming<SubscribeRequest>,
 ) -> ReceiverStream<Answer> {
     let (answers, told) = mpsc::channel(WINDOW + 1);

@@ -49,6 +49,11 @@ impl Budget {
     pub fn in_flight(&self) -> usize {
         self.0.messages.taken.load(Ordering::Relaxed)
     }
+
+    /// Returns how many bytes are.
+    pub fn bytes_in_flight(&self) -> usize {
+        self.0.bytes.taken.load(Ordering::Relaxed)
+    }
 }
 
 /// A part of a budget, given back when dropped.

@@ -7,8 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use sidespan_bridge::{Bridge, Pattern, Publisher, Topic};
 
 use super::Budget;
+use super::meters::Meters;
 use crate::config::{CloudEventsMode, Config, Name, TopicConfig, TopicName};
 use crate::error::Error;
+use crate::telemetry::metrics::TopicMeter;
 
 type Declared = BTreeMap<TopicName, Route>;
 
@@ -19,22 +21,29 @@ pub struct Routes {
     declared: RwLock<Declared>,
     default: Option<Arc<Outlet>>,
     is_open: bool,
+    meters: Option<Meters>,
 }
 
 impl Routes {
     /// Resolves the configured topics over the opened bridges.
     pub fn new(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Self {
         let default = config.default_bridge.as_ref();
+        let meters = config.telemetry.metrics.then(Meters::default);
         Self {
-            declared: RwLock::new(declared(config, outlets)),
+            declared: RwLock::new(declared(config, outlets, meters.as_ref())),
             default: default.and_then(|name| outlets.get(name).cloned()),
             is_open: default.and_then(|name| config.bridges.get(name)).is_some_and(|bridge| bridge.open),
+            meters,
         }
     }
 
     /// Declares the topics of another configuration instead. What is under way ends where it began.
     pub fn declare(&self, config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) {
-        *self.declared.write().unwrap_or_else(PoisonError::into_inner) = declared(config, outlets);
+        let newer = declared(config, outlets, self.meters.as_ref());
+        *self.declared.write().unwrap_or_else(PoisonError::into_inner) = newer;
+        if let Some(meters) = &self.meters {
+            meters.keep(|topic| config.topics.contains_key(topic));
+        }
     }
 
     /// Finds a topic: a declared one, or an address on the open default bridge.
@@ -52,7 +61,7 @@ impl Routes {
             Some(outlet) if !claimed(&declared, name.as_str(), outlet) => {
                 let address = Topic::new(name.as_str());
                 let (cloudevents, outlet) = (CloudEventsMode::default(), outlet.clone());
-                Ok(Route(Arc::new(Target { name, address, cloudevents, outlet })))
+                Ok(Route(Arc::new(Target { name, address, cloudevents, outlet, meter: None })))
             }
             Some(_) | None => Err(Error::UnknownTopic(name.as_str().to_owned())),
         }
@@ -61,6 +70,19 @@ impl Routes {
     /// Returns the declared topics, by name.
     pub fn declared(&self) -> Vec<Route> {
         self.read().values().cloned().collect()
+    }
+
+    /// Returns where publishes along a route are counted, if they are.
+    pub(super) fn meter(&self, route: &Route) -> Option<Arc<TopicMeter>> {
+        match &route.0.meter {
+            Some(meter) => Some(meter.clone()),
+            None => Some(self.meters.as_ref()?.open(route.name())),
+        }
+    }
+
+    /// Returns what is counted of topics, if it is.
+    pub(super) fn meters(&self) -> Option<&Meters> {
+        self.meters.as_ref()
     }
 
     /// Returns the bridge where undeclared names are addresses.
@@ -91,11 +113,13 @@ impl Routes {
     }
 }
 
-fn declared(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>) -> Declared {
+fn declared(config: &Config, outlets: &BTreeMap<Name, Arc<Outlet>>, meters: Option<&Meters>) -> Declared {
     let route = |(name, topic): (&TopicName, &TopicConfig)| {
         let outlet = outlets.get(&topic.bridge)?.clone();
         let TopicConfig { address, cloudevents, .. } = topic.clone();
-        Some((name.clone(), Route(Arc::new(Target { name: name.clone(), address, cloudevents, outlet }))))
+        let meter = meters.map(|meters| meters.declared(name.as_str(), outlet.name()));
+        let target = Target { name: name.clone(), address, cloudevents, outlet, meter };
+        Some((name.clone(), Route(Arc::new(target))))
     };
     config.topics.iter().filter_map(route).collect()
 }
@@ -116,6 +140,8 @@ struct Target {
     address: Topic,
     cloudevents: CloudEventsMode,
     outlet: Arc<Outlet>,
+    /// Of a declared topic, where those are counted.
+    meter: Option<Arc<TopicMeter>>,
 }
 
 impl Route {

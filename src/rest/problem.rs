@@ -14,6 +14,7 @@ use super::tally::{Outcome, Tally};
 use super::verdicts::Verdicts;
 use crate::error::{Class, Error};
 use crate::publish::new_id;
+use crate::telemetry::counts::Door;
 
 /// Begins the `type` of every problem; the class's slug follows.
 pub(super) const TYPE: &str = "urn:sidespan:problem:";
@@ -118,6 +119,7 @@ fn render(problem: &Problem) -> (Response, String) {
         parts: Option<&'a Parts>,
     }
     let class = &problem.class;
+    Door::Rest.refused(class.slug);
     let instance = format!("urn:uuid:{}", new_id());
     let body = Body {
         r#type: format!("{TYPE}{}", class.slug),

@@ -25,6 +25,7 @@ use super::Door;
 use super::path::name;
 use crate::error::Error;
 use crate::security::caller::Caller;
+use crate::telemetry::counts::Stream;
 
 pub(super) use frames::{Codec, JSON, Told};
 pub(super) use upgrade::Upgrade;
@@ -40,7 +41,7 @@ pub(super) async fn consume(State(door): State<Arc<Door>>, mut request: Request)
     if consumer.is_draining() {
         return Err(Error::Draining);
     }
-    let permit = door.admit_stream()?;
+    let permit = door.admit_stream(Stream::Socket)?;
     let (response, opening) = upgrade.accept(&spoken);
     let limits = &door.limits;
     // Base64 takes a third more, and the other fields have their place beside the payload.

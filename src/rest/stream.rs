@@ -32,6 +32,7 @@ use super::{Door, acceptable};
 use crate::error::Error;
 use crate::publish::{Outlet, Route};
 use crate::security::caller::Caller;
+use crate::telemetry::counts::Stream;
 
 pub(super) use tail::Tails;
 
@@ -68,7 +69,7 @@ pub(super) async fn stream(State(door): State<Arc<Door>>, mut request: Request) 
     if door.drain.is_cancelled() {
         return Err(Error::Draining);
     }
-    let permit = door.admit_stream()?;
+    let permit = door.admit_stream(if is_socket { Stream::Socket } else { Stream::Events })?;
     let earlier = match start {
         Start::End => stored(route.outlet(), &pattern, terms.deadline).await,
         Start::Begin | Start::Time(_) | Start::Position(_) | Start::Resume { .. } => None,

@@ -29,13 +29,13 @@ mod trace_id;
 
 use std::io::{self, IsTerminal};
 use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry, reload};
 
+use super::counts::{LOG_DROPPED, LOG_SUPPRESSED};
 use crate::config::{Log, LogFormat};
 
 use self::levels::Levels;
@@ -111,12 +111,12 @@ pub fn settle() {
 
 /// Returns how many lines were left out since the start because there were too many of the kind.
 pub fn suppressed() -> u64 {
-    SUPPRESSED.load(Ordering::Relaxed)
+    LOG_SUPPRESSED.value()
 }
 
 /// Returns how many lines were lost since the start because nobody read standard error.
 pub fn dropped() -> u64 {
-    DROPPED.load(Ordering::Relaxed)
+    LOG_DROPPED.value()
 }
 
 /// The usual hook writes to standard error itself, in its own form, and waits for whoever reads.
@@ -131,5 +131,3 @@ const OWN: &str = "sidespan::log";
 
 static LEVELS: OnceLock<Levels> = OnceLock::new();
 static THROTTLE: OnceLock<Arc<Throttle>> = OnceLock::new();
-static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
-static DROPPED: AtomicU64 = AtomicU64::new(0);

@@ -56,8 +56,8 @@ pub fn otlp_label(label: &str) -> String {
     label.replace('_', ".")
 }
 
-/// `error_type`: the code of a problem in lower case, an HTTP status, or what became of an attempt without one. Absent
-/// where there was no error.
+/// `error_type`: the code of a problem in lower case, an HTTP status, or for what has neither no_answer, unreachable or
+/// stale. Absent where there was no error.
 pub const ERROR_TYPE: &str = "error_type";
 /// `messaging_destination_name`: a topic by the name that callers use. Undeclared topics share [`OTHER`] past a bound.
 pub const DESTINATION: &str = "messaging_destination_name";
@@ -129,7 +129,7 @@ pub const PROCESS_DURATION: Metric = Metric {
     kind: Kind::Histogram,
     unit: "s",
     labels: &[SYSTEM, DESTINATION, SUBSCRIPTION, SERVER_ADDRESS, ERROR_TYPE],
-    help: "How long one attempt at a webhook or receiver took, or a consumer had a message that it fetched.",
+    help: "How long one attempt at a webhook or receiver took; what consumers fetch is not timed.",
 };
 /// `sidespan_delivery_attempts_total`
 pub const DELIVERY_ATTEMPTS: Metric = Metric {
@@ -379,6 +379,14 @@ pub const LOG_SUPPRESSED: Metric = Metric {
     labels: &[],
     help: "Lines that were left out of the log because there were too many of their kind.",
 };
+/// `sidespan_log_dropped_total`
+pub const LOG_DROPPED: Metric = Metric {
+    name: "sidespan_log_dropped_total",
+    kind: Kind::Counter,
+    unit: "{line}",
+    labels: &[],
+    help: "Lines that were dropped because nobody reads the log fast enough.",
+};
 /// `sidespan_telemetry_dropped_spans_total`
 pub const DROPPED_SPANS: Metric = Metric {
     name: "sidespan_telemetry_dropped_spans_total",
@@ -489,6 +497,7 @@ pub const ALL: &[&Metric] = &[
     &CONFIG_RELOADED,
     &CONFIG_RELOAD_TIME,
     &LOG_SUPPRESSED,
+    &LOG_DROPPED,
     &DROPPED_SPANS,
     &FAILED_EXPORTS,
     &BUILD_INFO,

@@ -51,6 +51,7 @@ mod sink;
 mod soak;
 mod sockets;
 mod streams;
+mod telemetry;
 mod usage;
 
 /// Why there are no figures.
@@ -114,6 +115,8 @@ enum Measure {
     Streams,
     /// One subscription more among many that run
     Adding,
+    /// Processor time for a message with telemetry off, with metrics, and with one trace in a hundred too
+    Telemetry,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -219,6 +222,9 @@ async fn all_of<B: Broker>(plan: &Plan, report: &mut Report) -> Result<(), Faile
     }
     if wanted(Measure::Adding) {
         adding::measure(&broker, plan, report).await?;
+    }
+    if wanted(Measure::Telemetry) {
+        telemetry::measure(&broker, plan, report).await?;
     }
     Ok(())
 }

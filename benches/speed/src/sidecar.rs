@@ -14,6 +14,16 @@ pub(crate) async fn start<B: Broker>(
     plan: &Plan,
     webhook: Option<(&str, SocketAddr)>,
 ) -> Sidecar {
+    start_with(broker, plan, webhook, "").await
+}
+
+/// The same, with more in its configuration.
+pub(crate) async fn start_with<B: Broker>(
+    broker: &B,
+    plan: &Plan,
+    webhook: Option<(&str, SocketAddr)>,
+    more: &str,
+) -> Sidecar {
     let subscriptions = webhook.map(|(name, address)| {
         format!(
             "subscriptions:
@@ -25,7 +35,7 @@ pub(crate) async fn start<B: Broker>(
 ",
         )
     });
-    let configuration = configuration(broker) + &subscriptions.unwrap_or_default();
+    let configuration = configuration(broker) + &subscriptions.unwrap_or_default() + more;
     let sidecar = Launch::new(&plan.program).config(&configuration).start().await;
     sidecar.until_ready().await;
     eprintln!("benches/run: sidespan runs as process {}", sidecar.id());

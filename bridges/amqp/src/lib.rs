@@ -86,6 +86,10 @@ impl Driver for Amqp {
         "amqp"
     }
 
+    fn system(&self) -> &'static str {
+        "rabbitmq"
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
         AmqpSettings::read(settings).map(drop)
     }

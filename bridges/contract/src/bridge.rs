@@ -18,6 +18,11 @@ pub trait Driver: Sync {
     /// Returns the name that `kind` gives.
     fn name(&self) -> &'static str;
 
+    /// Returns the messaging system that it speaks to, as OpenTelemetry's conventions name it (`messaging.system`).
+    fn system(&self) -> &'static str {
+        self.name()
+    }
+
     /// Checks settings without any I/O.
     ///
     /// # Errors

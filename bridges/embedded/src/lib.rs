@@ -75,6 +75,10 @@ impl Driver for Embedded {
         "embedded"
     }
 
+    fn system(&self) -> &'static str {
+        "sidespan_embedded"
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), SettingsError> {
         settings.parse::<EmbeddedSettings>()?.check()
     }

@@ -187,7 +187,7 @@ impl Play {
 
     fn run(&mut self) {
         if let Some((wish, orders, script, target)) = self.parts.take() {
-            let desk = Arc::new(Desk::new(wish, target, None, None, Arc::new(Board::new())));
+            let desk = Arc::new(Desk::new(wish, target, None, None, Arc::new(Board::new(None))));
             self.task = tokio::spawn(async move { run(&desk, Box::new(script), orders).await });
         }
     }

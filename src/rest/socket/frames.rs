@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 use crate::error::Error;
 use crate::publish::Stored;
 use crate::pull::{Fetching, Handed, Settle};
+use crate::telemetry::counts::Door;
 
 /// How frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,19 @@ pub(in crate::rest) enum Told<'a> {
     Settled { seq: Option<u64>, outcomes: Vec<(String, Result<(), Error>)> },
 }
 
+impl Told<'_> {
+    /// Returns what is refused.
+    fn refusals(&self) -> impl Iterator<Item = &Error> {
+        let (one, several) = match self {
+            Self::Error(error) => (Some(*error), &[][..]),
+            Self::Published { outcome, .. } => (outcome.as_ref().err(), &[][..]),
+            Self::Settled { outcomes, .. } => (None, &outcomes[..]),
+            Self::Draining { .. } | Self::Pong { .. } => (None, &[][..]),
+        };
+        one.into_iter().chain(several.iter().filter_map(|(_, outcome)| outcome.as_ref().err()))
+    }
+}
+
 impl Codec {
     /// Reads a frame.
     ///
@@ -62,6 +76,7 @@ impl Codec {
     ///
     /// `Invalid`: it is none that a client may send.
     pub(super) fn read(self, frame: Frame) -> Result<Asked, Error> {
+        Door::Socket.asked();
         match (self, frame) {
             (Self::Json, Frame::Text(text)) => json::read(&Bytes::from(text)),
             (Self::Json, Frame::Binary(bytes)) => json::read(&bytes),
@@ -76,6 +91,7 @@ impl Codec {
 
     /// Writes what a client is told.
     pub(in crate::rest) fn write(self, told: Told<'_>) -> Frame {
+        told.refusals().for_each(|error| Door::Socket.refused(error.class().slug));
         match self {
             Self::Json => json::write(told),
             Self::Proto => proto::write(told),

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::reader::Reader;
 use crate::error::Error;
+use crate::rest::OpenStream;
 use crate::security::caller::Caller;
 
 /// Turns what is read into server-sent events.
@@ -20,16 +20,11 @@ pub(super) struct Events {
     drain: CancellationToken,
     caller: Caller,
     /// Counts the stream as open while it lives.
-    _permit: OwnedSemaphorePermit,
+    _permit: OpenStream,
 }
 
 impl Events {
-    pub(super) fn new(
-        reader: Reader,
-        drain: CancellationToken,
-        caller: Caller,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(reader: Reader, drain: CancellationToken, caller: Caller, permit: OpenStream) -> Self {
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { reader, heartbeat, drain, caller, _permit: permit }

@@ -10,13 +10,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::mem;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::OWN;
 use super::throttle::Throttle;
-use super::{DROPPED, OWN};
+use crate::telemetry::counts::LOG_DROPPED;
 
 /// Lines that wait to be written. Bounded in bytes: further ones are dropped, and counted.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Lines {
         let mut state = self.lock();
         if state.waiting.len() + line.len() > ROOM {
             state.dropped += 1;
-            DROPPED.fetch_add(1, Ordering::Relaxed);
+            LOG_DROPPED.count();
             return;
         }
         state.waiting.extend_from_slice(line);

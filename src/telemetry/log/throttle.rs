@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,8 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::{OWN, SUPPRESSED};
+use super::OWN;
+use crate::telemetry::counts::LOG_SUPPRESSED;
 
 /// Lines of one kind in a second.
 const MOST: u32 = 10;
@@ -85,7 +85,7 @@ impl Throttle {
             window.about = about;
         }
         window.suppressed += 1;
-        SUPPRESSED.fetch_add(1, Ordering::Relaxed);
+        LOG_SUPPRESSED.count();
         false
     }
 

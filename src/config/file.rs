@@ -12,7 +12,8 @@ use sidespan_bridge::{Secret, Size, Span};
 
 pub(super) use self::log::LogFile;
 pub use self::log::LogFormat;
-pub use telemetry::{OtlpFile, OtlpProtocol, TelemetryFile};
+pub use telemetry::OtlpProtocol;
+pub(super) use telemetry::{OtlpFile, TelemetryFile};
 
 /// Configuration of Sidespan.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -86,7 +86,8 @@ fn error(reply: &Reply) -> Option<ErrorType> {
     }
 }
 
-/// The weight of a message, counted as held until this is dropped.
+/// The weight of a message, counted as held until this is dropped; by default of none.
+#[derive(Default)]
 pub(super) struct Held(Option<(Arc<Board>, usize)>);
 
 impl Held {

@@ -313,7 +313,7 @@ pub const HTTP_REQUESTS: Metric = Metric {
     kind: Kind::Counter,
     unit: "{request}",
     labels: &[DOOR],
-    help: "Requests that were answered, refused ones included: each call, stream and upgrade is one.",
+    help: "Requests that a door took up: each call, stream, upgrade and frame is one. What is refused before, for its sender, is in sidespan_rejected_total alone.",
 };
 /// `sidespan_rejected_total`
 pub const REJECTED: Metric = Metric {

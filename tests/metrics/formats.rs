@@ -39,7 +39,7 @@ async fn a_trace_that_is_kept_is_an_example_of_how_long_it_took() {
 #[tokio::test]
 async fn prometheus_needs_no_token_on_health_and_one_on_admin() {
     let health = free_port();
-    let auth = "auth: { tokens: [{ name: prometheus, secret: a-secret-of-the-scraper-alone }] }\n";
+    let auth = "auth: { tokens: [{ name: prometheus, secret: a-secret-of-the-scraper-alone, subscribe: [orders] }] }\n";
     let launch = Launch::new(SIDESPAN).config(&config(auth));
     let sidecar = launch.env("SIDESPAN__HEALTH", &format!("127.0.0.1:{health}")).start().await;
     sidecar.until_ready().await;

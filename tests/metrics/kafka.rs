@@ -11,7 +11,7 @@ async fn lag_goes_by_the_name_that_exporters_use_and_the_oldest_has_an_age() {
     kafka.create_topic(&topic, 3).await;
     let config = format!(
         "version: 1\nservice: {topic}\nbridges: {{ main: {{ kind: kafka, brokers: [\"{}\"] }} }}\ntopics: {{ orders: {{ \
-         address: {topic} }} }}\nsubscriptions: {{ billing: {{ topic: orders, start: begin, pull: {{}} }} }}\n",
+         address: {topic} }} }}\nsubscriptions: {{ billing: {{ topic: orders, start: begin, dead_letter: false, pull: {{}} }} }}\n",
         kafka.address()
     );
     let sidecar = Launch::new(SIDESPAN).config(&config).start().await;

@@ -4,6 +4,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::delivery::letter::Parcel;
+use crate::delivery::meter::Held;
 
 struct Nobody;
 
@@ -61,7 +62,7 @@ pub(super) fn letter(payload: impl Into<Bytes>, stop: &CancellationToken) -> Arc
         lost: CancellationToken::new(),
         ack: AckToken::new(Nobody),
     };
-    Parcel::new("main", delivery, stop.clone(), None).letter
+    Parcel::new("main", delivery, stop.clone(), None, Held::default()).letter
 }
 
 fn payloads(leases: &[Lease]) -> Vec<&[u8]> {

@@ -74,7 +74,7 @@ async fn ask(roster: Arc<Roster>, known: Arc<Known>) {
                     let subscription = &running.subscription().name;
                     tracing::debug!(%subscription, %error, "the broker does not tell the lag");
                 }
-                let asked = Asked { at: Instant::now(), lag: lag.ok() };
+                let asked = Asked { at: Instant::now(), lag: lag.ok().flatten() };
                 let name = running.subscription().name.clone();
                 known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, asked);
             }

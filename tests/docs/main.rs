@@ -29,6 +29,7 @@
 mod blocks;
 mod expected;
 mod links;
+mod metrics;
 mod pages;
 mod ports;
 mod reference;

@@ -15,6 +15,7 @@ mod publish;
 mod reply;
 mod request;
 mod serve;
+mod stat;
 mod sub;
 mod subscriptions;
 mod token;
@@ -92,6 +93,8 @@ enum Command {
     Subscriptions(subscriptions::Subscriptions),
     /// List topics, or show one.
     Topics(topics::Topics),
+    /// Show how fast and how well messages are published and delivered.
+    Stat(stat::Stat),
     /// Finish deliveries and start no new ones, before the server is stopped.
     Drain(drain::Drain),
     /// Tell the level of the log, or change it while the server runs.
@@ -131,6 +134,7 @@ fn dispatch(line: CommandLine) -> Outcome {
         Some(Command::Sub(sub)) => on_one_thread(sub.run()),
         Some(Command::Subscriptions(subscriptions)) => on_one_thread(subscriptions.run()),
         Some(Command::Topics(topics)) => on_one_thread(topics.run()),
+        Some(Command::Stat(stat)) => on_one_thread(stat.run()),
         Some(Command::Drain(drain)) => on_one_thread(drain.run()),
         Some(Command::LogLevel(log_level)) => on_one_thread(log_level.run()),
         Some(Command::Inject(inject)) => inject.run(),
@@ -217,6 +221,7 @@ Examples:
   sidespan sub orders                                 see messages as they come
   sidespan serve --config sidespan.yaml               serve by a configuration
   sidespan subscriptions ls                           what is subscribed to, and how it is doing
+  sidespan stat                                       rates, success and latency, as they are now
 
 Environment:
   SIDESPAN_CONFIG         the configuration of `serve` and `drain`, where --config is not given

@@ -11,7 +11,7 @@ use crate::config::Limits;
 use crate::error::Error;
 use crate::publish::fields::timeout;
 use crate::security::caller::Caller;
-use crate::telemetry::is_trace;
+use crate::telemetry::context::{self, is_trace};
 
 /// Who makes a call, and on which terms.
 #[derive(Debug)]
@@ -63,12 +63,12 @@ impl Terms {
                     )));
                 }
                 name if is_trace(name) => {
-                    let value = Bytes::copy_from_slice(text(name, value)?.as_bytes());
-                    terms.context.push(Header::new(name, value));
+                    terms.context.push(Header::new(name, Bytes::copy_from_slice(value.as_bytes())));
                 }
                 _ => {}
             }
         }
+        context::tidy(&mut terms.context);
         terms.timeout = asked.unwrap_or(limits.timeout);
         Ok(terms)
     }

@@ -7,6 +7,7 @@ use sidespan_bridge::{Header, Message, Span, is_reserved};
 
 use crate::cloudevents::{Attributes, EventError, Format, attribute, is_media_type, is_token};
 use crate::error::Error;
+use crate::telemetry::context;
 
 /// Gathers the headers of one message.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ impl Fields {
     }
 
     /// Puts the headers into the message: a CloudEvent's attributes first, then what the message
-    /// has, then the others. A `partitionkey` becomes the key.
+    /// has, then the others. A `partitionkey` becomes the key, and of trace context stays what is valid.
     ///
     /// # Errors
     ///
@@ -56,6 +57,7 @@ impl Fields {
         }
         message.headers.extend(had);
         message.headers.extend(self.headers);
+        context::tidy(&mut message.headers);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::cloudevents::{self, Format, header_text};
 use crate::config::Limits;
 use crate::error::Error;
 use crate::publish::fields::{Fields, check_content_type, check_id, set_key, timeout};
-use crate::telemetry::is_trace;
+use crate::telemetry::context::{self, is_trace};
 
 /// A message without its payload.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Head {
                     once(&mut tombstone, set, name)?;
                 }
                 "sidespan-timeout" => {}
-                _ if is_trace(name) => message.headers.push(trace(name, value)?),
+                _ if is_trace(name) => message.headers.push(trace(name, value)),
                 // A mistyped name would change where the message goes without a word.
                 _ if name.starts_with("sidespan-") => {
                     return Err(Error::Invalid(format!(
@@ -116,9 +116,10 @@ pub(super) fn of_batch(headers: &HeaderMap) -> Result<Vec<Header>, Error> {
             )));
         }
         if is_trace(name) {
-            context.push(trace(name, value)?);
+            context.push(trace(name, value));
         }
     }
+    context::tidy(&mut context);
     Ok(context)
 }
 
@@ -225,8 +226,8 @@ fn unquote(rest: &str) -> Option<String> {
     (behind.is_empty() || behind.starts_with(';')).then_some(plain)
 }
 
-fn trace(name: &str, value: &HeaderValue) -> Result<Header, Error> {
-    text(name, value).map(|value| Header::new(name, Bytes::copy_from_slice(value.as_bytes())))
+fn trace(name: &str, value: &HeaderValue) -> Header {
+    Header::new(name, Bytes::copy_from_slice(value.as_bytes()))
 }
 
 fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Error> {

@@ -224,11 +224,13 @@ async fn headers_of_one_message_are_no_headers_of_a_batch() {
         sent.problem(415, "UNSUPPORTED_MEDIA_TYPE").await;
     }
     server.post(ORDERS, "[]").problem(415, "UNSUPPORTED_MEDIA_TYPE").await;
-    let traced = r#"[{"text":"a"},{"text":"b","headers":[["traceparent","own"]]}]"#;
-    array(&server, traced).header("traceparent", "request").expect(200).await;
+    let context = |span: &str| format!("00-0af7651916cd43dd8448eb211c80319c-{span}-01");
+    let (own, request) = (context("1111111111111111"), context("2222222222222222"));
+    let traced = json!([{"text": "a"}, {"text": "b", "headers": [["traceparent", own]]}]);
+    array(&server, traced.to_string()).header("traceparent", &request).expect(200).await;
     let messages = server.messages("orders", 2).await;
-    assert_eq!(messages[0]["headers"], json!([["traceparent", "request"]]));
-    assert_eq!(messages[1]["headers"], json!([["traceparent", "own"]]));
+    assert_eq!(messages[0]["headers"], json!([["traceparent", request]]));
+    assert_eq!(messages[1]["headers"], json!([["traceparent", own]]));
 }
 
 #[tokio::test]

@@ -159,6 +159,27 @@ async fn a_message_that_is_published_comes_to_who_consumes() {
 }
 
 #[tokio::test]
+async fn trace_context_of_a_frame_goes_with_its_message() {
+    let server = server("lease: 60s", "").await;
+    let mut socket = Socket::open(&server, JOBS).await;
+    let context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for headers in [
+        json!([["traceparent", context]]),
+        json!([["b3", "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1"]]),
+        json!([["traceparent", "malformed"]]),
+    ] {
+        let message = json!({ "key": "k", "text": "x", "headers": headers });
+        socket.send(json!({ "type": "publish", "seq": 1, "topic": "declared", "message": message })).await;
+        assert_eq!(socket.answer("published").await["status"], 200);
+    }
+    socket.credit(3).await;
+    for expected in [json!([["traceparent", context]]), json!([["traceparent", context]]), json!([])] {
+        let headers = socket.message().await["headers"].take();
+        assert!(headers == expected || (headers.is_null() && expected == json!([])), "{headers}");
+    }
+}
+
+#[tokio::test]
 async fn frames_that_cannot_be_understood_end_the_socket_with_a_reason() {
     let server = server("lease: 60s", "").await;
     for (frame, told) in [

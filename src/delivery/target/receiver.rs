@@ -39,7 +39,7 @@ use crate::config::{CloudEventsMode, Push, Subscription};
 use crate::delivery::letter::Letter;
 use crate::delivery::replies;
 use crate::proto::{self, DeliverRequest, DeliverResponse};
-use crate::telemetry::is_trace;
+use crate::telemetry::context::is_w3c;
 
 /// A gRPC service that takes messages.
 pub(in crate::delivery) struct Receiver {
@@ -96,7 +96,7 @@ impl Receiver {
         }
         for header in &letter.message.headers {
             let name = header.name.to_ascii_lowercase();
-            if is_trace(&name)
+            if is_w3c(&name)
                 && let (Ok(name), Ok(value)) =
                     (HeaderName::try_from(name), HeaderValue::from_bytes(&header.value))
             {

@@ -73,6 +73,24 @@ async fn a_message_keeps_all_that_it_has() {
 }
 
 #[tokio::test]
+async fn b3_becomes_a_traceparent_and_what_is_malformed_is_left_out() {
+    let server = Server::start().await;
+    let single = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1";
+    let own = Header { name: "X-B3-TraceId".into(), value: b"463ac35c9f6413ad".as_slice().into() };
+    let span = Header { name: "X-B3-SpanId".into(), value: b"a2fb4a1d1a96d312".as_slice().into() };
+    let with_own = Message { headers: vec![own, span], ..message("orders", "b") };
+    let request = with(batch([message("orders", "a"), with_own]), "b3", single);
+    server.publisher().await.publish(request).await.unwrap();
+    let bad = with(batch([message("orders", "c")]), "traceparent", "00-what-01");
+    server.publisher().await.publish(bad).await.unwrap();
+    let read = server.messages("orders", 3).await;
+    let context = |text: &str| json!([["traceparent", text]]);
+    assert_eq!(read[0]["headers"], context("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+    assert_eq!(read[1]["headers"], context("00-0000000000000000463ac35c9f6413ad-a2fb4a1d1a96d312-00"));
+    assert_eq!(read[2]["headers"].as_array().map_or(0, Vec::len), 0, "{}", read[2]);
+}
+
+#[tokio::test]
 async fn an_event_comes_as_headers_and_a_tombstone_as_no_payload_at_all() {
     let server = Server::start().await;
     let mut publisher = server.publisher().await;

@@ -2,6 +2,7 @@
 
 mod any;
 mod meaning;
+mod telemetry;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -15,7 +15,7 @@ pub struct TelemetryFile {
     /// Traces, which go out by `otlp`.
     #[serde(default)]
     pub traces: TracesFile,
-    /// The collector that traces, and metrics where asked for, are sent to. Without it none are.
+    /// The collector that traces, and metrics where asked for, are sent to. Default: none is sent.
     pub otlp: Option<OtlpFile>,
 }
 
@@ -34,15 +34,15 @@ pub struct TracesFile {
 #[serde(deny_unknown_fields)]
 pub struct OtlpFile {
     /// Its address, `http://` or `https://`, such as `http://127.0.0.1:4317`. With `protocol: http` the path of the
-    /// signal (`/v1/traces`) is added.
+    /// signal (`/v1/traces`) is added. Required.
     pub endpoint: String,
     /// What is spoken. Default `grpc`.
     #[serde(default)]
     pub protocol: OtlpProtocol,
-    /// Headers that are sent along, such as an API key.
+    /// Headers that are sent along, such as an API key. Default: none.
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
-    /// TLS to an `https://` address.
+    /// TLS to an `https://` address. Default: with the machine's authorities.
     pub tls: Option<Tls>,
     /// How long a call may take. Default 10s.
     pub timeout: Option<Span>,

@@ -107,6 +107,13 @@ impl Driver for Amqp {
         true
     }
 
+    fn server(&self, settings: &Settings) -> Option<(String, u16)> {
+        match AmqpSettings::read(settings).ok()?.url.all() {
+            [url] => Some((url.host.clone(), url.port)),
+            _ => None,
+        }
+    }
+
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {
         Ok(Arc::new(AmqpBridge::open(settings)?))
     }

@@ -50,6 +50,12 @@ pub trait Driver: Sync {
         false
     }
 
+    /// Returns the host and the port of the broker, where the settings name only one: for those who watch.
+    fn server(&self, settings: &Settings) -> Option<(String, u16)> {
+        let _ = settings;
+        None
+    }
+
     /// Opens a bridge, within a Tokio runtime. Never waits for the broker: `probe` tells.
     ///
     /// # Errors

@@ -126,6 +126,16 @@ impl Driver for Kafka {
         true
     }
 
+    fn server(&self, settings: &Settings) -> Option<(String, u16)> {
+        match &*KafkaSettings::read(settings).ok()?.brokers {
+            [broker] => {
+                let (host, port) = broker.rsplit_once(':')?;
+                Some((host.to_owned(), port.parse().ok()?))
+            }
+            _ => None,
+        }
+    }
+
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {
         Ok(Arc::new(KafkaBridge::open(settings)?))
     }

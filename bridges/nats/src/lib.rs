@@ -105,6 +105,13 @@ impl Driver for Nats {
         self.stores(settings)
     }
 
+    fn server(&self, settings: &Settings) -> Option<(String, u16)> {
+        match &*NatsSettings::read(settings).ok()?.addresses().ok()? {
+            [server] => Some((server.host().to_owned(), server.port())),
+            _ => None,
+        }
+    }
+
     fn open(&self, settings: &Settings) -> Result<Arc<dyn Bridge>, Error> {
         Ok(Arc::new(NatsBridge::open(settings)?))
     }

@@ -38,6 +38,7 @@ use crate::subscriptions::Subscriptions;
 use crate::telemetry::counts;
 use crate::telemetry::log;
 use crate::telemetry::metrics::Exporter;
+use crate::telemetry::traces::{self, Broker, Exporting, Tracer, Traces};
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -47,6 +48,8 @@ pub struct App {
     ack_ids: AckIds,
     peers: Option<Arc<Peers>>,
     registry: Option<Arc<dyn Registry>>,
+    tracers: BTreeMap<Name, Tracer>,
+    exporting: Option<Exporting>,
     source: Option<Source>,
 }
 
@@ -215,12 +218,18 @@ impl App {
     ///
     /// A bridge's local resources cannot be had.
     pub fn with(config: Config, listeners: Listeners) -> Result<Self, StartError> {
-        let mut outlets = BTreeMap::new();
+        let (traces, exporting) = Traces::start(&config.telemetry, config.service.as_str());
+        let (mut outlets, mut tracers) = (BTreeMap::new(), BTreeMap::new());
         for (name, bridge) in &config.bridges {
             let opened = bridge
                 .driver
                 .open(&bridge.settings)
                 .map_err(|error| StartError::Bridge { bridge: name.clone(), error })?;
+            let server = bridge.driver.server(&bridge.settings);
+            let broker = Broker { bridge: name.clone(), kind: bridge.driver.name(), server };
+            let tracer = traces.of(broker);
+            let opened = traces::traced(opened, tracer.as_ref());
+            tracers.extend(tracer.map(|tracer| (name.clone(), tracer)));
             let budget = Budget::new(config.limits.max_in_flight, config.limits.max_in_flight_bytes);
             outlets.insert(name.clone(), Arc::new(Outlet::new(name.clone(), opened, budget)));
         }
@@ -229,7 +238,7 @@ impl App {
             Some(kept) => registry(kept, &outlets)?,
             None => None,
         };
-        Ok(Self { listeners, config, outlets, ack_ids, peers, registry, source: None })
+        Ok(Self { listeners, config, outlets, ack_ids, peers, registry, tracers, exporting, source: None })
     }
 
     /// Reads the configuration again when it changes there, and does what can be done without a restart.
@@ -248,11 +257,11 @@ impl App {
 
     /// Serves until `stop`, then drains in two phases. What is left stays with the brokers.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
-        let Self { listeners, config, outlets, ack_ids, peers, registry, source } = self;
+        let Self { listeners, config, outlets, ack_ids, peers, registry, tracers, exporting, source } = self;
         let file = Arc::new(FileState::default());
         let publishing = Arc::new(Publishing::new(Routes::new(&config, &outlets)));
         let preparing = prepare::topics(&publishing.routes().declared());
-        let roster = roster(&outlets, config.telemetry.metrics);
+        let roster = roster(&outlets, config.telemetry.metrics, tracers);
         let config = Arc::new(config);
         let subscriptions = Subscriptions::new(config.clone(), roster.clone(), registry);
         subscriptions.keep();
@@ -373,6 +382,9 @@ impl App {
             let _ = timeout_at(deadline, tasks.wait()).await;
         }
         join_all(outlets.values().map(|outlet| close(outlet, deadline))).await;
+        if let Some(exporting) = exporting {
+            exporting.close((deadline + GRACE).min(Instant::now() + LAST_SPANS)).await;
+        }
         Ended { attempts_left: unfinished.attempts, held, connections_cut }
     }
 }
@@ -427,10 +439,16 @@ fn registry(
 }
 
 /// Prepares to deliver what the bridges have.
-fn roster(outlets: &BTreeMap<Name, Arc<Outlet>>, is_metered: bool) -> Arc<Roster> {
+fn roster(
+    outlets: &BTreeMap<Name, Arc<Outlet>>,
+    is_metered: bool,
+    tracers: BTreeMap<Name, Tracer>,
+) -> Arc<Roster> {
     let bridges = outlets.iter().map(|(name, outlet)| (name.clone(), outlet.bridge().clone()));
-    Arc::new(Roster::new(bridges.collect()).metered(is_metered))
+    Arc::new(Roster::new(bridges.collect()).metered(is_metered).traced(tracers))
 }
 
 /// What a bridge may take beyond the deadline that it was given.
 const GRACE: Duration = Duration::from_secs(1);
+/// What telling the last spans may take.
+const LAST_SPANS: Duration = Duration::from_secs(2);

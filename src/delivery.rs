@@ -32,6 +32,7 @@ mod retry;
 mod roster;
 mod status;
 mod target;
+mod traces;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub use status::{Rest, State, Status, Trouble};
 pub use target::{Amount, Consumer, Draining, Lease, Shelf, Unreplied};
 
 use crate::config::Subscription;
+use crate::telemetry::traces::Tracer;
 
 /// Starts to deliver a subscription to its target.
 pub fn start(
@@ -62,14 +64,16 @@ pub fn start(
     bridge: Arc<dyn Bridge>,
     dead_letters: Option<DeadLetterPlace>,
 ) -> Running {
-    begin(subscription.into(), bridge, dead_letters, None)
+    begin(subscription.into(), bridge, dead_letters, None, None)
 }
 
+/// Starts to deliver, counts what is done, and makes spans of attempts where there are traces.
 fn begin(
     subscription: Arc<Subscription>,
     bridge: Arc<dyn Bridge>,
     dead_letters: Option<DeadLetterPlace>,
     meter: Option<Meter>,
+    tracer: Option<Tracer>,
 ) -> Running {
     let board = Arc::new(Board::new(meter));
     let drain = CancellationToken::new();
@@ -83,6 +87,7 @@ fn begin(
         subscription: subscription.clone(),
         destination: destination.clone(),
         desk: None,
+        tracer,
     };
     let bridge = office.bridge.clone();
     let guard = drain.clone().drop_guard();

@@ -22,7 +22,9 @@ use super::replies::{self, Replies, Unsent};
 use super::retry::{self, Meaning, Reason, Step, Tally};
 use super::status::Board;
 use super::target::{Reply, Target};
+use super::traces;
 use crate::config::Subscription;
+use crate::telemetry::traces::{Processing, Tracer};
 
 /// What the couriers of one subscription share.
 pub(super) struct Desk {
@@ -34,6 +36,8 @@ pub(super) struct Desk {
     pub(super) breaker: Breaker,
     pub(super) slots: Arc<Semaphore>,
     pub(super) board: Arc<Board>,
+    /// Makes spans of attempts, where there are traces.
+    pub(super) tracer: Option<Tracer>,
 }
 
 impl Desk {
@@ -43,8 +47,10 @@ impl Desk {
         dead_letters: Option<DeadLetters>,
         replies: Option<Replies>,
         board: Arc<Board>,
+        tracer: Option<Tracer>,
     ) -> Self {
         Self {
+            tracer,
             target,
             dead_letters,
             replies,
@@ -228,7 +234,9 @@ impl Courier<'_> {
         let now = Timestamp::now();
         let metered = self.desk.board.meter.as_ref().map(|meter| (meter, Instant::now()));
         let running = self.desk.board.in_flight.mark();
-        let reply = self.desk.target.post(self.letter, number).await.ok_or(Halt::Stopped)?;
+        let span = traces::begin(self.desk, self.letter, number);
+        let context = span.as_ref().and_then(Processing::header);
+        let reply = self.desk.target.post(self.letter, number, context).await.ok_or(Halt::Stopped)?;
         drop(running);
         let meaning = retry::meaning(&reply, &self.desk.subscription.retry);
         if let Some((meter, began)) = metered {
@@ -237,6 +245,7 @@ impl Courier<'_> {
         }
         history.first.get_or_insert(now);
         history.last = Some(now);
+        traces::end(span, &reply, meaning);
         match meaning {
             Meaning::Accepted => {
                 self.desk.board.delivered.count();

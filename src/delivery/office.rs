@@ -15,6 +15,7 @@ use super::retry;
 use super::status::{Board, State};
 use super::target::{Receiver, Shelf, Target, Webhook, WebhookError};
 use crate::config::{self, Push, PushProtocol, Subscription};
+use crate::telemetry::traces::Tracer;
 
 /// Why a subscription does not run.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,7 @@ pub(super) struct Office {
     pub(super) destination: Destination,
     /// Made when its secrets can be read; what it knows of the endpoint outlives the broker.
     pub(super) desk: Option<Arc<Desk>>,
+    pub(super) tracer: Option<Tracer>,
 }
 
 impl Office {
@@ -132,7 +134,8 @@ impl Office {
             Destination::Push(push) => push.reply.map(|_| Silence::IsTold),
         }
         .map(|silence| Replies::new(self.bridge.clone(), subscription.name.as_str(), silence));
-        Ok(Desk::new(subscription.clone(), target, place, replies, self.board.clone()))
+        let (board, tracer) = (self.board.clone(), self.tracer.clone());
+        Ok(Desk::new(subscription.clone(), target, place, replies, board, tracer))
     }
 }
 

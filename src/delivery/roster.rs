@@ -18,12 +18,14 @@ use tokio_util::task::TaskTracker;
 use super::meter::Meter;
 use super::{DeadLetterPlace, Left, Rest, Running, begin, hold};
 use crate::config::{Name, Subscription};
+use crate::telemetry::traces::Tracer;
 
 /// The subscriptions of this process.
 pub struct Roster {
     bridges: BTreeMap<Name, Arc<dyn Bridge>>,
     /// Whether each message is counted.
     is_metered: bool,
+    tracers: BTreeMap<Name, Tracer>,
     state: RwLock<State>,
     /// Those that are leaving.
     tasks: TaskTracker,
@@ -67,13 +69,26 @@ struct Place {
 impl Roster {
     /// Makes an empty roster over these bridges.
     pub fn new(bridges: BTreeMap<Name, Arc<dyn Bridge>>) -> Self {
-        let (state, tasks, left) = (RwLock::default(), TaskTracker::new(), Notify::new());
-        Self { bridges, is_metered: false, state, tasks, left }
+        Self {
+            bridges,
+            is_metered: false,
+            tracers: BTreeMap::new(),
+            state: RwLock::default(),
+            tasks: TaskTracker::new(),
+            left: Notify::new(),
+        }
     }
 
     /// Has each message counted, or not.
+    #[must_use]
     pub fn metered(self, is_metered: bool) -> Self {
         Self { is_metered, ..self }
+    }
+
+    /// Makes spans of attempts with the messages of these bridges.
+    #[must_use]
+    pub fn traced(self, tracers: BTreeMap<Name, Tracer>) -> Self {
+        Self { tracers, ..self }
     }
 
     /// Says how the subscription of this name should be; `None` is gone. Nothing that begins once the roster
@@ -181,7 +196,8 @@ impl Roster {
             let bridge = self.bridges.get(&place.bridge)?.clone();
             Some(DeadLetterPlace { bridge, topic: place.address.clone() })
         });
-        Some(begin(subscription, bridge, dead_letters, self.is_metered.then(Meter::default)))
+        let tracer = self.tracers.get(&subscription.bridge).cloned();
+        Some(begin(subscription, bridge, dead_letters, self.is_metered.then(Meter::default), tracer))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderValue;
 use sidespan_bridge::Message;
 
 use super::letter::Letter;
@@ -22,8 +23,9 @@ pub(in crate::delivery) use webhook::{Webhook, WebhookError};
 #[async_trait]
 pub(super) trait Target: Send + Sync {
     /// Makes one attempt. `attempt` counts from 1; an endpoint that was unavailable does not count.
+    /// `context` is the attempt's own, where there is one, for a target that is called.
     /// `None`: nobody had seen the message when its `stop` was cancelled, or the target was told to end.
-    async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply>;
+    async fn post(&self, letter: &Arc<Letter>, attempt: u32, context: Option<HeaderValue>) -> Option<Reply>;
 
     /// Ends the attempts of a target that has no short time of its own for them.
     fn end(&self) {}

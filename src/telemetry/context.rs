@@ -62,6 +62,21 @@ pub fn tidy(headers: &mut Vec<Header>) {
     headers.extend(other.map(|context| Header::new(TRACEPARENT, context.to_string())));
 }
 
+/// Puts a context into the headers, in the place of the one that they have.
+pub(super) fn set(headers: &mut Vec<Header>, context: Traceparent) {
+    let value = context.to_string().into();
+    match headers.iter_mut().find(|header| Kind::of(&header.name) == Some(Kind::Parent)) {
+        Some(header) => header.value = value,
+        None => headers.push(Header { name: TRACEPARENT.into(), value }),
+    }
+}
+
+/// Returns what vendors have to say of a trace, if they say it as they should.
+pub(super) fn state(headers: &[Header]) -> Option<&str> {
+    let state = headers.iter().find(|header| Kind::of(&header.name) == Some(Kind::State))?;
+    std::str::from_utf8(&state.value).ok()
+}
+
 fn of_b3(headers: &[Header]) -> Option<Traceparent> {
     let mut b3 = B3::default();
     headers.iter().for_each(|header| b3.add(&header.name, &header.value));

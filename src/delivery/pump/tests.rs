@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderValue;
 use sidespan_bridge::{
     AckToken, Guarantee, Lag, Message, Pattern, Role, Settle, Settled, Settlement, Start, Topic, Verdict,
     Window,
@@ -187,7 +188,7 @@ impl Play {
 
     fn run(&mut self) {
         if let Some((wish, orders, script, target)) = self.parts.take() {
-            let desk = Arc::new(Desk::new(wish, target, None, None, Arc::new(Board::new(None))));
+            let desk = Arc::new(Desk::new(wish, target, None, None, Arc::new(Board::new(None)), None));
             self.task = tokio::spawn(async move { run(&desk, Box::new(script), orders).await });
         }
     }
@@ -330,7 +331,7 @@ impl Attempt {
 
 #[async_trait]
 impl Target for Posts {
-    async fn post(&self, letter: &Arc<Letter>, _: u32) -> Option<Reply> {
+    async fn post(&self, letter: &Arc<Letter>, _: u32, _: Option<HeaderValue>) -> Option<Reply> {
         let (reply, replied) = oneshot::channel();
         let body = String::from_utf8(letter.message.payload.clone().unwrap().to_vec()).unwrap();
         self.0.send(Attempt { body, reply }).unwrap();

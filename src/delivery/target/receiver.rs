@@ -75,7 +75,7 @@ impl Receiver {
         })
     }
 
-    fn write(&self, letter: &Letter, attempt: u32) -> Request<Full<Bytes>> {
+    fn write(&self, letter: &Letter, attempt: u32, context: Option<HeaderValue>) -> Request<Full<Bytes>> {
         let topic = self.topic.as_deref().unwrap_or(letter.topic.as_str());
         let message = written(&letter.message, self.cloudevents);
         let request = DeliverRequest {
@@ -102,6 +102,9 @@ impl Receiver {
             {
                 headers.append(name, value);
             }
+        }
+        if let Some(context) = context {
+            headers.insert(HeaderName::from_static("traceparent"), context);
         }
         call
     }
@@ -146,8 +149,8 @@ impl Receiver {
 
 #[async_trait]
 impl Target for Receiver {
-    async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply> {
-        let mut call = self.write(letter, attempt);
+    async fn post(&self, letter: &Arc<Letter>, attempt: u32, context: Option<HeaderValue>) -> Option<Reply> {
+        let mut call = self.write(letter, attempt, context);
         let connection = capture_connection(&mut call);
         let wanted = self.reply.filter(|_| letter.message.reply_to.is_some());
         let ended = timeout(self.timeout, self.call(call, wanted)).await;

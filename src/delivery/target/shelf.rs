@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use sidespan_bridge::{Message, Settled};
 use tokio::sync::{Notify, oneshot};
@@ -275,7 +276,8 @@ impl Shelf {
 
 #[async_trait]
 impl Target for Shelf {
-    async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply> {
+    /// Who fetches gets the message's own context.
+    async fn post(&self, letter: &Arc<Letter>, attempt: u32, _: Option<HeaderValue>) -> Option<Reply> {
         let (outcome, mut told) = oneshot::channel();
         let place = self.put(letter.clone(), attempt, outcome);
         tokio::select! {

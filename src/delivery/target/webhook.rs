@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
@@ -103,8 +103,8 @@ impl Webhook {
 
 #[async_trait]
 impl Target for Webhook {
-    async fn post(&self, letter: &Arc<Letter>, attempt: u32) -> Option<Reply> {
-        let write = || self.writer.write(letter, attempt, Timestamp::now());
+    async fn post(&self, letter: &Arc<Letter>, attempt: u32, context: Option<HeaderValue>) -> Option<Reply> {
+        let write = || self.writer.write(letter, attempt, Timestamp::now(), context.as_ref());
         let mut request = write();
         let connection = capture_connection(&mut request);
         let wanted = self.reply.filter(|_| letter.message.reply_to.is_some());

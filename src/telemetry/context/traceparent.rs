@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use opentelemetry::trace::{SpanId, TraceFlags, TraceId};
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 /// A span of somebody's, and whether its trace is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,11 @@ impl Traceparent {
         Some(Self { flags, ..Self::new(trace, span, false)? })
     }
 
+    /// Returns the context of a span.
+    pub(crate) fn of(span: &SpanContext) -> Option<Self> {
+        Some(Self { flags: span.trace_flags(), ..Self::new(span.trace_id(), span.span_id(), false)? })
+    }
+
     /// Tells whether the trace is recorded.
     pub fn is_sampled(&self) -> bool {
         self.flags.is_sampled()
@@ -44,6 +49,11 @@ impl Traceparent {
     /// Returns the id of the trace.
     pub fn trace_id(&self) -> TraceId {
         self.trace
+    }
+
+    /// Returns it as a span of another process.
+    pub(crate) fn remote(&self, state: TraceState) -> SpanContext {
+        SpanContext::new(self.trace, self.span, self.flags, true, state)
     }
 }
 

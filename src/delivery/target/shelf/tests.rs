@@ -39,7 +39,7 @@ impl Play {
     async fn put(&self, payload: &'static str) -> JoinHandle<Option<Reply>> {
         let (shelf, letter) = (self.shelf.clone(), letter(payload, &self.drain));
         let before = self.shelf.lock().next;
-        let courier = tokio::spawn(async move { shelf.post(&letter, 1).await });
+        let courier = tokio::spawn(async move { shelf.post(&letter, 1, None).await });
         while self.shelf.lock().next == before {
             tokio::task::yield_now().await;
         }

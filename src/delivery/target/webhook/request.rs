@@ -12,7 +12,7 @@
 //! | `Sidespan-Correlation-Id`, `-Reply-To` | which request this belongs to, and where a reply is awaited |
 //! | `Sidespan-Tombstone: true` | there is no body, which is not the same as an empty one |
 //! | `Sidespan-Header-<name>` | a header of the message, name and value percent-encoded |
-//! | `traceparent`, `tracestate`, `baggage` | the message's trace context |
+//! | `traceparent`, `tracestate`, `baggage` | the attempt's trace context, or the message's |
 //! | `ce-<attribute>` | a CloudEvent's attribute, percent-encoded as the HTTP binding says |
 //!
 //! Percent-encoded means: everything but printable ASCII, and blanks, `"` and `%`. HTTP has no case
@@ -57,8 +57,14 @@ impl Writer {
         })
     }
 
-    /// Writes one attempt.
-    pub(super) fn write(&self, letter: &Letter, attempt: u32, now: Timestamp) -> Request<Full<Bytes>> {
+    /// Writes one attempt, in a context of its own if it has one.
+    pub(super) fn write(
+        &self,
+        letter: &Letter,
+        attempt: u32,
+        now: Timestamp,
+        context: Option<&HeaderValue>,
+    ) -> Request<Full<Bytes>> {
         let message = written(&letter.message, self.cloudevents);
         let message = message.as_ref();
         let mut map = HeaderMap::with_capacity(12 + message.headers.len().min(64));
@@ -88,6 +94,9 @@ impl Writer {
         }
         for header in message.headers.iter().take(headers::MOST) {
             self.append(&mut map, header, is_event);
+        }
+        if let Some(context) = context {
+            map.insert(TRACEPARENT, context.clone());
         }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
@@ -126,6 +135,7 @@ const REPLY_TO: HeaderName = HeaderName::from_static("sidespan-reply-to");
 const SUBSCRIPTION: HeaderName = HeaderName::from_static("sidespan-subscription");
 const TOMBSTONE: HeaderName = HeaderName::from_static("sidespan-tombstone");
 const TOPIC: HeaderName = HeaderName::from_static("sidespan-topic");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");

@@ -1,0 +1,242 @@
+//! Begins the spans of one bridge.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, TraceContextExt, TraceState, Tracer as _};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+use sidespan_bridge::{Delivery, Message, Position, Topic, Verdict};
+use url::Url;
+
+use super::attributes::*;
+use super::span::{Processing, Sending};
+use crate::config::Name;
+use crate::telemetry::context::{self, Traceparent};
+
+/// A bridge, as spans tell of it.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    /// Its name in the configuration.
+    pub bridge: Name,
+    /// What kind of broker it speaks to, as the configuration names it.
+    pub kind: &'static str,
+    /// The host and port of the broker, where there is only one.
+    pub server: Option<(String, u16)>,
+}
+
+/// Begins the spans of one bridge. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Tracer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tracer: SdkTracer,
+    system: &'static str,
+    broker: Broker,
+}
+
+/// An attempt at a target, as its span tells of it.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The message.
+    pub message: &'a Message,
+    /// Where it was found.
+    pub topic: &'a Topic,
+    /// Where it stands there.
+    pub position: Option<Position>,
+    /// The subscription.
+    pub subscription: &'a str,
+    /// Its group.
+    pub group: &'a str,
+    /// Which attempt, from 1.
+    pub number: u32,
+    /// The target.
+    pub url: &'a Url,
+}
+
+impl Tracer {
+    pub(super) fn new(tracer: SdkTracer, broker: Broker) -> Self {
+        Self(Arc::new(Inner { tracer, system: system(broker.kind), broker }))
+    }
+
+    /// Begins to send messages, and gives them the context of that. None where it is not recorded.
+    pub(super) fn send(&self, topic: &Topic, batch: &mut [Message]) -> Option<Sending> {
+        let first = batch.first()?;
+        let shared = context::of(&first.headers);
+        if batch.iter().skip(1).any(|message| context::of(&message.headers) != shared) {
+            return self.send_mixed(topic, batch);
+        }
+        if shared.is_some_and(|parent| !parent.is_sampled()) {
+            return None;
+        }
+        let state = state(&first.headers);
+        let span = self.begin("send", SpanKind::Producer, topic, shared.map(|parent| (parent, state)));
+        if let Some(own) = Traceparent::of(span.span_context()) {
+            batch.iter_mut().for_each(|message| context::set(&mut message.headers, own));
+        }
+        self.sending(span, batch)
+    }
+
+    /// Messages that were made in contexts of their own keep them.
+    fn send_mixed(&self, topic: &Topic, batch: &mut [Message]) -> Option<Sending> {
+        let mut recorded: Vec<(Traceparent, TraceState)> = Vec::new();
+        for message in &*batch {
+            let Some(own) = context::of(&message.headers).filter(Traceparent::is_sampled) else { continue };
+            if recorded.len() < MOST_LINKS && recorded.iter().all(|(known, _)| *known != own) {
+                recorded.push((own, state(&message.headers)));
+            }
+        }
+        let parent = recorded.first().cloned()?;
+        let mut span = self.begin("send", SpanKind::Producer, topic, Some(parent));
+        for (context, state) in recorded {
+            span.add_link(context.remote(state), Vec::new());
+        }
+        if let Some(own) = Traceparent::of(span.span_context()) {
+            let bare = batch.iter_mut().filter(|message| context::of(&message.headers).is_none());
+            bare.for_each(|message| context::set(&mut message.headers, own));
+        }
+        self.sending(span, batch)
+    }
+
+    fn sending(&self, mut span: Span, batch: &[Message]) -> Option<Sending> {
+        if !span.is_recording() {
+            return None;
+        }
+        match batch {
+            [one] => span.set_attributes(message(one, self.0.system)),
+            many => {
+                let count = i64::try_from(many.len()).unwrap_or(i64::MAX);
+                span.set_attribute(KeyValue::new(BATCH_COUNT, count));
+            }
+        }
+        Some(Sending { span, system: self.0.system })
+    }
+
+    /// Notes that a message has come. Returns the context that it is settled in, where it is recorded.
+    pub(super) fn receive(&self, delivery: &mut Delivery, group: Option<&str>) -> Option<Received> {
+        let parent = context::of(&delivery.message.headers);
+        if parent.is_some_and(|parent| !parent.is_sampled()) {
+            return None;
+        }
+        let known = parent.map(|parent| (parent, state(&delivery.message.headers)));
+        let mut span = self.begin("receive", SpanKind::Client, &delivery.topic, known.clone());
+        if !span.is_recording() {
+            return None;
+        }
+        let context = match known {
+            Some((parent, state)) => {
+                span.add_link(parent.remote(state.clone()), Vec::new());
+                (parent, state)
+            }
+            // What began without a trace begins one here.
+            None => {
+                let own = Traceparent::of(span.span_context())?;
+                context::set(&mut delivery.message.headers, own);
+                (own, TraceState::NONE)
+            }
+        };
+        let (topic, position, id) = (delivery.topic.clone(), delivery.position, delivery.message.id.clone());
+        let received =
+            Received { tracer: self.clone(), context, topic, position, id, group: group.map(Into::into) };
+        span.set_attributes(message(&delivery.message, self.0.system));
+        received.tell(&mut span);
+        Some(received)
+    }
+
+    /// Begins an attempt; none where the message's trace is not recorded.
+    pub fn process(&self, attempt: &Attempt<'_>) -> Option<Processing> {
+        let parent = context::of(&attempt.message.headers).filter(Traceparent::is_sampled)?;
+        let state = state(&attempt.message.headers);
+        let mut span =
+            self.begin("process", SpanKind::Consumer, attempt.topic, Some((parent, state.clone())));
+        span.add_link(parent.remote(state), Vec::new());
+        span.set_attributes(message(attempt.message, self.0.system));
+        span.set_attributes(position(attempt.position, self.0.system));
+        span.set_attributes([
+            KeyValue::new(GROUP, attempt.group.to_owned()),
+            KeyValue::new(SUBSCRIPTION, attempt.subscription.to_owned()),
+            KeyValue::new(ATTEMPT, i64::from(attempt.number)),
+        ]);
+        // Whom it is made at is of more use here than which broker the message came from.
+        let host = attempt.url.host_str().map(|host| KeyValue::new(SERVER_ADDRESS, host.to_owned()));
+        let port =
+            attempt.url.port_or_known_default().map(|port| KeyValue::new(SERVER_PORT, i64::from(port)));
+        span.set_attributes(host.into_iter().chain(port));
+        Some(Processing(Box::new(span)))
+    }
+
+    fn begin(
+        &self,
+        operation: &'static str,
+        kind: SpanKind,
+        topic: &Topic,
+        parent: Option<(Traceparent, TraceState)>,
+    ) -> Span {
+        let Inner { tracer, system, broker } = &*self.0;
+        let context = match parent {
+            Some((parent, state)) => Context::new().with_remote_span_context(parent.remote(state)),
+            None => Context::new(),
+        };
+        let is_at_target = kind == SpanKind::Consumer;
+        // What costs something is told only of what is recorded.
+        let mut span = tracer.build_with_context(SpanBuilder::from_name("").with_kind(kind), &context);
+        if span.is_recording() {
+            span.update_name(format!("{operation} {topic}"));
+            span.set_attributes([
+                KeyValue::new(SYSTEM, *system),
+                KeyValue::new(DESTINATION, topic.to_string()),
+                KeyValue::new(OPERATION_NAME, operation),
+                KeyValue::new(OPERATION_TYPE, operation),
+                KeyValue::new(BRIDGE, broker.bridge.to_string()),
+            ]);
+            span.set_attributes(routing_key(topic.as_str(), system));
+            if let Some((host, port)) = broker.server.as_ref().filter(|_| !is_at_target) {
+                span.set_attribute(KeyValue::new(SERVER_ADDRESS, host.clone()));
+                span.set_attribute(KeyValue::new(SERVER_PORT, i64::from(*port)));
+            }
+        }
+        span
+    }
+}
+
+/// A message that came, as its settlement tells of it.
+pub(super) struct Received {
+    tracer: Tracer,
+    context: (Traceparent, TraceState),
+    topic: Topic,
+    position: Option<Position>,
+    id: Option<Box<str>>,
+    group: Option<Box<str>>,
+}
+
+impl Received {
+    /// Begins to settle it.
+    pub(super) fn settle(&self, verdict: Verdict) -> Span {
+        let (parent, state) = self.context.clone();
+        let mut span =
+            self.tracer.begin("settle", SpanKind::Client, &self.topic, Some((parent, state.clone())));
+        span.add_link(parent.remote(state), Vec::new());
+        let word = match verdict {
+            Verdict::Accept => "accept",
+            Verdict::Release { .. } => "release",
+        };
+        span.set_attribute(KeyValue::new(VERDICT, word));
+        span.set_attributes(self.id.as_ref().map(|id| KeyValue::new(MESSAGE_ID, id.to_string())));
+        self.tell(&mut span);
+        span
+    }
+
+    fn tell(&self, span: &mut Span) {
+        span.set_attributes(position(self.position, self.tracer.0.system));
+        span.set_attributes(self.group.as_ref().map(|group| KeyValue::new(GROUP, group.to_string())));
+    }
+}
+
+/// What cannot be read is told to nobody; it goes on with the message all the same.
+fn state(headers: &[sidespan_bridge::Header]) -> TraceState {
+    context::state(headers).and_then(|state| TraceState::from_str(state).ok()).unwrap_or_default()
+}
+
+/// As many as the SDK keeps.
+const MOST_LINKS: usize = 128;

@@ -289,7 +289,7 @@ async fn respond_async_tells_what_is_known_at_once() {
 #[tokio::test]
 async fn every_fault_of_a_broker_has_its_status() {
     let server = Server::start().await;
-    let expected = [409, 403, 400, 503, 502, 503, 504, 413, 503, 404, 404, 501];
+    let expected = [409, 403, 400, 429, 503, 502, 503, 504, 413, 503, 404, 404, 501];
     for ((name, _), status) in FAULTS.iter().zip(expected) {
         let problem = server.post(ORDERS, "x").header("Sidespan-Header-Trouble", name).expect(status).await;
         let unknown = *name == "timeout";

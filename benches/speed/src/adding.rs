@@ -126,15 +126,18 @@ async fn receive(stream: TcpStream, seen: Seen) -> io::Result<()> {
     let mut wire = Wire::new(stream)?;
     while let Some(request) = wire.read().await? {
         let path = request.all.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.get_mut(path) {
-            Some(times) => times.push(Instant::now()),
-            None => drop(seen.insert(path.into(), vec![Instant::now()])),
-        }
-        drop(seen);
+        note(&seen, path);
         wire.write(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
     }
     Ok(())
+}
+
+fn note(seen: &Seen, path: &[u8]) {
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    match seen.get_mut(path) {
+        Some(times) => times.push(Instant::now()),
+        None => drop(seen.insert(path.into(), vec![Instant::now()])),
+    }
 }
 
 /// Subscriptions that are not to be disturbed.

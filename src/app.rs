@@ -323,7 +323,7 @@ impl App {
             })
         });
         let told = CancellationToken::new();
-        let exporting = scrape.as_ref().and_then(|scrape| export(&config, scrape, told.clone()));
+        let measuring = scrape.as_ref().and_then(|scrape| export(&config, scrape, told.clone()));
         let reload = source.map(|source| {
             let reload = Reload {
                 config: config.clone(),
@@ -374,8 +374,8 @@ impl App {
         let (held, cut) = tokio::join!(drain.close(deadline), doors.join_all());
         let connections_cut = cut.iter().sum();
         told.cancel();
-        if let Some(exporting) = exporting {
-            let _ = timeout_at(deadline, exporting).await;
+        if let Some(measuring) = measuring {
+            let _ = timeout_at(deadline, measuring).await;
         }
         for tasks in [door.tasks().clone(), pulling.tasks()] {
             tasks.close();
@@ -392,13 +392,7 @@ impl App {
 /// Sends metrics to the collector, where that is asked for, until `stop` and once more.
 fn export(config: &Config, scrape: &Arc<Scrape>, stop: CancellationToken) -> Option<AbortOnDropHandle<()>> {
     let otlp = config.telemetry.otlp.clone().filter(|otlp| otlp.metrics)?;
-    let exporter = match Exporter::new(otlp, config.service.as_str()) {
-        Ok(exporter) => exporter,
-        Err(error) => {
-            tracing::error!(%error, "no metrics are exported: check telemetry.otlp");
-            return None;
-        }
-    };
+    let exporter = Exporter::new(otlp, config.service.as_str());
     let scrape = scrape.clone();
     let read = move || scrape.read();
     Some(AbortOnDropHandle::new(tokio::spawn(exporter.run(read, stop.cancelled_owned()))))

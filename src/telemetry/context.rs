@@ -50,8 +50,8 @@ pub fn tidy(headers: &mut Vec<Header>) {
     let parent = parents.next().and_then(|header| Traceparent::parse(&header.value));
     let parent = parent.filter(|_| parents.next().is_none());
     let other = if parent.is_none() { of_b3(headers) } else { None };
-    let keeps_state = parent.is_some() && fits(headers, Kind::State, STATE);
-    let keeps_baggage = fits(headers, Kind::Baggage, BAGGAGE);
+    let keeps_state = parent.is_some() && fits(headers, Kind::State, &STATE);
+    let keeps_baggage = fits(headers, Kind::Baggage, &BAGGAGE);
     headers.retain(|header| match Kind::of(&header.name) {
         None => true,
         Some(Kind::B3) => false,
@@ -84,7 +84,7 @@ fn of_b3(headers: &[Header]) -> Option<Traceparent> {
 }
 
 /// Tells whether the headers of this kind, taken together as HTTP does, are text within bounds.
-fn fits(headers: &[Header], kind: Kind, most: Most) -> bool {
+fn fits(headers: &[Header], kind: Kind, most: &Most) -> bool {
     let (mut bytes, mut members) = (0, 0);
     for header in headers.iter().filter(|header| Kind::of(&header.name) == Some(kind)) {
         if !header.value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {

@@ -35,7 +35,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use sidespan_bridge::Bridge;
 use uuid::Uuid;
 
-pub use export::{Exporting, dropped_spans, failed_exports};
+pub use export::Exporting;
 pub use span::Processing;
 pub use tracer::{Attempt, Broker, Tracer};
 

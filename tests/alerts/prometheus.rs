@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::PATIENCE;
 
 /// Prometheus, for which a second is a minute of the rules that it was given.
-pub struct Prometheus {
+pub(crate) struct Prometheus {
     port: u16,
     _process: Process,
     _directory: TempDir,
@@ -21,7 +21,7 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Starts it with alert rules. It scrapes `/metrics` of each job's target, `host:port`.
-    pub async fn start(rules: &str, jobs: &[(&str, String)]) -> Self {
+    pub(crate) async fn start(rules: &str, jobs: &[(&str, String)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config =
             "global: { scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }\n\
@@ -51,7 +51,7 @@ impl Prometheus {
     }
 
     /// Returns each alert that has fired until now, with its job.
-    pub async fn fired(&self) -> BTreeSet<(String, String)> {
+    pub(crate) async fn fired(&self) -> BTreeSet<(String, String)> {
         let query =
             "count%20by%20(job,alertname)(last_over_time(ALERTS%7Balertstate%3D%22firing%22%7D%5B1h%5D))";
         let url = format!("http://127.0.0.1:{}/api/v1/query?query={query}", self.port);
@@ -79,14 +79,14 @@ fn hastened(rules: &str) -> String {
 }
 
 /// Runs `promtool`, in a directory.
-pub async fn promtool(directory: &Path, arguments: &[&str]) -> Said {
+pub(crate) async fn promtool(directory: &Path, arguments: &[&str]) -> Said {
     let mut command = Command::new("promtool");
     command.current_dir(directory).args(arguments);
     run("promtool", &command, PATIENCE).await
 }
 
 /// Has `promtool` look at a scrape; returns what it finds fault with.
-pub fn check_metrics(scraped: &str) -> String {
+pub(crate) fn check_metrics(scraped: &str) -> String {
     let mut tool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -54,8 +54,8 @@ async fn until(sidecar: &Sidecar, path: &str, status: u16) {
 
 /// Returns the last line of the log, which says what was left.
 fn stopped(ended: &Ended) -> Value {
-    let lines = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let last = lines.last().expect("a log");
+    let mut lines = ended.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let last = lines.next_back().expect("a log");
     assert_eq!(last["message"], "stopped", "{}", ended.stderr);
     last
 }

@@ -107,10 +107,12 @@ impl Collector {
                 tokio::spawn(async move {
                     match tls {
                         None => serve(socket, service).await,
-                        Some(tls) => match tls.accept(socket).await {
-                            Ok(socket) => serve(socket, service).await,
-                            Err(_) => {}
-                        },
+                        // Who does not trust the certificate goes away.
+                        Some(tls) => {
+                            if let Ok(socket) = tls.accept(socket).await {
+                                serve(socket, service).await;
+                            }
+                        }
                     }
                 });
             }

@@ -65,7 +65,8 @@ impl Window {
     /// it: evenly spread within a bucket.
     pub(super) fn quantile(&self, name: &str, of: &[(&str, &str)], quantile: f64) -> Option<f64> {
         let mut buckets: Vec<(f64, f64)> = Vec::new();
-        for (sample, growth) in self.of(&format!("{name}_bucket"), of) {
+        let name = format!("{name}_bucket");
+        for (sample, growth) in self.of(&name, of) {
             let bound = match sample.labels.get("le").map(String::as_str) {
                 Some("+Inf") => f64::INFINITY,
                 Some(bound) => bound.parse().ok()?,
@@ -99,8 +100,9 @@ impl Window {
 
     /// Returns the different values that a label of a histogram's series has.
     pub(super) fn values(&self, name: &str, of: &[(&str, &str)], label: &str) -> Vec<String> {
-        let samples = self.of(&format!("{name}_count"), of);
-        let values: BTreeSet<String> = samples.map(|(sample, _)| sample.label(label).to_owned()).collect();
+        let name = format!("{name}_count");
+        let values: BTreeSet<String> =
+            self.of(&name, of).map(|(sample, _)| sample.label(label).to_owned()).collect();
         values.into_iter().filter(|value| !value.is_empty()).collect()
     }
 

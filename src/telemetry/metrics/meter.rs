@@ -85,7 +85,7 @@ impl TopicMeter {
     pub fn tell(&self, labels: &[(&'static str, &str)], out: &mut Snapshot) {
         out.put(&names::SENT_MESSAGES, labels, self.stored.value());
         for (slug, number) in &*self.unsent.lock().unwrap_or_else(PoisonError::into_inner) {
-            let error = ErrorType::Slug(*slug).label();
+            let error = ErrorType::Slug(slug).label();
             out.put(&names::SENT_MESSAGES, &with(labels, ERROR_TYPE, &error), *number);
         }
         self.send.tell(&names::OPERATION_DURATION, &with(labels, names::OPERATION, "send"), out);

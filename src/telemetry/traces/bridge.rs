@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sidespan_bridge::{
-    AckToken, Bridge, Control, Delivery, Error, Event, Guarantees, Message, Pattern, Position, Publisher,
-    Receipt, Registry, Settle, Settled, Subscribe, Subscription, Topic, TopicInfo, Unsupported, Verdict,
+    AckToken, Bridge, Control, Delivery, Error, Event, Guarantees, Lag, Message, Pattern, Position,
+    Publisher, Receipt, Registry, Settle, Settled, Subscribe, Subscription, Topic, TopicInfo, Unsupported,
+    Verdict,
 };
 use tokio::time::Instant;
 
@@ -81,6 +82,10 @@ impl Bridge for Traced {
 
     async fn seek(&self, to: &Subscribe, deadline: Instant) -> Result<(), Error> {
         self.within.seek(to, deadline).await
+    }
+
+    async fn lag(&self, to: &Subscribe, deadline: Instant) -> Result<Option<Lag>, Error> {
+        self.within.lag(to, deadline).await
     }
 
     fn registry(&self, name: &str) -> Result<Arc<dyn Registry>, Unsupported> {

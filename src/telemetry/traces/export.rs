@@ -7,7 +7,6 @@
 //!
 //! It does not tell how many spans it dropped before it ends, and ends by blocking a thread that may be the only one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::Context;
@@ -26,16 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Otlp;
 use crate::telemetry::collector::{Collector, CollectorError, Signal};
-
-/// Returns how many spans this process could not tell anybody.
-pub fn dropped_spans() -> u64 {
-    DROPPED_SPANS.load(Ordering::Relaxed)
-}
-
-/// Returns how many batches of spans a collector did not take.
-pub fn failed_exports() -> u64 {
-    FAILED_EXPORTS.load(Ordering::Relaxed)
-}
+use crate::telemetry::counts::{DROPPED_SPANS, FAILED_TRACE_EXPORTS};
 
 /// The task that tells the collector. Dropped, it ends at once.
 #[derive(Debug)]
@@ -84,7 +74,7 @@ impl SpanProcessor for Queue {
 
     fn on_end(&self, span: SpanData) {
         if self.0.try_send(span).is_err() {
-            DROPPED_SPANS.fetch_add(1, Ordering::Relaxed);
+            DROPPED_SPANS.count();
         }
     }
 
@@ -148,15 +138,15 @@ impl Exporter {
         let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
         match self.send(ExportTraceServiceRequest { resource_spans }).await {
             Ok(refused) => {
-                DROPPED_SPANS.fetch_add(refused, Ordering::Relaxed);
+                DROPPED_SPANS.add(refused);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the collector takes spans again");
                 }
             }
             Err(error) => {
                 self.collector = None;
-                DROPPED_SPANS.fetch_add(count, Ordering::Relaxed);
-                FAILED_EXPORTS.fetch_add(1, Ordering::Relaxed);
+                DROPPED_SPANS.add(count);
+                FAILED_TRACE_EXPORTS.count();
                 if !std::mem::replace(&mut self.failing, true) {
                     let endpoint = self.otlp.endpoint.host();
                     tracing::warn!(%error, endpoint, "the collector takes no spans; they are dropped until it does");
@@ -192,8 +182,6 @@ impl Exporter {
     }
 }
 
-static DROPPED_SPANS: AtomicU64 = AtomicU64::new(0);
-static FAILED_EXPORTS: AtomicU64 = AtomicU64::new(0);
 /// Spans that may wait: some 3 MiB of them.
 const QUEUE: usize = 2048;
 /// Spans in one call.

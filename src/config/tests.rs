@@ -194,7 +194,7 @@ fn wrong_types_name_the_key_and_what_is_expected() {
         ("limits: 5", "limits: expected struct LimitsFile, found an integer"),
         ("topics: [a]", "topics: expected a map, found a list"),
         ("log: {format: xml}", "log.format: \"xml\" is not one of json, text"),
-        ("log: {level: 'sidespan=loud'}", "log.level: \"sidespan=loud\" is no filter: use error, warn"),
+        ("log: {level: 'sidespan=loud'}", "log.level: \"sidespan=loud\" is no filter: use off, error, warn"),
         ("insecure: maybe", "insecure: expected a boolean, found a string"),
         ("listen: 7400", "listen: expected a string, found an integer"),
         ("admin: here", "admin: \"here\" is no address: write an IP address and a port"),

@@ -36,12 +36,17 @@ pub use probes::PATHS as HEALTH;
 /// takes the right to manage it; otherwise whoever reaches this listener is an operator.
 pub fn router(admin: Admin) -> Router {
     let log = get(log::show).put(log::change);
-    probes::routes().route("/drain", post(drain)).route("/log", log).with_state(admin)
+    told().route("/drain", post(drain)).route("/log", log).with_state(admin)
 }
 
-/// Returns the kubelet's door: health alone.
+/// Returns the door of the kubelet and of Prometheus: health and metrics alone.
 pub fn health_router(admin: Admin) -> Router {
-    probes::routes().route("/metrics", get(metrics)).with_state(admin)
+    told().with_state(admin)
+}
+
+/// What both doors tell.
+fn told() -> Router<Admin> {
+    probes::routes().route("/metrics", get(metrics))
 }
 
 /// Whatever Prometheus asks for; without a wish plain text. Names of topics and subscriptions stand in it, so who

@@ -44,7 +44,7 @@ async fn what_dashboards_and_rules_name_is_there_and_well_formed() {
     let webhook = Webhook::start(|_| Answer::ok()).await;
     let config = format!(
         "version: 1\nservice: shop\nbridges: {{ local: {{ kind: embedded, dir: data }} }}\ntopics: {{ orders: {{}} }}\n\
-         subscriptions: {{ billing: {{ topic: orders, push: {{ url: '{}' }} }} }}\n",
+         subscriptions: {{ billing: {{ topic: orders, push: {{ url: '{}' }} }}, audit: {{ topic: orders, pull: {{}} }} }}\n",
         webhook.url("/")
     );
     let sidecar = Launch::new(SIDESPAN).config(&config).start().await;
@@ -65,7 +65,7 @@ async fn what_dashboards_and_rules_name_is_there_and_well_formed() {
     let known: BTreeSet<&str> =
         scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let mut asked = fs::read_to_string(chart("alerts.yaml")).unwrap();
-    asked.extend(DASHBOARDS.into_iter().flat_map(expressions));
+    asked.extend(DASHBOARDS.into_iter().flat_map(expressions).map(|expression| format!("\n{expression}")));
     let unknown: BTreeSet<&str> = asked
         .split(|it: char| !it.is_ascii_alphanumeric() && it != '_')
         .filter(|word| ["sidespan_", "messaging_", "process_"].iter().any(|start| word.starts_with(start)))

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use sidespan_test_support::{Client, Process, Said, eventually, free_port, log_file, run};
 use tempfile::TempDir;
+use url::form_urlencoded;
 
 use crate::PATIENCE;
 
@@ -50,16 +51,29 @@ impl Prometheus {
         prometheus
     }
 
+    /// Waits until it has scraped so many Sidespans.
+    pub(crate) async fn until_seen(&self, number: usize) {
+        eventually(PATIENCE, "Prometheus has seen all", async || {
+            self.ask("sidespan_build_info").await.len() == number
+        })
+        .await;
+    }
+
     /// Returns each alert that has fired until now, with its job.
     pub(crate) async fn fired(&self) -> BTreeSet<(String, String)> {
-        let query =
-            "count%20by%20(job,alertname)(last_over_time(ALERTS%7Balertstate%3D%22firing%22%7D%5B1h%5D))";
+        let fired =
+            self.ask("count by (job, alertname) (last_over_time(ALERTS{alertstate=\"firing\"}[1h]))").await;
+        let label = |sample: &Value, name: &str| sample["metric"][name].as_str().unwrap().to_owned();
+        fired.iter().map(|sample| (label(sample, "job"), label(sample, "alertname"))).collect()
+    }
+
+    /// Returns what an expression comes to.
+    async fn ask(&self, expression: &str) -> Vec<Value> {
+        let query: String = form_urlencoded::byte_serialize(expression.as_bytes()).collect();
         let url = format!("http://127.0.0.1:{}/api/v1/query?query={query}", self.port);
         let answer = Client::new().get(&url).send().await.unwrap().json();
         assert_eq!(answer["status"], "success", "{answer}");
-        let label = |sample: &Value, name: &str| sample["metric"][name].as_str().unwrap().to_owned();
-        let samples = answer["data"]["result"].as_array().unwrap();
-        samples.iter().map(|sample| (label(sample, "job"), label(sample, "alertname"))).collect()
+        answer["data"]["result"].as_array().unwrap().clone()
     }
 }
 

@@ -259,8 +259,15 @@ static DOOR: LazyLock<Grpc<Nothing>> = LazyLock::new(|| {
     let (drain, tasks) = (CancellationToken::new(), TaskTracker::new());
     let unknown = prepare::topics(&publishing.routes().declared()).unknown();
     let file = Arc::default();
-    let health =
-        Health::watch(std::iter::empty(), unknown, roster, subscriptions.clone(), file, drain.clone());
+    let health = Health::watch(
+        std::iter::empty(),
+        publishing.clone(),
+        unknown,
+        roster,
+        subscriptions.clone(),
+        file,
+        drain.clone(),
+    );
     let (health, streams) = (Arc::new(health), Arc::new(Semaphore::new(limits.max_streams)));
     let door = Door { publishing, requesting, subscriptions, pulling, health, limits, drain, streams, tasks };
     Grpc::before(Nothing, door)

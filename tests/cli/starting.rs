@@ -1,5 +1,8 @@
 //! How the server is started and stopped.
 
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
 use sidespan_test_support::{Answer, Launch, Signal, Webhook};
 
 use crate::{SIDESPAN, development, ended, shell, sidespan};
@@ -152,6 +155,22 @@ async fn drain_returns_when_deliveries_are_finished_and_publishing_goes_on() {
     ended(&sidespan(&["publish", "t", "x", "--server", &sidecar.url("")]).await, 0);
     sidecar.signal(Signal::Interrupt);
     ended(&sidecar.ended().await, 0);
+}
+
+#[tokio::test]
+async fn drain_takes_as_long_as_it_is_asked_to_while_publishing_goes_on() {
+    let sidecar = development().await;
+    let (begun, admin) = (Instant::now(), sidecar.admin_url(""));
+    let arguments = ["drain", "--admin", &admin, "--at-least", "3s"];
+    let mut draining = pin!(sidespan(&arguments));
+    let publish = async { sidespan(&["publish", "t", "x", "--server", &sidecar.url("")]).await };
+    tokio::select! {
+        _ = &mut draining => panic!("it took {:?}", begun.elapsed()),
+        published = publish => ended(&published, 0),
+    }
+    let drained = draining.await;
+    ended(&drained, 0);
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -110,23 +110,3 @@ A number of bytes, or a number with a unit: `65536`, `64KiB`, `1MB`. The units a
 
 `{ file: PATH }`, `{ env: NAME }`, or the text itself. No error, log or answer shows a secret.
 ";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_key_tells_its_default() {
-        let text = reference(crate::bridges::DRIVERS);
-        let untold: Vec<&str> = text.lines().filter(|line| line.contains(" | ? | ")).collect();
-        assert!(untold.is_empty(), "{}", untold.join("\n"));
-    }
-
-    #[test]
-    fn every_key_tells_its_meaning() {
-        let text = reference(crate::bridges::DRIVERS);
-        let rows = text.lines().filter(|line| line.starts_with("| `"));
-        let silent: Vec<&str> = rows.filter(|line| line.ends_with(" |  |")).collect();
-        assert!(silent.is_empty(), "{}", silent.join("\n"));
-    }
-}

@@ -90,7 +90,7 @@ async fn a_file_that_cannot_be_used_is_said_and_ignored() {
         told().await["error"].as_str().is_some_and(|error| error.contains("subscriptions.audit.topic"))
     })
     .await;
-    assert!(sidecar.stderr().contains("cannot be used"), "{}", sidecar.stderr());
+    eventually(PATIENCE, "it is logged", async || sidecar.stderr().contains("cannot be used")).await;
     running(&sidecar, "billing").await;
     assert_eq!(readiness(&sidecar).await.0, 200, "what was in use still is");
 

@@ -85,7 +85,9 @@ impl Pod {
             let hook = timeout(grace, hook.run_to_end()).await.ok();
             let hook_took = began.elapsed();
             if native {
-                let _ = timeout(left_of(began, grace), main_containers_ended.cancelled()).await;
+                // They have by the end of the grace period, when they are killed. In that instant a kubelet may tell
+                // the sidecar a moment before, and what the app says last is refused; here the app goes first.
+                main_containers_ended.cancelled().await;
             }
             sidecar.signal(Signal::Terminate);
             let ended = sidecar.ended_within(left(began, grace)).await;
@@ -135,11 +137,7 @@ pub(crate) fn drain(sidecar: &Sidecar, arguments: &[&str]) -> Launch {
 
 /// What is left of the grace period when a container is sent SIGTERM.
 fn left(began: Instant, grace: Duration) -> Duration {
-    left_of(began, grace).max(LEAST)
-}
-
-fn left_of(began: Instant, grace: Duration) -> Duration {
-    grace.saturating_sub(began.elapsed())
+    grace.saturating_sub(began.elapsed()).max(LEAST)
 }
 
 /// Where a sidecar takes messages.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use sidespan::pull::AckIds;
 use sidespan::security::seal::Seal;
-use sidespan_test_support::{Client, Launch, Nats, Scene, Sidecar};
+use sidespan_test_support::{Client, Launch, Nats, Scene, Sidecar, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
@@ -54,8 +54,9 @@ async fn a_replica_with_another_secret_is_refused() {
         400,
         "INVALID_REQUEST",
     );
+    let told = "it takes no calls with our secret";
+    eventually(Duration::from_secs(30), told, async || cluster.replicas[stranger].stderr().contains(told)).await;
     let log = cluster.replicas[stranger].stderr();
-    assert!(log.contains("it takes no calls with our secret"), "{log}");
     assert!(!log.contains(SECRET) && !log.contains(other), "{log}");
 }
 

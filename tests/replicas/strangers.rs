@@ -55,7 +55,8 @@ async fn a_replica_with_another_secret_is_refused() {
         "INVALID_REQUEST",
     );
     let told = "it takes no calls with our secret";
-    eventually(Duration::from_secs(30), told, async || cluster.replicas[stranger].stderr().contains(told)).await;
+    eventually(Duration::from_secs(30), told, async || cluster.replicas[stranger].stderr().contains(told))
+        .await;
     let log = cluster.replicas[stranger].stderr();
     assert!(!log.contains(SECRET) && !log.contains(other), "{log}");
 }

@@ -43,12 +43,6 @@ impl Uncommitted {
             self.0.pop_front();
         }
     }
-
-    /// Lets go of one settlement: somebody waits to hear whether it holds, and if it does not the message
-    /// must come again.
-    pub(super) fn forget(&mut self, offset: u64) {
-        self.0.retain(|entry| entry.offset != offset);
-    }
 }
 
 impl Memory {
@@ -71,11 +65,6 @@ impl Memory {
     /// Tells, once, whether this very message was settled.
     pub(super) fn recall(&mut self, offset: u64, message: &Message) -> bool {
         !self.settled.is_empty() && self.settled.remove(&offset) == Some(fingerprint(message))
-    }
-
-    /// Lets go of one settlement.
-    pub(super) fn forget(&mut self, offset: u64) {
-        self.settled.remove(&offset);
     }
 }
 
@@ -104,16 +93,14 @@ mod tests {
     #[test]
     fn only_the_very_same_message_is_recalled_and_only_if_it_was_not_committed() {
         let mut settled = Uncommitted::default();
-        for (offset, version) in [(5, 1), (3, 2), (4, 3), (6, 4)] {
+        for (offset, version) in [(5, 1), (3, 2), (4, 3)] {
             settled.note(offset, version, &message("one"));
         }
         settled.committed(1);
-        settled.forget(6);
         let mut memory = Memory::default();
         memory.extend(settled, 3);
         let mut memory = memory.held_at(3);
         assert!(!memory.recall(5, &message("one")), "it is in a commit");
-        assert!(!memory.recall(6, &message("one")), "it was forgotten");
         assert!(!memory.recall(3, &message("another")), "the log holds another there now");
         assert!(memory.recall(4, &message("one")));
         assert!(memory.is_empty());

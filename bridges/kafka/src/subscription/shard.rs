@@ -150,7 +150,8 @@ impl Owned {
             return Read::Nothing;
         }
         if self.memory.recall(offset, &message) {
-            self.accept(offset, &message);
+            let claim = self.settle(offset);
+            self.remember(claim, &message);
             return Read::Nothing;
         }
         self.held += 1;
@@ -199,19 +200,14 @@ impl Owned {
     }
 
     /// Notes that a message is done, whatever the broker hears of it.
-    pub(super) fn accept(&mut self, offset: u64, message: &Message) -> Claim {
-        let claim = self.settle(offset);
-        self.uncommitted.note(offset, claim.version, message);
-        claim
-    }
-
-    /// Has a message come again if its settlement does not reach the broker.
-    pub(super) fn forget(&mut self, offset: u64) {
-        self.uncommitted.forget(offset);
+    pub(super) fn remember(&mut self, claim: Claim, message: &Message) {
+        if claim.version > self.committed {
+            self.uncommitted.note(claim.offset, claim.version, message);
+        }
     }
 
     /// Returns what is to be remembered when the partition is no longer ours.
-    pub(super) fn remember(self) -> (Partition, Memory) {
+    pub(super) fn into_memory(self) -> (Partition, Memory) {
         let Self { partition, mut memory, uncommitted, progress, .. } = self;
         memory.extend(uncommitted, progress.borrow().floor);
         (partition, memory)

@@ -48,8 +48,8 @@ struct ReadyQueue {
 pub(super) struct State {
     pub(super) shards: BTreeMap<Epoch, Owned>,
     last_epoch: u64,
-    /// What was settled in partitions that were lost since, and in which epoch.
-    memories: BTreeMap<Partition, (Epoch, Memory)>,
+    /// What was settled in partitions that were lost since.
+    memories: BTreeMap<Partition, Memory>,
     /// Released messages, and what must not overtake them.
     pub(super) waiting: Waiting<Message>,
     /// Read, and too large for what the window has left.
@@ -156,27 +156,16 @@ impl State {
             self.held_bytes -= owned.held_bytes.min(self.held_bytes);
             self.waiting.forget(epoch);
             self.set_aside.take_if(|aside| aside.0 == epoch);
-            let (partition, memory) = owned.remember();
+            let (partition, memory) = owned.into_memory();
             if !memory.is_empty() {
-                self.memories.insert(partition, (epoch, memory));
+                self.memories.insert(partition, memory);
             }
         }
     }
 
     /// Returns what is remembered of a partition that is ours again, and goes on at `begin`.
     pub(super) fn recall(&mut self, partition: &Partition, begin: u64) -> Memory {
-        self.memories.remove(partition).map(|(_, memory)| memory.held_at(begin)).unwrap_or_default()
-    }
-
-    /// Has a message come again if its settlement does not reach the broker.
-    pub(super) fn forget(&mut self, epoch: Epoch, offset: u64) {
-        match self.shards.get_mut(&epoch) {
-            Some(owned) => owned.forget(offset),
-            None => {
-                let memories = self.memories.values_mut().filter(|(of, _)| *of == epoch);
-                memories.for_each(|(_, memory)| memory.forget(offset));
-            }
-        }
+        self.memories.remove(partition).map(|memory| memory.held_at(begin)).unwrap_or_default()
     }
 
     /// Ends all stretches of owning.

@@ -39,8 +39,7 @@ impl Settle for Token {
         }
         match verdict {
             Verdict::Accept => {
-                let claim =
-                    if shared.durable { owned.accept(offset, &message) } else { owned.settle(offset) };
+                let claim = owned.settle(offset);
                 let unparked = owned.unpark();
                 state.let_go(epoch, message.weight());
                 drop(state);
@@ -51,7 +50,8 @@ impl Settle for Token {
                 if !shared.durable {
                     return Settled::ready(Settlement::Stale);
                 }
-                Settled::when(confirmed(shared, progress, epoch, claim))
+                let unasked = Unasked { shared, epoch, claim, message: Some(message) };
+                Settled::when(unasked.confirmed(progress))
             }
             // A cursor settles nothing, and so it releases nothing.
             Verdict::Release { .. } if !shared.durable => {
@@ -78,20 +78,37 @@ impl Settle for Token {
     }
 }
 
-/// Waits until the broker has a settlement, and has it told at once.
+/// An accepted message that nobody has asked about yet.
 ///
-/// Whoever asks may rely on the answer: what is said to be stale must come again.
-async fn confirmed(
+/// Whoever asks may rely on the answer: what is said to be stale must come again. So only what was
+/// dropped unasked is remembered as done whatever the broker hears of it.
+struct Unasked {
     shared: Arc<Shared>,
-    mut progress: watch::Receiver<Progress>,
     epoch: Epoch,
     claim: Claim,
-) -> Settlement {
-    shared.lock().forget(epoch, claim.offset);
-    shared.urgent.notify_one();
-    match progress.wait_for(|progress| progress.over || claim.is_met(progress)).await {
-        Ok(progress) if claim.is_met(&progress) => Settlement::Confirmed,
-        _ => Settlement::Stale,
+    message: Option<Message>,
+}
+
+impl Unasked {
+    /// Waits until the broker has the settlement, and has it told at once.
+    async fn confirmed(mut self, mut progress: watch::Receiver<Progress>) -> Settlement {
+        let claim = self.claim;
+        self.message = None;
+        self.shared.urgent.notify_one();
+        match progress.wait_for(|progress| progress.over || claim.is_met(progress)).await {
+            Ok(progress) if claim.is_met(&progress) => Settlement::Confirmed,
+            _ => Settlement::Stale,
+        }
+    }
+}
+
+impl Drop for Unasked {
+    fn drop(&mut self) {
+        if let Some(message) = self.message.take()
+            && let Some(owned) = self.shared.lock().shards.get_mut(&self.epoch)
+        {
+            owned.remember(self.claim, &message);
+        }
     }
 }
 

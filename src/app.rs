@@ -1,44 +1,44 @@
 //! The whole server: built from a configuration in one function, run, and drained.
 
+mod doors;
+mod opening;
+mod process;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sidespan_bridge::{Registry, Unsupported};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use sidespan_bridge::Registry;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::field::display;
 
-use crate::admin::{self, Admin};
-use crate::config::{Address, Config, Name, RegistryConfig};
+use crate::admin::Admin;
+use crate::config::{Address, Config, Name};
 use crate::delivery::Roster;
 use crate::drain::Drain;
-use crate::grpc::{self, Grpc};
+use crate::grpc;
 use crate::health::Health;
-use crate::listen::{self, Access, Bounds, Listener};
 use crate::prepare;
-use crate::publish::{Budget, Outlet, Publishing, Routes};
+use crate::publish::{Outlet, Publishing, Routes};
 use crate::pull::peers::Peers;
 use crate::pull::{AckIds, Pulling};
 use crate::reload::{FileState, Reload, Source};
-use crate::replicas::Replicas;
 use crate::request::Requesting;
-use crate::rest::{self, Door, Guard, Rest};
+use crate::rest::Door;
 use crate::scrape::{Lags, Scrape};
 use crate::security::caller::Callers;
-use crate::security::seal::{self, Seal};
 use crate::subscriptions::Subscriptions;
-use crate::telemetry::counts;
-use crate::telemetry::log;
 use crate::telemetry::metrics::Exporter;
-use crate::telemetry::traces::{self, Broker, Exporting, Tracer, Traces};
+use crate::telemetry::traces::{Exporting, Tracer, Traces};
+
+use doors::Doors;
+use opening::Opened;
+pub use opening::{Listeners, StartError};
+pub use process::{RunError, run};
 
 /// A server whose sockets are bound, and which is not serving yet.
 pub struct App {
@@ -51,17 +51,6 @@ pub struct App {
     tracers: BTreeMap<Name, Tracer>,
     exporting: Option<Exporting>,
     source: Option<Source>,
-}
-
-/// The sockets of a server. Tests bring their own.
-#[derive(Debug)]
-pub struct Listeners {
-    /// For services.
-    pub services: Listener,
-    /// For operators.
-    pub admin: Listener,
-    /// For the kubelet, where configured.
-    pub health: Option<Listener>,
 }
 
 /// Where a server listens, with the ports that it really got.
@@ -91,108 +80,6 @@ impl Ended {
     }
 }
 
-/// Why a server did not serve to a proper end.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A second signal came while it was draining.
-    #[error("stopped at once by a second signal; what was not settled stays with its broker")]
-    Interrupted,
-    /// The system refuses what every process needs.
-    #[error("cannot start: {0}")]
-    System(#[from] io::Error),
-    /// It does not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-}
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {error}")]
-    Bind {
-        /// Which.
-        address: Address,
-        /// Why.
-        error: io::Error,
-    },
-    /// There is no randomness to keep ack ids from being made up.
-    #[error("the system gives no random numbers: {0}")]
-    Random(#[from] getrandom::Error),
-    /// What the replicas share cannot be used.
-    #[error("replicas.{0}")]
-    Replicas(String),
-    /// The bridge cannot keep the registry.
-    #[error("registry.bridge: {0}")]
-    Registry(#[from] Unsupported),
-    /// A bridge cannot be opened.
-    #[error("bridge {bridge}: {error}")]
-    Bridge {
-        /// Which.
-        bridge: Name,
-        /// Why.
-        error: sidespan_bridge::Error,
-    },
-}
-
-/// Serves until SIGTERM or SIGINT and then drains; a second signal ends it at once. `say` is told
-/// where it listens.
-///
-/// # Errors
-///
-/// It cannot start, or was ended before it was drained.
-pub async fn run(
-    config: Config,
-    source: Option<Source>,
-    say: impl FnOnce(&Config, &Bound),
-) -> Result<Ended, RunError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut told = async || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    let (file, hash) = source.as_ref().map(|source| (display(source.path.display()), source.hash())).unzip();
-    tracing::info!(version, file, hash, development = config.development, "starting");
-    let app = App::bind(config).await?;
-    let app = match source {
-        Some(source) => app.follow(source),
-        None => app,
-    };
-    let bound = app.bound()?;
-    let App { config, .. } = &app;
-    let bridges: Vec<String> =
-        config.bridges.iter().map(|(name, bridge)| format!("{name} ({})", bridge.driver.name())).collect();
-    tracing::info!(
-        services = %bound.services, admin = %bound.admin, health = config.health.map(display),
-        bridges = bridges.join(", "), topics = config.topics.len(), subscriptions = config.subscriptions.len(),
-        "listening"
-    );
-    say(&app.config, &bound);
-    let stop = CancellationToken::new();
-    let mut running = pin!(app.run(stop.clone().cancelled_owned()));
-    tokio::select! {
-        ended = &mut running => return Ok(ended),
-        () = told() => stop.cancel(),
-    }
-    tokio::select! {
-        ended = running => {
-            let Ended { attempts_left, held, connections_cut } = ended;
-            log::settle();
-            if ended.is_clean() {
-                tracing::info!(attempts_left, held, connections_cut, "stopped");
-            } else {
-                tracing::warn!(attempts_left, held, connections_cut, "stopped");
-            }
-            Ok(ended)
-        }
-        () = told() => Err(RunError::Interrupted),
-    }
-}
-
 impl App {
     /// Binds the sockets and opens the bridges. Waits for no broker.
     ///
@@ -200,15 +87,7 @@ impl App {
     ///
     /// A socket or a bridge's local resources cannot be had.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let admin = Address::Tcp(config.admin);
-        let listeners = Listeners {
-            services: bind(config.listen.clone()).await?,
-            admin: bind(admin).await?,
-            health: match config.health {
-                Some(health) => Some(bind(Address::Tcp(health)).await?),
-                None => None,
-            },
-        };
+        let listeners = opening::listeners(&config).await?;
         Self::with(config, listeners)
     }
 
@@ -219,23 +98,10 @@ impl App {
     /// A bridge's local resources cannot be had.
     pub fn with(config: Config, listeners: Listeners) -> Result<Self, StartError> {
         let (traces, exporting) = Traces::start(&config.telemetry, config.service.as_str());
-        let (mut outlets, mut tracers) = (BTreeMap::new(), BTreeMap::new());
-        for (name, bridge) in &config.bridges {
-            let opened = bridge
-                .driver
-                .open(&bridge.settings)
-                .map_err(|error| StartError::Bridge { bridge: name.clone(), error })?;
-            let server = bridge.driver.server(&bridge.settings);
-            let broker = Broker { bridge: name.clone(), kind: bridge.driver.name(), server };
-            let tracer = traces.of(broker);
-            let opened = traces::traced(opened, tracer.as_ref());
-            tracers.extend(tracer.map(|tracer| (name.clone(), tracer)));
-            let budget = Budget::new(config.limits.max_in_flight, config.limits.max_in_flight_bytes);
-            outlets.insert(name.clone(), Arc::new(Outlet::new(name.clone(), opened, budget)));
-        }
-        let (ack_ids, peers) = replicas(&config, &listeners.services)?;
+        let Opened { outlets, tracers } = opening::bridges(&config, &traces)?;
+        let (ack_ids, peers) = opening::replicas(&config, &listeners.services)?;
         let registry = match &config.registry {
-            Some(kept) => registry(kept, &outlets)?,
+            Some(kept) => opening::registry(kept, &outlets)?,
             None => None,
         };
         Ok(Self { listeners, config, outlets, ack_ids, peers, registry, tracers, exporting, source: None })
@@ -299,17 +165,6 @@ impl App {
             streams: door.streams().clone(),
             tasks: door.tasks().clone(),
         };
-        let guard = |listener: &Listener, open| {
-            let own = match listener.address() {
-                Ok(Address::Tcp(address)) => Some(address),
-                Ok(Address::Unix(_)) | Err(_) => None,
-            };
-            let guard = Guard::new(own, config.allowed_hosts.clone(), config.allowed_origins.clone());
-            match &callers {
-                Some(callers) => guard.ask(callers.clone(), open, door.tasks().clone()),
-                None => guard,
-            }
-        };
         let scrape = config.telemetry.metrics.then(|| {
             Arc::new(Scrape {
                 systems: Scrape::systems(&config),
@@ -336,34 +191,18 @@ impl App {
             AbortOnDropHandle::new(tokio::spawn(reload.follow(source)))
         });
         let operators = Admin { health: health.clone(), drain: drain.clone(), scrape };
-        let bounds = Bounds {
-            connections: config.limits.max_connections,
-            idle: config.limits.idle_timeout,
-            head: config.limits.max_head,
+        let doors = Doors {
+            config: &config,
+            callers,
+            rest: door.clone(),
+            grpc: calls,
+            pulling: pulling.clone(),
+            operators,
+            closing: closing.clone(),
+            // The other half is for what the brokers have yet to be told.
+            grace: drain.shutdown() / 2,
         };
-        // The other half is for what the brokers have yet to be told.
-        let (grace, stop_serving) = (drain.shutdown() / 2, || closing.clone());
-        let mut doors = JoinSet::new();
-        let services = Grpc::before(Rest::new(door.clone()), calls);
-        let services = guard(&listeners.services, grpc::OPEN).protect(services);
-        let services = Replicas::before(services, pulling.clone());
-        let services = Access::new(config.log.access, rest::paths).before(services);
-        doors.spawn(listen::serve(
-            listeners.services,
-            services,
-            bounds,
-            stop_serving(),
-            grace,
-            counts::Listener::Services,
-        ));
-        let admin = guard(&listeners.admin, admin::HEALTH).protect(admin::router(operators.clone()));
-        let kind = counts::Listener::Admin;
-        doors.spawn(listen::serve(listeners.admin, admin, bounds, stop_serving(), grace, kind));
-        if let Some(listener) = listeners.health {
-            let health = admin::health_router(operators);
-            let kind = counts::Listener::Health;
-            doors.spawn(listen::serve(listener, health, bounds, stop_serving(), grace, kind));
-        }
+        let doors = doors.open(listeners);
 
         stop.await;
         let unfinished = drain.deliveries().await;
@@ -402,34 +241,6 @@ async fn close(outlet: &Outlet, deadline: Instant) {
     if timeout_at(deadline + GRACE, outlet.bridge().close(deadline)).await.is_err() {
         tracing::warn!(bridge = %outlet.name(), "the bridge did not close in time");
     }
-}
-
-async fn bind(address: Address) -> Result<Listener, StartError> {
-    Listener::bind(&address).await.map_err(|error| StartError::Bind { address, error })
-}
-
-/// Prepares to name leases, and to call the other replicas if there are any.
-fn replicas(config: &Config, services: &Listener) -> Result<(AckIds, Option<Arc<Peers>>), StartError> {
-    let Some(replicas) = &config.replicas else { return Ok((AckIds::alone()?, None)) };
-    let secrets: Result<Vec<String>, _> = replicas.secrets.iter().map(seal::reveal).collect();
-    let secrets = secrets.map_err(|error| StartError::Replicas(format!("secrets: {error}")))?;
-    let address = match (replicas.advertise, services.address()) {
-        (Some(address), _) | (None, Ok(Address::Tcp(address))) => address,
-        (None, _) => return Err(StartError::Replicas("advertise: the key is missing".into())),
-    };
-    // Services that share a secret by mistake do not share messages.
-    let seal = |purpose: &str| Seal::of(&secrets, &format!("{purpose} of {}", config.service));
-    let peers = Peers::new(replicas.peers.clone(), address, seal("replicas"));
-    Ok((AckIds::shared(seal("ack ids"), address)?, Some(Arc::new(peers))))
-}
-
-/// Opens the registry.
-fn registry(
-    kept: &RegistryConfig,
-    outlets: &BTreeMap<Name, Arc<Outlet>>,
-) -> Result<Option<Arc<dyn Registry>>, Unsupported> {
-    // That there is such a bridge is known from the configuration.
-    outlets.get(&kept.bridge).map(|outlet| outlet.bridge().registry(&kept.name)).transpose()
 }
 
 /// Prepares to deliver what the bridges have.

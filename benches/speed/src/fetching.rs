@@ -1,5 +1,5 @@
 //! Fetching: stored messages to consumers that pull and acknowledge a hundred at a time, beside a client
-//! of the broker that acknowledges.
+//! of the broker that acknowledges one by one, and where the broker confirms that waits for its word too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

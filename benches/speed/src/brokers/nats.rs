@@ -105,13 +105,15 @@ impl Consume for Tail {
     }
 }
 
-/// A durable consumer whose every message is acknowledged, not waiting for the server's word.
+/// A durable consumer whose every message is acknowledged, and each acknowledgement confirmed by the server.
 pub(super) struct Taker {
     client: Client,
     inbox: String,
     subscriber: Subscriber,
     /// Messages that were asked for and have not come.
     asked: usize,
+    confirmed_at: String,
+    confirmations: Subscriber,
 }
 
 impl Taker {
@@ -122,13 +124,15 @@ impl Taker {
         let config = json!({ "durable_name": TAKEN, "ack_policy": "explicit", "max_ack_pending": WINDOW });
         let consumer = json!({ "stream_name": TAKEN, "config": config });
         ask(&client, format!("$JS.API.CONSUMER.DURABLE.CREATE.{TAKEN}.{TAKEN}"), &consumer).await?;
-        Ok(Self { client, inbox, subscriber, asked: 0 })
+        let confirmed_at = client.new_inbox();
+        let confirmations = client.subscribe(confirmed_at.clone()).await?;
+        Ok(Self { client, inbox, subscriber, asked: 0, confirmed_at, confirmations })
     }
 }
 
 impl Take for Taker {
     async fn take(&mut self, messages: usize) -> Result<(), Failed> {
-        for _ in 0..messages {
+        for number in 0..messages {
             if self.asked <= WINDOW / 2 {
                 let more = json!({ "batch": WINDOW / 2 }).to_string();
                 let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{TAKEN}.{TAKEN}");
@@ -138,9 +142,23 @@ impl Take for Taker {
             let message = self.subscriber.next().await.ok_or("nats has ended the subscription")?;
             self.asked -= 1;
             let reply = message.reply.ok_or("this is no message of a stream")?;
-            self.client.publish(reply, Bytes::from_static(b"+ACK")).await?;
+            let ack = Bytes::from_static(b"+ACK");
+            self.client.publish_with_reply(reply, self.confirmed_at.clone(), ack).await?;
+            if number >= WINDOW {
+                self.confirm().await?;
+            }
         }
-        Ok(self.client.flush().await?)
+        for _ in 0..messages.min(WINDOW) {
+            self.confirm().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Taker {
+    async fn confirm(&mut self) -> Result<(), Failed> {
+        let confirmation = self.confirmations.next().await;
+        confirmation.map(drop).ok_or_else(|| "nats has ended the subscription".into())
     }
 }
 

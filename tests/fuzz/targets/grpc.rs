@@ -49,6 +49,8 @@ enum Method {
     PublishStream,
     Pull,
     Reflection,
+    Reply,
+    Request,
     Subscribe,
 }
 
@@ -63,6 +65,8 @@ impl Method {
             Self::PublishStream => "/sidespan.v1.Publisher/PublishStream",
             Self::Pull => "/sidespan.v1.Subscriber/Pull",
             Self::Reflection => "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            Self::Reply => "/sidespan.v1.Subscriber/Reply",
+            Self::Request => "/sidespan.v1.Requester/Request",
             Self::Subscribe => "/sidespan.v1.Subscriber/Subscribe",
         }
     }
@@ -86,6 +90,8 @@ enum Message<'a> {
     Publish { messages: Vec<Published<'a>> },
     Pull { messages: u32, bytes: u64, seconds: i64 },
     Raw(&'a [u8]),
+    Reply { id: &'a str, status: u32, headers: Vec<(&'a str, &'a [u8])>, payload: &'a [u8] },
+    Request { message: Published<'a> },
     Settle { ids: Vec<&'a str> },
     Stream { sequence: u64, message: Published<'a> },
 }
@@ -102,10 +108,12 @@ struct Published<'a> {
     tombstone: bool,
 }
 
+fn header((name, value): &(&str, &[u8])) -> proto::Header {
+    proto::Header { name: (*name).to_owned(), value: value.to_vec() }
+}
+
 impl Published<'_> {
     fn message(&self) -> proto::Message {
-        let header =
-            |(name, value): &(&str, &[u8])| proto::Header { name: (*name).to_owned(), value: value.to_vec() };
         proto::Message {
             topic: self.topic.unwrap_or("declared").to_owned(),
             id: self.id.to_owned(),
@@ -155,6 +163,20 @@ impl Message<'_> {
             }
             .encode_to_vec(),
             Self::Raw(bytes) => bytes.to_vec(),
+            Self::Reply { id, status, ref headers, payload } => {
+                let reply = proto::Reply {
+                    status,
+                    headers: headers.iter().map(header).collect(),
+                    payload: Bytes::copy_from_slice(payload),
+                    ..proto::Reply::default()
+                };
+                let ack_id = id.to_owned();
+                proto::ReplyRequest { subscription: subscription(), ack_id, reply: Some(reply) }
+                    .encode_to_vec()
+            }
+            Self::Request { ref message } => {
+                proto::RequestRequest { message: Some(message.message()) }.encode_to_vec()
+            }
             Self::Settle { ref ids } => {
                 let ack_ids = ids.iter().map(|id| (*id).to_owned()).collect();
                 proto::AcknowledgeRequest { subscription: subscription(), ack_ids }.encode_to_vec()

@@ -2,7 +2,9 @@
 //! that are written and read here.
 //!
 //! All publishers share one connection, as the calls of one client do: each makes calls of its own
-//! ([`publish`]), or all of them share one stream ([`stream`]).
+//! ([`publish`]), or all of them share one stream ([`stream`]). What comes is taken by [`subscriber`].
+
+pub(crate) mod subscriber;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +29,7 @@ pub(crate) async fn publish(target: Target) -> Result<(), Failed> {
 pub(crate) async fn stream(target: Target) -> Result<(), Failed> {
     let calls = connect(&target.at).await?;
     let mut calls = calls.ready().await?;
-    let (answer, requests) = calls.send_request(request(&target.at, "PublishStream")?, false)?;
+    let (answer, requests) = calls.send_request(request(&target.at, "Publisher/PublishStream")?, false)?;
     let waiting: Waiting = Arc::new(Mutex::new((0..target.publishers).map(|_| None).collect()));
     let (queue, queued) = mpsc::unbounded_channel();
     tokio::spawn(write(requests, queued));
@@ -58,7 +60,7 @@ async fn connect(at: &str) -> Result<SendRequest<Bytes>, Failed> {
 }
 
 fn request(at: &str, method: &str) -> Result<Request<()>, Failed> {
-    let request = Request::post(format!("http://{at}/sidespan.v1.Publisher/{method}"));
+    let request = Request::post(format!("http://{at}/sidespan.v1.{method}"));
     Ok(request.header("content-type", "application/grpc").header("te", "trailers").body(())?)
 }
 
@@ -74,7 +76,7 @@ impl Publish for Calls {
         let mut encoded = BytesMut::with_capacity(512);
         field(&mut encoded, 1, &written(&self.target.topic, message));
         let mut calls = self.calls.clone().ready().await?;
-        let (answer, mut body) = calls.send_request(request(&self.target.at, "Publish")?, false)?;
+        let (answer, mut body) = calls.send_request(request(&self.target.at, "Publisher/Publish")?, false)?;
         body.send_data(framed(&encoded), true)?;
         let answer = answer.await?;
         let status = answer.status();

@@ -111,7 +111,7 @@ enum Measure {
     Latency,
     /// Memory, processor time and start with nothing to do
     Footprint,
-    /// Open streams with nothing to do, and sockets that take what comes
+    /// Open streams with nothing to do, and streams that take what comes
     Streams,
     /// One subscription more among many that run
     Adding,

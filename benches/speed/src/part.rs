@@ -35,6 +35,9 @@ pub(crate) enum Role {
     /// Takes what comes over WebSockets
     #[command(hide = true)]
     Sockets(sockets::Which),
+    /// Takes what comes by a stream of gRPC, and acknowledges
+    #[command(hide = true)]
+    Subscriber(grpc::subscriber::Which),
     /// Is a webhook
     #[command(hide = true)]
     Sink,
@@ -88,6 +91,7 @@ pub(crate) async fn play(role: Role) -> Result<(), Failed> {
         Role::GrpcStream(target) => grpc::stream(target).await,
         Role::Echo => echo::serve().await,
         Role::Sockets(which) => sockets::take(which).await,
+        Role::Subscriber(which) => grpc::subscriber::take(which).await,
         Role::Sink => sink::serve().await,
         Role::Fetch(target) => fetching::fetch(target).await,
         Role::Watch => adding::watch().await,

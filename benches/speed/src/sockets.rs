@@ -32,11 +32,41 @@ pub(crate) struct Which {
     acks: bool,
 }
 
+/// What came, and what is waited for.
 #[derive(Default)]
-struct Book {
+pub(crate) struct Book {
     taken: AtomicUsize,
     wanted: AtomicUsize,
     all: Notify,
+}
+
+impl Book {
+    /// Notes messages that came.
+    pub(crate) fn take(&self, messages: usize) {
+        let taken = self.taken.fetch_add(messages, Ordering::SeqCst) + messages;
+        if messages > 0 && taken >= self.wanted.load(Ordering::SeqCst) {
+            self.all.notify_one();
+        }
+    }
+
+    /// Says that all is open, and then how fast messages come, until nobody asks any more.
+    pub(crate) async fn serve(&self) -> Result<(), Failed> {
+        say(&"ready")?;
+        let mut orders = Orders::new();
+        while let Some(order) = orders.next().await? {
+            let mut answer = Accepted::default();
+            if let Order::Accept(messages) = order {
+                let began = Instant::now();
+                let wanted = self.wanted.fetch_add(messages, Ordering::SeqCst) + messages;
+                while self.taken.load(Ordering::SeqCst) < wanted {
+                    self.all.notified().await;
+                }
+                answer.rate = messages as f64 / began.elapsed().as_secs_f64();
+            }
+            say(&answer)?;
+        }
+        Ok(())
+    }
 }
 
 /// Opens them, and takes what comes until nobody asks any more.
@@ -54,21 +84,7 @@ pub(crate) async fn take(which: Which) -> Result<(), Failed> {
             }
         });
     }
-    say(&"ready")?;
-    let mut orders = Orders::new();
-    while let Some(order) = orders.next().await? {
-        let mut answer = Accepted::default();
-        if let Order::Accept(messages) = order {
-            let began = Instant::now();
-            let wanted = book.wanted.fetch_add(messages, Ordering::SeqCst) + messages;
-            while book.taken.load(Ordering::SeqCst) < wanted {
-                book.all.notified().await;
-            }
-            answer.rate = messages as f64 / began.elapsed().as_secs_f64();
-        }
-        say(&answer)?;
-    }
-    Ok(())
+    book.serve().await
 }
 
 /// An open socket.
@@ -136,10 +152,7 @@ impl Socket {
             if pinged {
                 self.write(0x8a, b"").await?;
             }
-            let taken = book.taken.fetch_add(messages, Ordering::SeqCst) + messages;
-            if messages > 0 && taken >= book.wanted.load(Ordering::SeqCst) {
-                book.all.notify_one();
-            }
+            book.take(messages);
             self.read.reserve(READ);
             if self.stream.read_buf(&mut self.read).await? == 0 {
                 return Ok(());

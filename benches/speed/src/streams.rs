@@ -1,5 +1,5 @@
-//! Streams: what many take that are idle, a topic to many sockets, a subscription to one that
-//! acknowledges.
+//! Streams: what many take that are idle, a topic to many sockets, a subscription to one socket or one
+//! stream of gRPC that acknowledges.
 
 use std::time::Duration;
 
@@ -28,15 +28,29 @@ pub(crate) async fn measure<B: Broker>(broker: &B, plan: &Plan, report: &mut Rep
         let each = idle(broker, plan, &path, is_socket).await?;
         report.note(B::KIND, &format!("{IDLE} idle {what}: resident each, KiB"), each);
     }
-    let fanned =
-        Load { what: "fan-out", topic: TOPIC, path: format!("/v1/topics/{TOPIC}/stream"), sockets: FAN };
-    let taken = Load {
-        what: "socket",
-        topic: DELIVERED,
-        path: format!("/v1/subscriptions/{NAME}/stream"),
-        sockets: 1,
-    };
-    for load in [fanned, taken] {
+    let topic = format!("/v1/topics/{TOPIC}/stream");
+    let subscription = format!("/v1/subscriptions/{NAME}/stream");
+    let fan = FAN.to_string();
+    for load in [
+        Load {
+            what: "fan-out",
+            topic: TOPIC,
+            clients: FAN,
+            part: &["sockets", "--path", &topic, "--count", &fan],
+        },
+        Load {
+            what: "socket, acks",
+            topic: DELIVERED,
+            clients: 1,
+            part: &["sockets", "--path", &subscription, "--count", "1", "--acks"],
+        },
+        Load {
+            what: "grpc subscribe, acks",
+            topic: DELIVERED,
+            clients: 1,
+            part: &["subscriber", "--subscription", NAME],
+        },
+    ] {
         flow(broker, plan, report, load).await?;
     }
     Ok(())
@@ -67,25 +81,23 @@ async fn idle<B: Broker>(broker: &B, plan: &Plan, path: &str, is_socket: bool) -
 }
 
 /// Messages that come as fast as they are taken.
-struct Load {
+struct Load<'a> {
     what: &'static str,
     topic: &'static str,
-    path: String,
-    sockets: usize,
+    /// Each gets every message.
+    clients: usize,
+    /// The process with the clients.
+    part: &'a [&'a str],
 }
 
-async fn flow<B: Broker>(broker: &B, plan: &Plan, report: &mut Report, load: Load) -> Result<(), Failed> {
-    let Load { what, topic, path, sockets } = load;
+async fn flow<B: Broker>(broker: &B, plan: &Plan, report: &mut Report, load: Load<'_>) -> Result<(), Failed> {
+    let Load { what, topic, clients: count, part } = load;
     let sidecar = start(broker, plan).await;
-    let (at, count) = (sidecar::door(&sidecar), sockets.to_string());
-    let mut arguments = vec!["sockets", "--at", &at, "--path", &path, "--count", &count];
-    if sockets == 1 {
-        arguments.push("--acks");
-    }
-    let (mut clients, _): (_, String) = Part::start(&arguments).await?;
+    let at = sidecar::door(&sidecar);
+    let (mut clients, _): (_, String) = Part::start(&[part, &["--at", &at]].concat()).await?;
     let usage = Usage::of(sidecar.id());
-    let batches = (MESSAGES_A_SECOND / BATCH / sockets).max(1) * usize::try_from(plan.time.as_secs())?;
-    let messages = batches * BATCH * sockets;
+    let batches = (MESSAGES_A_SECOND / BATCH / count).max(1) * usize::try_from(plan.time.as_secs())?;
+    let messages = batches * BATCH * count;
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
         let before = usage.time()?;
@@ -97,7 +109,7 @@ async fn flow<B: Broker>(broker: &B, plan: &Plan, report: &mut Report, load: Loa
         rounds.push(Round { sidespan: Some(speed), cpu: Some(cpu), ..Round::default() });
     }
     let memory = Some(usage.memory()?.peak);
-    report.add(Row { broker: B::KIND, what, at_a_time: sockets, rounds, memory });
+    report.add(Row { broker: B::KIND, what, at_a_time: count, rounds, memory });
     Ok(())
 }
 

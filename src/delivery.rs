@@ -30,6 +30,7 @@ mod pump;
 mod replies;
 mod retry;
 mod roster;
+mod settling;
 mod status;
 mod target;
 mod traces;
@@ -52,6 +53,7 @@ use status::Board;
 pub use dead_letters::DeadLetterPlace;
 pub use letter::Letter;
 pub use roster::{Roster, Wish};
+pub use settling::Settling;
 pub use status::{Rest, State, Status, Trouble};
 pub use target::{Amount, Consumer, Draining, Lease, Shelf, Unreplied};
 
@@ -75,10 +77,10 @@ fn begin(
     meter: Option<Meter>,
     tracer: Option<Tracer>,
 ) -> Running {
-    let board = Arc::new(Board::new(meter));
     let drain = CancellationToken::new();
     let (close, closed) = watch::channel(None);
-    let destination = Destination::of(&subscription, &drain);
+    let destination = Destination::of(&subscription, &drain, meter.as_ref());
+    let board = Arc::new(Board::new(meter));
     let office = Office {
         dead_letters,
         bridge,
@@ -96,13 +98,18 @@ fn begin(
 }
 
 /// Holds the place of a subscription that is out of its group: what comes stays with the broker.
-pub fn hold(subscription: Arc<Subscription>, bridge: Arc<dyn Bridge>, rest: Rest) -> Running {
-    let board = Arc::new(Board::new(None));
+fn hold(
+    subscription: Arc<Subscription>,
+    bridge: Arc<dyn Bridge>,
+    rest: Rest,
+    meter: Option<Meter>,
+) -> Running {
+    let board = Arc::new(Board::new(meter));
     board.set(rest.state());
     let drain = CancellationToken::new();
     drain.cancel();
     Running {
-        destination: Destination::of(&subscription, &drain),
+        destination: Destination::of(&subscription, &drain, None),
         subscription,
         bridge,
         board,
@@ -158,6 +165,11 @@ impl Running {
     /// Those of the bridge.
     pub async fn accept(&self, receipt: &str, deadline: Instant) -> Result<(), sidespan_bridge::Error> {
         self.bridge.accept(receipt, deadline).await
+    }
+
+    /// Returns the meter that goes on counting once this has become another subscription, if it counts.
+    fn follow(&self, to: &Subscription) -> Option<Meter> {
+        self.board.meter.as_ref().map(|meter| meter.follow(&self.subscription, to))
     }
 
     /// Tells why it is out of its group, if it is.

@@ -24,6 +24,7 @@ use super::status::Board;
 use super::target::{Reply, Target};
 use super::traces;
 use crate::config::Subscription;
+use crate::telemetry::metrics::TraceId;
 use crate::telemetry::traces::{Processing, Tracer};
 
 /// What the couriers of one subscription share.
@@ -73,7 +74,7 @@ pub(super) async fn deliver(desk: Arc<Desk>, parcel: Parcel, slot: OwnedSemaphor
         },
     };
     match ended {
-        Ok(()) => parcel.letter.witness.tell(parcel.ack.settle(Verdict::Accept)),
+        Ok(()) => parcel.accept(),
         Err(Halt::Lost) => {}
         Err(Halt::Stopped) => return Some(parcel),
     }
@@ -85,12 +86,11 @@ pub(super) async fn deliver(desk: Arc<Desk>, parcel: Parcel, slot: OwnedSemaphor
 async fn settle_first(desk: &Desk, parcel: Parcel, pass: Pass<'_>) -> Option<Parcel> {
     let Parcel { letter, ack, .. } = parcel;
     let began = Instant::now();
-    let settled = timeout(CONFIRM, ack.settle(Verdict::Accept)).await;
-    let is_confirmed = matches!(settled, Ok(Settlement::Confirmed));
+    let settled = timeout(CONFIRM, ack.settle(Verdict::Accept)).await.ok();
     if let Some(meter) = &desk.board.meter {
-        meter.settled(began.elapsed(), is_confirmed, &letter.message);
+        meter.settled(began.elapsed(), settled, TraceId::sampled(&letter.message));
     }
-    if !is_confirmed {
+    if settled != Some(Settlement::Confirmed) {
         return None;
     }
     let courier = Courier { desk, letter: &letter };
@@ -101,7 +101,7 @@ async fn settle_first(desk: &Desk, parcel: Parcel, pass: Pass<'_>) -> Option<Par
         let _ = courier.answer(&reply).await;
     } else {
         let _ = courier.give_up(&reply).await;
-        desk.board.dropped.count();
+        desk.board.drop_one();
         courier.tell_dropped(&reply);
     }
     None
@@ -158,7 +158,7 @@ impl Courier<'_> {
                         }
                         // Who asked is told, and nobody else waits for it.
                         None if self.replies().is_some_and(Replies::tell_silence) => {
-                            self.desk.board.dropped.count();
+                            self.desk.board.drop_one();
                             return self.give_up(&reply).await;
                         }
                         None => {

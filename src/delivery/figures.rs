@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use sidespan_bridge::Lag;
 
-use super::meter::Meter;
+use super::meter::{Meter, address};
 use super::{Running, State, Status};
-use crate::config::{Push, Subscription};
+use crate::config::Subscription;
 use crate::telemetry::metrics::Snapshot;
 use crate::telemetry::names::{
     self, BRIDGE, DESTINATION, GROUP, KAFKA_GROUP, KAFKA_TOPIC, OPERATION, OUTCOME, REASON, SERVER_ADDRESS,
@@ -26,7 +26,6 @@ impl Running {
         out.put(&names::HELD, &labels, status.held);
         out.put(&names::MAX_HELD, &labels, subscription.max_held.messages);
         out.put(&names::MAX_HELD_BYTES, &labels, subscription.max_held.bytes);
-        out.put(&names::DELIVERY_DROPPED, &labels, status.dropped);
         out.put(&names::BREAKER_OPEN, &labels, status.endpoint.is_some());
         if let Some(shelf) = self.shelf() {
             out.put(&names::LEASES_OUT, &labels, shelf.leases());
@@ -52,33 +51,38 @@ impl Running {
 
 impl Meter {
     fn tell(&self, subscription: &Subscription, system: &str, out: &mut Snapshot) {
+        let Self { tally, consumed, process, settle } = self;
         let name = (SUBSCRIPTION, subscription.name.as_str());
         let (system, topic) = ((SYSTEM, system), (DESTINATION, subscription.topic.as_str()));
-        let consumed = [system, topic, (GROUP, &*subscription.group), name];
-        out.put(&names::CONSUMED_MESSAGES, &consumed, self.consumed.value());
-        out.put(&names::DELIVERY_RETRIES, &[name], self.retries.value());
-        out.put(&names::REBALANCES, &[name], self.lost.value());
-        out.put(&names::HELD_BYTES, &[name], self.held_bytes.load(Ordering::Relaxed));
-        out.put(&names::LANES, &[name], self.lanes.value());
+        let labels = [system, topic, (GROUP, &*subscription.group), name];
+        out.put(&names::CONSUMED_MESSAGES, &labels, consumed.value());
+        out.put(&names::DELIVERY_RETRIES, &[name], tally.retries.value());
+        out.put(&names::DELIVERY_DROPPED, &[name], tally.dropped.value());
+        out.put(&names::REBALANCES, &[name], tally.lost.value());
+        out.put(&names::HELD_BYTES, &[name], tally.held_bytes.load(Ordering::Relaxed));
+        out.put(&names::LANES, &[name], tally.lanes.value());
         for (outcome, count) in [
-            ("accepted", &self.accepted),
-            ("failed", &self.failed),
-            ("gone", &self.gone),
-            ("refused", &self.refused),
-            ("unavailable", &self.unavailable),
+            ("accepted", &tally.accepted),
+            ("failed", &tally.failed),
+            ("gone", &tally.gone),
+            ("refused", &tally.refused),
+            ("unavailable", &tally.unavailable),
         ] {
             out.put(&names::DELIVERY_ATTEMPTS, &[name, (OUTCOME, outcome)], count.value());
         }
-        for (reason, count) in [("exhausted", &self.buried_exhausted), ("refused", &self.buried_refused)] {
+        for (reason, count) in [("exhausted", &tally.buried_exhausted), ("refused", &tally.buried_refused)] {
             out.put(&names::DEAD_LETTERS, &[name, (REASON, reason)], count.value());
         }
-        if let Some(push) = subscription.target.push() {
-            let address = address(push);
-            let labels = [system, topic, name, (SERVER_ADDRESS, address.as_str())];
-            self.process.tell(&names::PROCESS_DURATION, &labels, out);
+        match subscription.target.push().map(address) {
+            Some(address) => {
+                let labels = [system, topic, name, (SERVER_ADDRESS, address.as_str())];
+                process.tell(&names::PROCESS_DURATION, &labels, out);
+            }
+            None => process.tell(&names::PROCESS_DURATION, &[system, topic, name], out),
         }
-        let labels = [(OPERATION, "settle"), system, topic, (BRIDGE, subscription.bridge.as_str())];
-        self.settle.tell(&names::OPERATION_DURATION, &labels, out);
+        let bridge = (BRIDGE, subscription.bridge.as_str());
+        let labels = [(OPERATION, "settle"), system, topic, bridge, name];
+        settle.tell(&names::OPERATION_DURATION, &labels, out);
     }
 }
 
@@ -95,14 +99,6 @@ fn states(status: &Status, subscription: &Subscription, out: &mut Snapshot) {
     for state in ["starting", "running", "retrying", "paused", "draining", "drained", "stopped"] {
         let labels = [(SUBSCRIPTION, subscription.name.as_str()), (STATE, state)];
         out.put(&names::SUBSCRIPTION_STATE, &labels, state == is);
-    }
-}
-
-fn address(push: &Push) -> String {
-    let host = push.url.host_str().unwrap_or_default();
-    match push.url.port_or_known_default() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
     }
 }
 

@@ -1,15 +1,18 @@
 //! A message on its way to a target.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use sidespan_bridge::{AckToken, Delivery, Epoch, Message, Position, Settled, Shard, Topic};
+use sidespan_bridge::{AckToken, Delivery, Epoch, Message, Position, Shard, Topic, Verdict};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::meter::Held;
+use super::settling::Settling;
 use crate::cloudevents::opened;
 use crate::security::fingerprint::fingerprint;
+use crate::telemetry::metrics::TraceId;
 
 /// What a target gets to see of a delivery.
 #[derive(Debug)]
@@ -77,21 +80,19 @@ impl Letter {
 
 /// A place for one who waits for the settlement.
 #[derive(Debug, Default)]
-pub(super) struct Witness(Mutex<Option<oneshot::Sender<Settled>>>);
+pub(super) struct Witness(Mutex<Option<oneshot::Sender<Settling>>>);
 
 impl Witness {
     /// Asks to be told. Nothing comes if the letter is not accepted after all.
-    pub(super) fn ask(&self) -> oneshot::Receiver<Settled> {
+    pub(super) fn ask(&self) -> oneshot::Receiver<Settling> {
         let (sender, receiver) = oneshot::channel();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         receiver
     }
 
-    /// Passes the settlement on to who has asked, if somebody has.
-    pub(super) fn tell(&self, settled: Settled) {
-        let asked = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Who asked and left does not need it; the broker gets it all the same.
-        let _ = asked.map(|asked| asked.send(settled));
+    /// Returns who has asked, if somebody has.
+    fn asked(&self) -> Option<oneshot::Sender<Settling>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -119,6 +120,16 @@ impl Parcel {
         let letter =
             Letter { id, message, original, topic, position, shard, epoch, lost, stop, witness, receipt };
         Self { letter: Arc::new(letter), ack, held }
+    }
+
+    /// Settles the message as handled, and passes that on to who has asked. Where nobody has, nobody waits: at some
+    /// brokers waiting costs.
+    pub(super) fn accept(self) {
+        let Some(asked) = self.letter.witness.asked() else { return drop(self.ack.settle(Verdict::Accept)) };
+        let (began, trace) = (Instant::now(), TraceId::sampled(&self.letter.message));
+        let settling = Settling { settled: self.ack.settle(Verdict::Accept), began, trace };
+        // Who asked and left does not need it; the broker gets it all the same.
+        let _ = asked.send(settling);
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::courier::Desk;
 use super::dead_letters::{DeadLetterPlace, DeadLetters};
+use super::meter::Meter;
 use super::pump::{self, Broken, Orders};
 use super::replies::{Replies, Silence};
 use super::retry;
@@ -147,9 +148,11 @@ pub(super) enum Destination {
 }
 
 impl Destination {
-    pub(super) fn of(subscription: &Subscription, drain: &CancellationToken) -> Self {
+    pub(super) fn of(subscription: &Subscription, drain: &CancellationToken, meter: Option<&Meter>) -> Self {
         match &subscription.target {
-            config::Target::Pull(pull) => Self::Shelf(Arc::new(Shelf::new(pull.lease, drain.clone()))),
+            config::Target::Pull(pull) => {
+                Self::Shelf(Arc::new(Shelf::new(pull.lease, drain.clone(), meter.cloned())))
+            }
             config::Target::Push(push) => Self::Push(push.clone()),
         }
     }

@@ -180,7 +180,7 @@ impl Pump {
         // Only those who fetch come back with a verdict after this process is gone.
         let is_fetched = subscription.target.push().is_none();
         let receipt = is_fetched.then(|| delivery.ack.receipt()).flatten();
-        let held = Held::new(&self.desk.board, &delivery.message);
+        let held = Held::new(self.desk.board.meter.as_ref(), &delivery.message);
         let parcel = Parcel::new(subscription.bridge.as_str(), delivery, tenure.stop.clone(), receipt, held);
         let lane = Lane::of(order, &parcel.letter.shard, parcel.letter.message.key.as_ref());
         if stop.is_cancelled() {
@@ -194,7 +194,7 @@ impl Pump {
     /// the bridge says otherwise, and keeps its lane busy.
     fn lose(&mut self, shard: &Shard, epoch: Epoch) {
         if let Some(meter) = &self.desk.board.meter {
-            meter.lost.count();
+            meter.tally.lost.count();
         }
         let is_lost = |parcel: &Parcel| parcel.letter.shard == *shard && parcel.letter.epoch <= epoch;
         self.lanes.remove(is_lost);
@@ -301,7 +301,7 @@ impl Pump {
         let board = &self.desk.board;
         board.held.set(self.lanes.len() + self.couriers.len() + self.parked.len());
         if let Some(meter) = &board.meter {
-            meter.lanes.set(self.lanes.count());
+            meter.tally.lanes.set(self.lanes.count());
         }
         if self.draining {
             board.set_if_new(if self.couriers.is_empty() { State::Drained } else { State::Draining });

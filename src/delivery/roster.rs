@@ -101,7 +101,7 @@ impl Roster {
         match (state.places.get_mut(name), wish) {
             (None, None) => {}
             (None, Some(wish)) => {
-                if let Some(running) = self.begin(&wish) {
+                if let Some(running) = self.begin(&wish, None) {
                     let place = Place { running: Arc::new(running), wish: Some(wish), leaving: false };
                     state.places.insert(name.clone(), place);
                 }
@@ -174,7 +174,7 @@ impl Roster {
             return;
         }
         let Some(place) = state.places.get_mut(&name) else { return };
-        match place.wish.as_ref().and_then(|wish| self.begin(wish)) {
+        match place.wish.as_ref().and_then(|wish| self.begin(wish, Some(&running))) {
             Some(running) => {
                 place.running = Arc::new(running);
                 place.leaving = false;
@@ -185,19 +185,24 @@ impl Roster {
         self.left.notify_waiters();
     }
 
-    /// Begins to deliver; a bridge that is not there was never configured.
-    fn begin(&self, wish: &Wish) -> Option<Running> {
+    /// Begins to deliver, and goes on with the counts of what was there `before`; a bridge that is not there was never
+    /// configured.
+    fn begin(&self, wish: &Wish, before: Option<&Running>) -> Option<Running> {
         let subscription = wish.subscription.clone();
         let bridge = self.bridges.get(&subscription.bridge)?.clone();
+        let meter = match before {
+            Some(before) => before.follow(&subscription),
+            None => self.is_metered.then(Meter::default),
+        };
         if let Some(rest) = wish.rest {
-            return Some(hold(subscription, bridge, rest));
+            return Some(hold(subscription, bridge, rest, meter));
         }
         let dead_letters = subscription.dead_letter.as_ref().and_then(|place| {
             let bridge = self.bridges.get(&place.bridge)?.clone();
             Some(DeadLetterPlace { bridge, topic: place.address.clone() })
         });
         let tracer = self.tracers.get(&subscription.bridge).cloned();
-        Some(begin(subscription, bridge, dead_letters, self.is_metered.then(Meter::default), tracer))
+        Some(begin(subscription, bridge, dead_letters, meter, tracer))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

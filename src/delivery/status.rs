@@ -118,7 +118,7 @@ pub(super) struct Board {
     pub(super) delivered: Counter,
     pub(super) failed_attempts: Counter,
     pub(super) dead_lettered: Counter,
-    pub(super) dropped: Counter,
+    dropped: Counter,
     /// What else is counted, where it is.
     pub(super) meter: Option<Meter>,
 }
@@ -191,6 +191,14 @@ impl Board {
     /// Returns the membership at the broker, while there is one.
     pub(super) fn control(&self) -> Option<Arc<dyn Control>> {
         lock(&self.member).clone()
+    }
+
+    /// Counts a message that is given up without a dead letter.
+    pub(super) fn drop_one(&self) {
+        self.dropped.count();
+        if let Some(meter) = &self.meter {
+            meter.tally.dropped.count();
+        }
     }
 
     pub(super) fn pause(&self, why: &impl ToString) {

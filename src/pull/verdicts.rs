@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
-use sidespan_bridge::{Fault, Settled, Settlement};
+use sidespan_bridge::{Fault, Settlement};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -12,6 +12,7 @@ use super::ack_id::{Leased, There};
 use super::peers::Sent;
 use super::peers::wire::Outcome;
 use super::{Fetching, Settle};
+use crate::delivery::Settling;
 use crate::error::Error;
 
 /// What is known of a verdict when all are given.
@@ -19,7 +20,7 @@ enum Given {
     /// It is done, or refused.
     Known(Result<(), Error>),
     /// The broker will confirm it.
-    Told(oneshot::Receiver<Settled>),
+    Told(oneshot::Receiver<Settling>),
     /// It is for a peer, which leased the message.
     For(There),
 }
@@ -158,26 +159,21 @@ impl Fetching {
         Given::Known(if is_leased { Ok(()) } else { Err(Error::LeaseEnded) })
     }
 
-    /// Waits until the broker has a settlement. One that stores nothing takes note of none, and nothing comes again.
+    /// Waits until the broker has a settlement.
     pub(super) async fn confirmed(
         &self,
-        told: oneshot::Receiver<Settled>,
+        told: oneshot::Receiver<Settling>,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let settlement = async {
-            match told.await {
-                Ok(settled) => match settled.await {
-                    Settlement::Confirmed => Settlement::Confirmed,
-                    Settlement::Stale if !self.running.is_stored() => Settlement::Confirmed,
-                    Settlement::Stale => Settlement::Stale,
-                },
-                Err(_) => Settlement::Stale,
-            }
+        let settlement = match timeout_at(deadline, told).await {
+            Ok(Ok(settling)) => self.running.confirmed(settling, deadline).await,
+            Ok(Err(_)) => Some(Settlement::Stale),
+            Err(_) => None,
         };
-        match timeout_at(deadline, settlement).await {
-            Ok(Settlement::Confirmed) => Ok(()),
-            Ok(Settlement::Stale) => Err(Error::LeaseEnded),
-            Err(_) => Err(unconfirmed(NO_CONFIRMATION)),
+        match settlement {
+            Some(Settlement::Confirmed) => Ok(()),
+            Some(Settlement::Stale) => Err(Error::LeaseEnded),
+            None => Err(unconfirmed(NO_CONFIRMATION)),
         }
     }
 }

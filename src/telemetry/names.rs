@@ -56,8 +56,8 @@ pub fn otlp_label(label: &str) -> String {
     label.replace('_', ".")
 }
 
-/// `error_type`: the code of a problem in lower case, an HTTP status, or for what has neither no_answer, unreachable or
-/// stale. Absent where there was no error.
+/// `error_type`: the code of a problem in lower case, an HTTP status, or for what has neither no_answer, unreachable,
+/// given_back or stale. Absent where there was no error.
 pub const ERROR_TYPE: &str = "error_type";
 /// `messaging_destination_name`: a topic by the name that callers use. Undeclared topics share [`OTHER`] past a bound.
 pub const DESTINATION: &str = "messaging_destination_name";
@@ -104,8 +104,8 @@ pub const OPERATION_DURATION: Metric = Metric {
     name: "messaging_client_operation_duration_seconds",
     kind: Kind::Histogram,
     unit: "s",
-    labels: &[OPERATION, SYSTEM, DESTINATION, BRIDGE, ERROR_TYPE],
-    help: "How long the broker takes to answer: `send` is one publish, of one message or a batch; `settle` is one settlement that somebody waited for.",
+    labels: &[OPERATION, SYSTEM, DESTINATION, BRIDGE, SUBSCRIPTION, ERROR_TYPE],
+    help: "How long the broker takes to answer: `send` is one publish, of one message or a batch; `settle` is one settlement that somebody waited for: an acknowledgement, or `guarantee: at-most-once`; nobody waits for those of other pushes, and waiting would slow them down.",
 };
 /// `messaging_client_sent_messages_total`
 pub const SENT_MESSAGES: Metric = Metric {
@@ -129,7 +129,7 @@ pub const PROCESS_DURATION: Metric = Metric {
     kind: Kind::Histogram,
     unit: "s",
     labels: &[SYSTEM, DESTINATION, SUBSCRIPTION, SERVER_ADDRESS, ERROR_TYPE],
-    help: "How long one attempt at a webhook or receiver took; what consumers fetch is not timed.",
+    help: "How long one attempt took: at a webhook or receiver until it answered; of what consumers fetch, from when it was handed out until it was acknowledged, given back (given_back), or its lease ended (no_answer).",
 };
 /// `sidespan_delivery_attempts_total`
 pub const DELIVERY_ATTEMPTS: Metric = Metric {

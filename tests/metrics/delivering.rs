@@ -101,7 +101,6 @@ async fn what_nobody_settles_grows_older_and_a_lease_is_seen() {
     until(&sidecar, &lag, 0.0).await;
     let seen = metrics(&sidecar).await;
     assert_eq!((seen.get(&age), seen.get(&of("sidespan_leases_out"))), (Some(0.0), Some(0.0)));
-    assert_eq!(seen.all("messaging_process_duration_seconds_count").count(), 0, "nothing was pushed");
 }
 
 #[tokio::test]

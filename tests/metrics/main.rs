@@ -5,6 +5,7 @@
 mod collector;
 mod delivering;
 mod exposition;
+mod fetching;
 mod formats;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -14,15 +14,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
-use sidespan_bridge::{Message, Settled};
+use sidespan_bridge::Message;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use self::consumer::Consumer;
-use self::state::{Leased, State, Waiting};
+use self::state::{State, Told, Waiting};
 use super::{Answer, Reply, Target};
 use crate::delivery::letter::Letter;
+use crate::delivery::meter::Meter;
+use crate::delivery::settling::Settling;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ pub struct Shelf {
     lease: Duration,
     /// Cancelled when nothing more is handed out.
     drain: CancellationToken,
+    meter: Option<Meter>,
 }
 
 /// How much a consumer takes at a time.
@@ -78,9 +81,9 @@ pub enum Unreplied {
 
 impl Shelf {
     /// Makes an empty shelf whose leases last for `lease`.
-    pub(in crate::delivery) fn new(lease: Duration, drain: CancellationToken) -> Self {
+    pub(in crate::delivery) fn new(lease: Duration, drain: CancellationToken, meter: Option<Meter>) -> Self {
         let (arrived, seen, sooner) = (Notify::new(), Notify::new(), Notify::new());
-        Self { state: Mutex::default(), arrived, seen, sooner, lease, drain }
+        Self { state: Mutex::default(), arrived, seen, sooner, lease, drain, meter }
     }
 
     /// Waits until `until` for a message, then takes what is there, the oldest first. A future that is
@@ -146,11 +149,10 @@ impl Shelf {
 
     /// Ends a lease, as its message is handled. What is returned knows when the broker has that.
     /// `None`: there is no such lease any more.
-    pub fn ack(&self, number: u64) -> Option<oneshot::Receiver<Settled>> {
-        let Leased { letter, outcome, .. } = self.lock().end(number)?;
-        let told = letter.witness.ask();
-        drop(letter);
-        outcome.send(Reply::Acked).ok().map(|()| told)
+    pub fn ack(&self, number: u64) -> Option<oneshot::Receiver<Settling>> {
+        let leased = self.lock().end(number)?;
+        let told = leased.letter.witness.ask();
+        leased.tell(Reply::Acked).then_some(told)
     }
 
     /// Ends a lease as [`Self::ack`] does, as its message is handled once `reply` is sent to who asked.
@@ -158,20 +160,18 @@ impl Shelf {
     /// # Errors
     ///
     /// There is no such lease, or nobody to send a reply to.
-    pub fn reply(&self, number: u64, reply: Message) -> Result<oneshot::Receiver<Settled>, Unreplied> {
-        let Leased { letter, outcome, .. } = self.lock().end_request(number)?;
-        let told = letter.witness.ask();
-        drop(letter);
+    pub fn reply(&self, number: u64, reply: Message) -> Result<oneshot::Receiver<Settling>, Unreplied> {
+        let leased = self.lock().end_request(number)?;
+        let told = leased.letter.witness.ask();
         let answer = Answer { status: 200, reply: Some(reply.into()), ..Answer::default() };
-        outcome.send(Reply::Answered(answer)).map_err(|_| Unreplied::Ended)?;
-        Ok(told)
+        if leased.tell(Reply::Answered(answer)) { Ok(told) } else { Err(Unreplied::Ended) }
     }
 
     /// Gives a message back, to come again after `delay`, or when the retry policy says. Tells whether
     /// there was such a lease.
     pub fn nack(&self, number: u64, delay: Option<Duration>) -> bool {
         let ended = self.lock().end(number);
-        ended.is_some_and(|leased| leased.outcome.send(Reply::Nacked(delay)).is_ok())
+        ended.is_some_and(|leased| leased.tell(Reply::Nacked(delay)))
     }
 
     /// Lets a lease end `by` from now, whenever it was to end before. Tells whether there is such a
@@ -255,13 +255,20 @@ impl Shelf {
         leases
     }
 
-    fn put(&self, letter: Arc<Letter>, attempt: u32, outcome: oneshot::Sender<Reply>) -> Place<'_> {
+    fn put(&self, letter: Arc<Letter>, attempt: u32, outcome: oneshot::Sender<Told>) -> Place<'_> {
         let mut state = self.lock();
         let number = state.number();
         state.waiting.insert(number, Waiting { letter, attempt, outcome });
         drop(state);
         self.tell();
         Place { shelf: self, number }
+    }
+
+    fn counted(&self, Told { reply, took }: Told, letter: &Letter) -> Reply {
+        if let Some(meter) = &self.meter {
+            meter.fetched(&reply, took, &letter.message);
+        }
+        reply
     }
 
     fn tell(&self) {
@@ -282,13 +289,13 @@ impl Target for Shelf {
         let place = self.put(letter.clone(), attempt, outcome);
         tokio::select! {
             biased;
-            reply = &mut told => return reply.ok(),
+            told = &mut told => return told.ok().map(|told| self.counted(told, letter)),
             () = letter.stop.cancelled() => {}
         }
         if self.lock().waiting.remove(&place.number).is_some() {
             return None;
         }
-        told.await.ok()
+        told.await.ok().map(|told| self.counted(told, letter))
     }
 
     fn end(&self) {

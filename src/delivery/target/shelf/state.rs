@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -28,7 +29,7 @@ pub(super) struct State {
 pub(super) struct Waiting {
     pub(super) letter: Arc<Letter>,
     pub(super) attempt: u32,
-    pub(super) outcome: oneshot::Sender<Reply>,
+    pub(super) outcome: oneshot::Sender<Told>,
 }
 
 /// A letter that a consumer has.
@@ -37,7 +38,26 @@ pub(super) struct Leased {
     pub(super) attempt: u32,
     pub(super) ends: Instant,
     pub(super) consumer: Option<u64>,
-    pub(super) outcome: oneshot::Sender<Reply>,
+    pub(super) began: Instant,
+    pub(super) outcome: oneshot::Sender<Told>,
+}
+
+/// What a courier is told of its letter.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) reply: Reply,
+    /// How long a consumer had it.
+    pub(super) took: Duration,
+}
+
+impl Leased {
+    /// Tells its courier what came of it, and whether that still waits for it.
+    pub(super) fn tell(self, reply: Reply) -> bool {
+        let Self { letter, began, outcome, .. } = self;
+        // The courier's is the last one then.
+        drop(letter);
+        outcome.send(Told { reply, took: began.elapsed() }).is_ok()
+    }
 }
 
 impl State {
@@ -50,6 +70,7 @@ impl State {
     /// Leases the oldest, as much as is asked for.
     pub(super) fn take(&mut self, consumer: Option<u64>, most: Amount, ends: Instant) -> Vec<Lease> {
         let mut leases = Vec::new();
+        let began = Instant::now();
         let mut room = Some(most.bytes);
         while let Some(left) = room
             && leases.len() < most.messages
@@ -66,7 +87,7 @@ impl State {
             room = left.checked_sub(weight);
             let (number, Waiting { letter, attempt, outcome }) = first.remove_entry();
             self.ends.insert((ends, number));
-            let leased = Leased { letter: letter.clone(), attempt, ends, consumer, outcome };
+            let leased = Leased { letter: letter.clone(), attempt, ends, consumer, began, outcome };
             self.leased.insert(number, leased);
             leases.push(Lease { number, letter, attempt, ends });
         }
@@ -113,7 +134,7 @@ impl State {
         while let Some((ends, number)) = self.ends.first().copied().filter(|(ends, _)| *ends <= now) {
             self.ends.remove(&(ends, number));
             if let Some(leased) = self.leased.remove(&number) {
-                let _ = leased.outcome.send(Reply::Unanswered("the lease ended".into()));
+                leased.tell(Reply::Unanswered("the lease ended".into()));
             }
         }
     }
@@ -123,7 +144,7 @@ impl State {
         let gone = self.leased.extract_if(|_, leased| leased.consumer == Some(consumer));
         for (number, leased) in gone {
             self.ends.remove(&(leased.ends, number));
-            let _ = leased.outcome.send(Reply::Unanswered("the consumer went away".into()));
+            leased.tell(Reply::Unanswered("the consumer went away".into()));
         }
     }
 }

@@ -1,5 +1,7 @@
 use bytes::Bytes;
-use sidespan_bridge::{AckToken, Delivery, Epoch, Message, Settle, Settlement, Shard, Topic, Verdict};
+use sidespan_bridge::{
+    AckToken, Delivery, Epoch, Message, Settle, Settled, Settlement, Shard, Topic, Verdict,
+};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -30,7 +32,7 @@ impl Play {
 
     fn with(lease: Duration) -> Self {
         let drain = CancellationToken::new();
-        let shelf = Arc::new(Shelf::new(lease, drain.clone()));
+        let shelf = Arc::new(Shelf::new(lease, drain.clone(), None));
         let sweeping = shelf.clone();
         Self { shelf, drain, _sweep: tokio::spawn(async move { sweeping.sweep().await }) }
     }

@@ -88,7 +88,7 @@ enum Stage {
     /// It waits for its next attempt.
     Pausing { until: Instant },
     /// It is on the shelf, or leased.
-    Posted { number: u64, told: oneshot::Receiver<Reply> },
+    Posted { number: u64, told: oneshot::Receiver<Told> },
 }
 
 impl Carried {
@@ -209,7 +209,7 @@ impl Story {
     fn say(&mut self, number: Option<u64>, reply: Reply) -> Result<(), TestCaseError> {
         let Some(number) = number else { return Ok(()) };
         let leased = self.state.end(number);
-        prop_assert!(leased.is_some_and(|leased| leased.outcome.send(reply).is_ok()), "gone before its end");
+        prop_assert!(leased.is_some_and(|leased| leased.tell(reply)), "gone before its end");
         self.held.remove(&number);
         self.over.push(number);
         Ok(())
@@ -300,7 +300,7 @@ impl Story {
             let known = &mut self.known[carried.message];
             let told = match &mut carried.stage {
                 Stage::Pausing { .. } => Err(TryRecvError::Empty),
-                Stage::Posted { told, .. } => told.try_recv(),
+                Stage::Posted { told, .. } => told.try_recv().map(|told| told.reply),
             };
             match told {
                 Ok(Reply::Acked) => known.done = Some(Done::Acked),

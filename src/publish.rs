@@ -26,6 +26,7 @@ use crate::config::CloudEventsMode;
 use crate::error::Error;
 use crate::security::caller::Caller;
 use crate::security::fingerprint::fingerprint;
+use crate::telemetry::metrics::Asking;
 
 /// The publish use case, shared by every door.
 #[derive(Debug)]
@@ -61,6 +62,11 @@ impl Publishing {
     /// `Saturated`, with the name of the limit.
     pub fn admit(&self, route: &Route, messages: usize, bytes: usize) -> Result<Admission, Error> {
         route.outlet().budget().admit(messages, bytes)
+    }
+
+    /// Begins to count a request along a route, where that is counted.
+    pub fn asking(&self, route: &Route, message: &Message) -> Option<Asking> {
+        self.routes.meter(route).map(|meter| meter.ask(message))
     }
 
     /// Submits a batch, in this call itself, and returns the outcomes to wait for: one a message,

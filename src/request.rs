@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::publish::{Admission, Route, new_id};
+use crate::publish::{Admission, Publishing, Route, new_id};
 
 /// The request use case, shared by every door.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Requesting {
     }
 
     /// Sends a request, and waits for its reply until `deadline`. Dropping the future forgets the request, which
-    /// may be handled all the same.
+    /// may be handled all the same. It is counted with what is published.
     ///
     /// # Errors
     ///
@@ -52,6 +52,7 @@ impl Requesting {
     pub async fn ask(
         &self,
         place: Place,
+        publishing: &Publishing,
         route: &Route,
         admission: Admission,
         mut message: Message,
@@ -65,7 +66,12 @@ impl Requesting {
         message.id.get_or_insert_with(new_id);
         // A reply may take long, and its request is off our hands by then: the bridge bounds what is on its way.
         drop(admission);
-        let reply = route.outlet().bridge().request(route.address(), message, deadline).await?;
+        let asking = publishing.asking(route, &message);
+        let reply = route.outlet().bridge().request(route.address(), message, deadline).await;
+        if let Some(asking) = asking {
+            asking.end(reply.as_ref());
+        }
+        let reply = reply?;
         drop(place);
         if reply.weight() > self.largest {
             return Err(Error::ReplyTooLarge { most: self.largest });

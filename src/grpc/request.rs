@@ -34,7 +34,8 @@ async fn ask(
     let place = door.requesting.place()?;
     let message = read(message, &terms.context, door.limits.max_message)?;
     let admission = door.publishing.admit(&route, 1, message.weight())?;
-    let reply = door.requesting.ask(place, &route, admission, message, deadline).await?;
+    let Door { publishing, requesting, .. } = door;
+    let reply = requesting.ask(place, publishing, &route, admission, message, deadline).await?;
     let told = reply.headers.iter().filter(|header| !header.name.eq_ignore_ascii_case(REPLY_STATUS));
     let headers = told.map(|header| Header { name: header.name.to_string(), value: header.value.to_vec() });
     let reply = Reply {

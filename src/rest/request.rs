@@ -29,7 +29,8 @@ pub(super) async fn request(State(door): State<Arc<Door>>, request: Request) -> 
     let head = Head::read(&parts.headers)?;
     let place = door.requesting.place()?;
     let (message, admission) = receive(&door, &route, &parts.headers, body, head, terms.deadline).await?;
-    let reply = door.requesting.ask(place, &route, admission, message, terms.deadline).await?;
+    let Door { publishing, requesting, .. } = &*door;
+    let reply = requesting.ask(place, publishing, &route, admission, message, terms.deadline).await?;
     written(reply).ok_or(Error::ReplyTooLarge { most: MOST_HEADERS })
 }
 

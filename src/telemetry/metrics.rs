@@ -18,7 +18,7 @@ mod text;
 
 pub use export::Exporter;
 pub use histogram::{BOUNDS, Histogram, TraceId};
-pub use meter::{ErrorType, Meter, Sending, TopicMeter};
+pub use meter::{Asking, ErrorType, Meter, Sending, TopicMeter};
 pub use process::process;
 pub use snapshot::{Family, Number, Point, Snapshot, Value};
 pub use text::Format;

@@ -57,11 +57,11 @@ pub fn otlp_label(label: &str) -> String {
 }
 
 /// `error_type`: the code of a problem in lower case, an HTTP status, or for what has neither no_answer, unreachable,
-/// given_back or stale. Absent where there was no error.
+/// given_back, abandoned or stale. Absent where there was no error.
 pub const ERROR_TYPE: &str = "error_type";
 /// `messaging_destination_name`: a topic by the name that callers use. Undeclared topics share [`OTHER`] past a bound.
 pub const DESTINATION: &str = "messaging_destination_name";
-/// `messaging_operation_name`: `send` or `settle`.
+/// `messaging_operation_name`: `send`, `request` or `settle`.
 pub const OPERATION: &str = "messaging_operation_name";
 /// `messaging_consumer_group_name`: a subscription's group at its broker.
 pub const GROUP: &str = "messaging_consumer_group_name";
@@ -105,7 +105,7 @@ pub const OPERATION_DURATION: Metric = Metric {
     kind: Kind::Histogram,
     unit: "s",
     labels: &[OPERATION, SYSTEM, DESTINATION, BRIDGE, SUBSCRIPTION, ERROR_TYPE],
-    help: "How long the broker takes to answer: `send` is one publish, of one message or a batch; `settle` is one settlement that somebody waited for: an acknowledgement, or `guarantee: at-most-once`; nobody waits for those of other pushes, and waiting would slow them down.",
+    help: "How long the broker takes to answer: `send` is one publish, of one message or a batch; `request` is one until its reply is there; `settle` is one settlement that somebody waited for: an acknowledgement, or `guarantee: at-most-once`; nobody waits for those of other pushes, and waiting would slow them down.",
 };
 /// `messaging_client_sent_messages_total`
 pub const SENT_MESSAGES: Metric = Metric {
@@ -113,7 +113,7 @@ pub const SENT_MESSAGES: Metric = Metric {
     kind: Kind::Counter,
     unit: "{message}",
     labels: &[SYSTEM, DESTINATION, BRIDGE, ERROR_TYPE],
-    help: "Messages that were handed to a broker; those without an error_type are stored there.",
+    help: "Messages that were handed to a broker; those without an error_type are stored there or, as requests, answered. A request whose caller did not wait for the reply is abandoned.",
 };
 /// `messaging_client_consumed_messages_total`
 pub const CONSUMED_MESSAGES: Metric = Metric {

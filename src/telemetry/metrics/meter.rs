@@ -71,6 +71,7 @@ impl Meter {
 #[derive(Debug, Default)]
 pub struct TopicMeter {
     send: Meter,
+    request: Meter,
     stored: Count,
     unsent: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -81,6 +82,16 @@ impl TopicMeter {
         Sending { trace: batch.first().and_then(TraceId::sampled), began: Instant::now(), meter: self }
     }
 
+    /// Begins a request, which is a publish of one message and the wait for its reply.
+    pub fn ask(self: Arc<Self>, message: &Message) -> Asking {
+        Asking {
+            trace: TraceId::sampled(message),
+            began: Instant::now(),
+            meter: self,
+            error: Some(ABANDONED),
+        }
+    }
+
     /// Puts what there is into a snapshot.
     pub fn tell(&self, labels: &[(&'static str, &str)], out: &mut Snapshot) {
         out.put(&names::SENT_MESSAGES, labels, self.stored.value());
@@ -89,6 +100,12 @@ impl TopicMeter {
             out.put(&names::SENT_MESSAGES, &with(labels, ERROR_TYPE, &error), *number);
         }
         self.send.tell(&names::OPERATION_DURATION, &with(labels, names::OPERATION, "send"), out);
+        self.request.tell(&names::OPERATION_DURATION, &with(labels, names::OPERATION, "request"), out);
+    }
+
+    fn unsent(&self, slug: &'static str) {
+        // As many as there are classes of problems.
+        *self.unsent.lock().unwrap_or_else(PoisonError::into_inner).entry(slug).or_default() += 1;
     }
 }
 
@@ -111,14 +128,38 @@ impl Sending {
                 Err(error) => {
                     let slug = Class::of(error.fault).slug;
                     first.get_or_insert(ErrorType::Slug(slug));
-                    let mut unsent = self.meter.unsent.lock().unwrap_or_else(PoisonError::into_inner);
-                    // As many as there are classes of problems.
-                    *unsent.entry(slug).or_default() += 1;
+                    self.meter.unsent(slug);
                 }
             }
         }
         self.meter.stored.add(stored);
         self.meter.send.observe(self.began.elapsed(), first, self.trace);
+    }
+}
+
+/// A request that is under way. Dropped before its end, it is one that its caller has left.
+#[derive(Debug)]
+pub struct Asking {
+    meter: Arc<TopicMeter>,
+    began: Instant,
+    trace: Option<TraceId>,
+    error: Option<&'static str>,
+}
+
+impl Asking {
+    /// Counts what came of it.
+    pub fn end(mut self, reply: Result<&Message, &Error>) {
+        self.error = reply.err().map(|error| Class::of(error.fault).slug);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        match self.error {
+            Some(slug) => self.meter.unsent(slug),
+            None => self.meter.stored.count(),
+        }
+        self.meter.request.observe(self.began.elapsed(), self.error.map(ErrorType::Slug), self.trace);
     }
 }
 
@@ -130,6 +171,8 @@ fn with<'a>(
     labels.iter().copied().chain([(label, value)]).collect()
 }
 
+/// What a request ends with whose caller does not wait for its reply.
+const ABANDONED: &str = "abandoned";
 /// How many errors of one kind of work are told apart: a receiver may answer with any status.
 const MOST_ERRORS: usize = 20;
 

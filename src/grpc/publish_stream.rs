@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::proto::{self, PublishStreamRequest, PublishStreamResponse};
 use crate::publish::{Admission, Route, Stored};
 use crate::rest::OpenStream;
+use crate::telemetry::counts;
 
 /// Serves a stream; returns the answers.
 pub(super) fn publish_stream(
@@ -175,6 +176,9 @@ impl Run {
 impl Place {
     fn tell(self, result: Result<Stored, Refused>) {
         let Self { sequence, permit } = self;
+        if let Err(Refused { error, .. }) = &result {
+            counts::Door::Grpc.refused(error.class().slug);
+        }
         permit.send(Ok(PublishStreamResponse { sequence, outcome: Some(outcome(result)) }));
     }
 }

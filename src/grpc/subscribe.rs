@@ -25,6 +25,7 @@ use crate::proto::subscribe_request::Request;
 use crate::proto::{self, Settled, SubscribeRequest, SubscribeResponse};
 use crate::pull::{Consumer, Handed, Settle};
 use crate::rest::OpenStream;
+use crate::telemetry::counts;
 
 /// Serves a stream; returns the answers.
 pub(super) fn subscribe(
@@ -175,8 +176,8 @@ impl Run {
         let fetching = consumer.fetching().clone();
         let settling = async move {
             let outcomes = fetching.settle(&ack_ids, verdict, deadline).await;
-            let told = ack_ids.into_iter().zip(&outcomes).map(|(ack_id, outcome)| settled(ack_id, outcome));
-            Outcome { place, settled: told.collect(), weight: 0 }
+            let settled = ack_ids.into_iter().zip(&outcomes).map(|(ack_id, outcome)| told(ack_id, outcome));
+            Outcome { place, settled: settled.collect(), weight: 0 }
         };
         self.unsettled.push(settling.boxed());
         Ok(())
@@ -193,7 +194,7 @@ impl Run {
         let (code, reply) = match message::reply(reply, self.door.limits.max_message) {
             Ok(read) => read,
             Err(Refused { error, .. }) => {
-                Outcome { place, settled: vec![settled(ack_id, &Err(error))], weight: 0 }.tell();
+                Outcome { place, settled: vec![told(ack_id, &Err(error))], weight: 0 }.tell();
                 return Ok(());
             }
         };
@@ -201,7 +202,7 @@ impl Run {
         self.replying += weight;
         let replying = async move {
             let outcome = fetching.reply(&ack_id, code, reply, deadline).await;
-            Outcome { place, settled: vec![settled(ack_id, &outcome)], weight }
+            Outcome { place, settled: vec![told(ack_id, &outcome)], weight }
         };
         self.unsettled.push(replying.boxed());
         Ok(())
@@ -212,6 +213,14 @@ impl Outcome {
     fn tell(self) {
         self.place.send(Ok(SubscribeResponse { messages: Vec::new(), settled: self.settled }));
     }
+}
+
+/// Tells what became of a verdict, and counts one that is refused.
+fn told(ack_id: String, outcome: &Result<(), Error>) -> Settled {
+    if let Err(error) = outcome {
+        counts::Door::Grpc.refused(error.class().slug);
+    }
+    settled(ack_id, outcome)
 }
 
 /// Waits for messages, and for a place to say so. Cancel-safe: what is handed out has its place.

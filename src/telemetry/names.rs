@@ -321,7 +321,7 @@ pub const REJECTED: Metric = Metric {
     kind: Kind::Counter,
     unit: "{request}",
     labels: &[DOOR, REASON],
-    help: "Requests, calls and frames that were answered with a problem, by its code in lower case.",
+    help: "Requests, calls and frames that were answered with a problem, by its code in lower case; of a gRPC stream each message and verdict that was.",
 };
 /// `sidespan_streams_open`
 pub const STREAMS_OPEN: Metric = Metric {

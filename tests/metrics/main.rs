@@ -5,6 +5,7 @@
 mod asking;
 mod collector;
 mod delivering;
+mod doors;
 mod exposition;
 mod fetching;
 mod formats;

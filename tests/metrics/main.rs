@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod asking;
+#[cfg(all(feature = "amqp", feature = "kafka", feature = "nats"))]
+mod brokers;
 mod collector;
 mod delivering;
 mod doors;

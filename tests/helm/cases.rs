@@ -100,6 +100,16 @@ pub(crate) fn shop() -> &'static TempDir {
     })
 }
 
+/// Renders the chart of that service, with values.
+#[track_caller]
+pub(crate) fn render_shop(values: &Value) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("values.json");
+    fs::write(&path, values.to_string()).unwrap();
+    let (chart, path) = (shop().path().join("shop"), path.to_str().unwrap());
+    helm(&["template", "shop", chart.to_str().unwrap(), "--namespace", "events", "--values", path]).printed()
+}
+
 /// Copies a folder into another.
 pub(crate) fn copy(from: &Path, to: &Path) {
     run("cp", &["-R", from.to_str().unwrap(), to.to_str().unwrap()]).printed();

@@ -1,11 +1,8 @@
 //! Charts that have these as dependencies.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
-use crate::cases::{objects, pod, shop, sidespan};
-use crate::tools::helm;
+use crate::cases::{objects, pod, render_shop, sidespan};
 
 #[test]
 fn a_service_has_a_sidecar_and_a_gateway_of_its_own_with_what_is_global() {
@@ -65,10 +62,5 @@ fn file() -> Value {
 }
 
 fn rendered(values: &Value) -> Vec<Value> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("values.json");
-    fs::write(&path, values.to_string()).unwrap();
-    let (chart, path) = (shop().path().join("shop"), path.to_str().unwrap());
-    let arguments = ["template", "shop", chart.to_str().unwrap(), "--namespace", "events", "--values", path];
-    objects(&helm(&arguments).printed())
+    objects(&render_shop(values))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cases::{Case, all, pod, sidespan};
+use crate::cases::{Case, all, objects, pod, render_shop, sidespan};
 use crate::security::violations;
 
 #[test]
@@ -78,6 +78,29 @@ fn an_embedded_log_with_a_volume_is_a_stateful_set_of_one() {
     assert_eq!((&set["kind"], &set["spec"]["replicas"]), (&json!("StatefulSet"), &json!(1)));
     assert_eq!(set["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"], "10Gi");
     assert_eq!(workload("ephemeral")["kind"], "Deployment");
+}
+
+#[test]
+fn a_secret_may_have_dots_in_its_name_and_its_volume_has_none() {
+    let values = json!({
+        "enabled": true,
+        "config": {"file": {"insecure": true, "bridges": {"main": {"kind": "kafka", "brokers": ["kafka:9092"]}}}},
+        "secrets": {"files": [{"secret": "kafka.tls"}]},
+    });
+    let objects = objects(&render_shop(&json!({"sidespan": values, "gateway": values})));
+    let names: Vec<(&Value, &Value)> = objects
+        .iter()
+        .filter_map(pod)
+        .map(|pod| {
+            let volumes = pod["volumes"].as_array().unwrap();
+            let mounts = sidespan(pod)["volumeMounts"].as_array().unwrap();
+            let volume = volumes.iter().find(|volume| volume["secret"]["secretName"] == "kafka.tls").unwrap();
+            let mount = mounts.iter().find(|mount| mount["mountPath"] == "/run/secrets/kafka.tls").unwrap();
+            (&volume["name"], &mount["name"])
+        })
+        .collect();
+    let (gateway, sidecar) = (json!("secret-kafka-tls"), json!("shop-sidespan-secret-kafka-tls"));
+    assert_eq!(names, [(&gateway, &gateway), (&sidecar, &sidecar)]);
 }
 
 #[test]

@@ -42,7 +42,7 @@
     # The whole directory: a single file of it would never change.
     - { name: {{ .name }}-config, mountPath: /etc/sidespan, readOnly: true }
     {{- range include "sidespan-sidecar.secrets" . | fromYamlArray }}
-    - { name: {{ printf "%s-secret-%s" $.name . | trunc 63 | trimSuffix "-" }}, mountPath: /run/secrets/{{ . }}, readOnly: true }
+    - { name: {{ printf "%s-secret-%s" $.name . | replace "." "-" | trunc 63 | trimSuffix "-" }}, mountPath: /run/secrets/{{ . }}, readOnly: true }
     {{- end }}
     {{- if .values.ephemeral }}
     - { name: {{ .name }}-data, mountPath: /var/lib/sidespan }

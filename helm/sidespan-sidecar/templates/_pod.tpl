@@ -76,7 +76,7 @@ enableServiceLinks: false
   configMap:
     name: {{ include "sidespan-sidecar.configMap" $scope }}
 {{- range include "sidespan-sidecar.secrets" $scope | fromYamlArray }}
-- name: {{ printf "%s-secret-%s" $scope.name . | trunc 63 | trimSuffix "-" }}
+- name: {{ printf "%s-secret-%s" $scope.name . | replace "." "-" | trunc 63 | trimSuffix "-" }}
   secret:
     secretName: {{ . }}
 {{- end }}

@@ -91,7 +91,7 @@ spec:
     # The whole directory: a single file of it would never change.
     - { name: config, mountPath: /etc/sidespan, readOnly: true }
     {{- range include "sidespan.secrets" . | fromYamlArray }}
-    - { name: {{ printf "secret-%s" . | trunc 63 | trimSuffix "-" }}, mountPath: /run/secrets/{{ . }}, readOnly: true }
+    - { name: {{ printf "secret-%s" . | replace "." "-" | trunc 63 | trimSuffix "-" }}, mountPath: /run/secrets/{{ . }}, readOnly: true }
     {{- end }}
     {{- if or .Values.persistence.enabled .Values.ephemeral }}
     - { name: data, mountPath: /var/lib/sidespan }
@@ -126,7 +126,7 @@ spec:
   configMap:
     name: {{ include "sidespan.configMap" . }}
 {{- range include "sidespan.secrets" . | fromYamlArray }}
-- name: {{ printf "secret-%s" . | trunc 63 | trimSuffix "-" }}
+- name: {{ printf "secret-%s" . | replace "." "-" | trunc 63 | trimSuffix "-" }}
   secret:
     secretName: {{ . }}
     # Readable by the pod's group, and by nobody else.

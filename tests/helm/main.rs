@@ -11,6 +11,7 @@ mod documents;
 mod embedding;
 mod golden;
 mod manifests;
+mod meshes;
 mod monitoring;
 mod pods;
 mod refusals;

@@ -33,6 +33,8 @@ fn the_notes_say_what_to_do_next() {
     assert!(kafka.contains("kubectl --namespace events rollout status deployment/shop-sidespan"), "{kafka}");
     assert!(kafka.contains("-H \"Authorization: Bearer $TOKEN\""), "{kafka}");
     assert!(kafka.contains("/v1/topics/orders/messages"), "{kafka}");
+    let stat = "exec deployment/shop-sidespan -- sidespan stat --token-file /run/secrets/callers/operator\n";
+    assert!(kafka.contains(stat), "{kafka}");
     assert!(notes("embedded").contains("rollout status statefulset/shop-sidespan"));
     assert!(notes("ephemeral").contains("Messages are lost with their pod"));
     assert!(notes("monitoring").contains("The gateway does not run"));

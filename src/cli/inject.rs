@@ -14,12 +14,12 @@ mod workload;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use yaml_serde::Value;
 
 use self::documents::Document;
 use self::grace::Deadlines;
-use self::sidecar::{Readiness, Sidecar};
+use self::sidecar::{Sidecar, Wanted};
 use super::failure::{Failure, Outcome};
 use super::output;
 
@@ -39,18 +39,8 @@ pub(super) struct Inject {
     /// The manifests, in YAML or JSON; `-` is standard input; repeatable.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     file: Vec<PathBuf>,
-    /// The ConfigMap with the configuration.
-    #[arg(long, value_name = "NAME", default_value = "sidespan")]
-    config_map: String,
-    /// The image.
-    #[arg(long, value_name = "IMAGE", default_value = concat!("sidespan:", env!("CARGO_PKG_VERSION")))]
-    image: String,
-    /// Whether it is a native sidecar, which starts before the service and stops after it.
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
-    native: bool,
-    /// What of it has to work for the pod to be ready.
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Readiness::Listeners)]
-    readiness: Readiness,
+    #[command(flatten)]
+    wanted: Wanted,
     /// The configuration, to compare its deadlines with the pods' [default: the ConfigMap, if it is among
     /// the manifests]
     #[arg(long, value_name = "FILE")]
@@ -79,7 +69,7 @@ impl Inject {
             documents.append(&mut read);
         }
         let deadlines = self.deadlines(&documents)?;
-        let sidecar = Sidecar::new(&self.image, &self.config_map, self.readiness, self.native);
+        let sidecar = Sidecar::new(&self.wanted);
         let sidecar = sidecar.ok_or_else(|| Failure::Failed("the sidecar's template is broken".into()))?;
         let mut out = String::new();
         for Document { separator, text, value } in documents {
@@ -107,15 +97,17 @@ impl Inject {
             }
             None => {
                 let found = documents.iter().find_map(|document| self.config_in(&document.value));
-                (format!("configmap/{}", self.config_map), found.unwrap_or_default().to_owned())
+                (format!("configmap/{}", self.wanted.config_map), found.unwrap_or_default().to_owned())
             }
         };
-        Deadlines::read(&config).map_err(|error| Failure::Failed(format!("{place}: {error}")))
+        Deadlines::read(&config, self.wanted.at_least)
+            .map_err(|error| Failure::Failed(format!("{place}: {error}")))
     }
 
     fn config_in<'a>(&self, manifest: &'a Value) -> Option<&'a str> {
         let is = |value: Option<&Value>, text: &str| value.and_then(Value::as_str) == Some(text);
-        (is(manifest.get("kind"), "ConfigMap") && is(manifest.get("metadata")?.get("name"), &self.config_map))
-            .then(|| manifest.get("data")?.get("config.yaml")?.as_str())?
+        (is(manifest.get("kind"), "ConfigMap")
+            && is(manifest.get("metadata")?.get("name"), &self.wanted.config_map))
+        .then(|| manifest.get("data")?.get("config.yaml")?.as_str())?
     }
 }

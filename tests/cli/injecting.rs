@@ -114,12 +114,18 @@ async fn deadlines_that_do_not_agree_are_said() {
     );
     let config = "kind: ConfigMap\nmetadata: {name: sidespan}\ndata:\n  config.yaml: |\n    \
                   drain: {deliveries: 5s, shutdown: 2s}\n---\n";
+    // The service's own time counts too.
     let said = inject(&format!("{config}{short}"), &[]).await;
+    assert!(said.stderr.contains("is 10, and draining takes up to 14 s"), "{}", said.stderr);
+    let said = inject(&format!("{config}{short}"), &["--at-least", "6s"]).await;
     ended(&said, 0);
     assert!(!said.stderr.contains("terminationGracePeriodSeconds"), "{}", said.stderr);
     let long = config.replace("5s", "2m");
     let said = inject(&format!("{long}{DEPLOYMENT}"), &[]).await;
-    assert!(said.stderr.contains("is 30, and draining takes up to 124 s"), "{}", said.stderr);
+    assert!(said.stderr.contains("is now 124, since draining takes up to 124 s"), "{}", said.stderr);
+    assert_eq!(documents(&said.stdout)[2]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 124);
+    let said = inject(&short, &["--at-least", "45s"]).await;
+    assert!(said.stderr.contains("is 10, and draining takes up to 52 s"), "{}", said.stderr);
 }
 
 #[tokio::test]

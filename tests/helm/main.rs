@@ -10,6 +10,7 @@ mod configuration;
 mod documents;
 mod embedding;
 mod golden;
+mod injecting;
 mod manifests;
 mod meshes;
 mod monitoring;

@@ -43,7 +43,7 @@ fn a_field_that_nobody_knows_is_found() {
 }
 
 /// Validates all files of a folder.
-fn conform(release: &str, operators: &TempDir, folder: &Path) -> Done {
+pub(crate) fn conform(release: &str, operators: &TempDir, folder: &Path) -> Done {
     let own = schemas().join(release).join("{{.ResourceKind}}{{.KindSuffix}}.json");
     let others = operators.path().join("{{.ResourceKind}}.json");
     let (own, others) = (own.to_str().unwrap(), others.to_str().unwrap());
@@ -52,7 +52,7 @@ fn conform(release: &str, operators: &TempDir, folder: &Path) -> Done {
 }
 
 /// Makes schemas of what operators define.
-fn operators() -> TempDir {
+pub(crate) fn operators() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in fs::read_dir(schemas().join("crds")).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
@@ -82,4 +82,4 @@ fn close(schema: &mut Value) {
 }
 
 /// The oldest that the charts are for, and the newest that there are schemas of.
-const RELEASES: [&str; 2] = ["v1.29.0", "v1.37.0"];
+pub(crate) const RELEASES: [&str; 2] = ["v1.29.0", "v1.37.0"];

@@ -1,24 +1,25 @@
-//! Compares what a pod gives its containers to stop with what Sidespan takes to drain.
+//! What a pod gives its containers to stop agrees with what the service and Sidespan take.
 
 use std::time::Duration;
 
 use sidespan_bridge::Span;
-use yaml_serde::Value;
+use yaml_serde::{Mapping, Value};
 
-/// The deadlines of stopping, as a configuration has them.
+/// The deadlines of stopping: the service's, and those of a configuration.
 #[derive(Debug)]
 pub(super) struct Deadlines {
+    service: Duration,
     deliveries: Duration,
     shutdown: Duration,
 }
 
 impl Deadlines {
-    /// Reads them from a configuration; what isn't there is as by default.
+    /// Reads them from a configuration, for a service that takes as long as is given; what isn't there is as by default.
     ///
     /// # Errors
     ///
     /// It is no YAML, or a deadline is no duration.
-    pub(super) fn read(config: &str) -> Result<Self, String> {
+    pub(super) fn read(config: &str, service: Duration) -> Result<Self, String> {
         let config: Value = yaml_serde::from_str(config).map_err(|error| error.to_string())?;
         let deadline = |key: &str, default| match config.get("drain").and_then(|drain| drain.get(key)) {
             None => Ok(Duration::from_secs(default)),
@@ -27,27 +28,35 @@ impl Deadlines {
                 Err(error) => Err(format!("drain.{key}: {error}")),
             },
         };
-        Ok(Self { deliveries: deadline("deliveries", 20)?, shutdown: deadline("shutdown", 5)? })
+        Ok(Self { service, deliveries: deadline("deliveries", 20)?, shutdown: deadline("shutdown", 5)? })
     }
 
-    /// Says what is wrong with a pod's grace, if it is too short.
-    pub(super) fn complaint(&self, pod: &Value) -> Option<String> {
-        let grace = match pod.get("terminationGracePeriodSeconds") {
-            None | Some(Value::Null) => KUBERNETES,
-            Some(seconds) => seconds.as_u64()?,
+    /// Has a pod give enough if it says nothing, and returns what was done, or what is wrong with what it says.
+    pub(super) fn agree(&self, pod: &mut Mapping) -> Option<String> {
+        let grace = match pod.get(GRACE) {
+            None | Some(Value::Null) => None,
+            Some(seconds) => Some(seconds.as_u64()?),
         };
-        let Self { deliveries, shutdown } = self;
-        let needed = (*deliveries + *shutdown + REST).as_millis().div_ceil(1000);
-        (u128::from(grace) < needed).then(|| {
-            format!(
-                "terminationGracePeriodSeconds is {grace}, and draining takes up to {needed} s \
-                 (drain.deliveries {deliveries:?}, drain.shutdown {shutdown:?}, and a bridge that closes late): make it {needed} or more, and \
-                 add what the service itself takes to stop; or shorten the deadlines"
-            )
+        let Self { service, deliveries, shutdown } = self;
+        let needed = (*deliveries.max(service) + *shutdown + REST).as_millis().div_ceil(1000);
+        let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+        if grace.unwrap_or(KUBERNETES) >= needed {
+            return None;
+        }
+        let why = format!(
+            "draining takes up to {needed} s (drain.deliveries {deliveries:?} while the service stops, which may take {service:?}; \
+             drain.shutdown {shutdown:?}; and a bridge that closes late)"
+        );
+        Some(if let Some(grace) = grace {
+            format!("{GRACE} is {grace}, and {why}: make it {needed} or more, or shorten the deadlines")
+        } else {
+            pod.insert(GRACE.into(), needed.into());
+            format!("{GRACE} is now {needed}, since {why}")
         })
     }
 }
 
+const GRACE: &str = "terminationGracePeriodSeconds";
 /// For a bridge that closes late, and for the kubelet. The chart counts the same.
 const REST: Duration = Duration::from_secs(2);
 /// What Kubernetes gives where a pod says nothing.

@@ -1,17 +1,43 @@
 //! What is added to a pod: the container of `container.yaml`, with what the command line says, and its volume.
 
-use clap::ValueEnum;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, ValueEnum};
+use sidespan_bridge::Span;
 use yaml_serde::{Mapping, Value};
+
+use crate::cli::patience;
+
+/// The sidecar that is asked for.
+#[derive(Debug, Args)]
+pub(super) struct Wanted {
+    /// The ConfigMap with the configuration.
+    #[arg(long, value_name = "NAME", default_value = "sidespan")]
+    pub(super) config_map: String,
+    /// The image.
+    #[arg(long, value_name = "IMAGE", default_value = concat!("sidespan:", env!("CARGO_PKG_VERSION")))]
+    image: String,
+    /// Whether it is a native sidecar, which starts before the service and stops after it.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, default_value_t = true)]
+    native: bool,
+    /// How long the service itself may take to stop. An ordinary container stays that long in any case, since the
+    /// service publishes until then.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = patience)]
+    pub(super) at_least: Duration,
+    /// What of it has to work for the pod to be ready.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Readiness::Listeners)]
+    readiness: Readiness,
+}
 
 /// What of Sidespan has to work for its pod to be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Readiness {
+enum Readiness {
     /// Its own listeners, so that no broker takes services away.
     Listeners,
     /// The brokers of all declared topics take messages.
     Publish,
     /// Everything: subscriptions too.
-    All,
+    Subscriptions,
 }
 
 impl Readiness {
@@ -19,7 +45,7 @@ impl Readiness {
         match self {
             Self::Listeners => "/readyz/listeners",
             Self::Publish => "/readyz/publish",
-            Self::All => "/readyz",
+            Self::Subscriptions => "/readyz",
         }
     }
 }
@@ -37,17 +63,22 @@ pub(super) struct Sidecar {
 
 impl Sidecar {
     /// Makes a sidecar; `None` if the template isn't one, which a test keeps from happening.
-    pub(super) fn new(image: &str, config_map: &str, readiness: Readiness, native: bool) -> Option<Self> {
+    pub(super) fn new(wanted: &Wanted) -> Option<Self> {
         let mut container: Mapping = yaml_serde::from_str(CONTAINER).ok()?;
-        container.insert("image".into(), image.into());
-        *container.get_mut("readinessProbe")?.get_mut("httpGet")?.get_mut("path")? = readiness.path().into();
-        if !native {
+        container.insert("image".into(), wanted.image.as_str().into());
+        let ready = container.get_mut("readinessProbe")?.get_mut("httpGet")?;
+        *ready.get_mut("path")? = wanted.readiness.path().into();
+        if !wanted.native {
             container.shift_remove("restartPolicy");
+            // The kubelet ends it with the service: its hook has to return last.
+            let hook = container.get_mut("lifecycle")?.get_mut("preStop")?.get_mut("exec")?;
+            let hook = hook.get_mut("command")?.as_sequence_mut()?;
+            hook.extend(["--at-least".into(), yaml_serde::to_value(Span(wanted.at_least)).ok()?]);
         }
-        let named = Mapping::from_iter([("name".into(), config_map.into())]);
+        let named = Mapping::from_iter([("name".into(), wanted.config_map.as_str().into())]);
         let volume = [("name".into(), VOLUME.into()), ("configMap".into(), Value::Mapping(named))];
         Some(Self {
-            native,
+            native: wanted.native,
             container: Value::Mapping(container),
             volume: Value::Mapping(Mapping::from_iter(volume)),
         })
@@ -66,9 +97,18 @@ mod tests {
     #[test]
     fn the_template_is_a_container() {
         for native in [true, false] {
-            let sidecar = Sidecar::new("i", "m", Readiness::Publish, native).expect("a sidecar");
+            let wanted = Wanted {
+                config_map: "m".into(),
+                image: "i".into(),
+                native,
+                at_least: Duration::from_secs(90),
+                readiness: Readiness::Publish,
+            };
+            let sidecar = Sidecar::new(&wanted).expect("a sidecar");
             assert_eq!(sidecar.container["readinessProbe"]["httpGet"]["path"], "/readyz/publish");
             assert_eq!(sidecar.container.get("restartPolicy").is_some(), native);
+            let hook = &sidecar.container["lifecycle"]["preStop"]["exec"]["command"];
+            assert_eq!(hook.get(3).and_then(Value::as_str), (!native).then_some("1m 30s"));
         }
     }
 }

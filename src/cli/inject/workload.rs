@@ -67,7 +67,7 @@ fn template(
         return Err(Refusal::Shape("what stands at `containers`", "list"));
     }
     let notes = pod::inject(pod, sidecar)?;
-    let grace = pod.get("spec").and_then(|spec| deadlines.complaint(spec));
+    let grace = deadlines.agree(within(pod, "spec", "spec")?);
     Ok(["has a sidecar".to_owned()].into_iter().chain(notes).chain(grace).collect())
 }
 

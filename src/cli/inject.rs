@@ -11,7 +11,7 @@ mod sidecar;
 mod text;
 mod workload;
 
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -50,42 +50,46 @@ pub(super) struct Inject {
 impl Inject {
     /// Prints the manifests with the sidecar, or nothing if one of them cannot have it.
     pub(super) fn run(self) -> Outcome {
-        let mut documents = Vec::new();
-        for file in &self.file {
-            let wrong =
-                |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", file.display()));
-            let stream = if file.as_os_str() == "-" {
-                let mut stream = String::new();
-                io::stdin().lock().read_to_string(&mut stream).map(|_| stream)
-            } else {
-                std::fs::read_to_string(file)
-            };
-            let mut read =
-                documents::read(&stream.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
-            // Files that are read one after another are documents of one stream.
-            if let Some(first) = read.first_mut().filter(|_| !documents.is_empty()) {
-                first.separator.get_or_insert_with(|| "---\n".into());
-            }
-            documents.append(&mut read);
-        }
+        let documents = self.documents()?;
         let deadlines = self.deadlines(&documents)?;
         let sidecar = Sidecar::new(&self.wanted);
         let sidecar = sidecar.ok_or_else(|| Failure::Failed("the sidecar's template is broken".into()))?;
-        let mut out = String::new();
-        for Document { separator, text, value } in documents {
+        let (mut out, mut all) = (String::new(), Vec::new());
+        for Document { place, separator, text, value } in documents {
             let mut injected = value.clone();
             let done = workload::inject(&mut injected, &sidecar, &deadlines)
-                .map_err(|(workload, refusal)| Failure::Failed(format!("{workload}: {refusal}")))?;
-            for workload::Done { workload, said } in done {
-                said.iter().for_each(|said| output::talk(&format!("{workload}: {said}")));
-            }
+                .map_err(|(workload, refusal)| Failure::Failed(format!("{place}: {workload}: {refusal}")))?;
+            all.extend(done);
             if !out.is_empty() && !out.ends_with('\n') {
                 out.push('\n');
             }
             out.push_str(separator.as_deref().unwrap_or_default());
             out.push_str(&if injected == value { text } else { text::edit(&text, &value, &injected) });
         }
+        for workload::Done { workload, said } in all {
+            said.iter().for_each(|said| output::talk(&format!("{workload}: {said}")));
+        }
         output::print_bytes(out.as_bytes())
+    }
+
+    /// Reads the files one after another, as one stream.
+    fn documents(&self) -> Result<Vec<Document>, Failure> {
+        let mut documents = Vec::new();
+        for file in &self.file {
+            let (name, stream) = if file.as_os_str() == "-" {
+                ("standard input".to_owned(), io::read_to_string(io::stdin().lock()))
+            } else {
+                (file.display().to_string(), std::fs::read_to_string(file))
+            };
+            let stream = stream.map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
+            let read = documents::read(&name, &stream);
+            let mut read = read.map_err(|error| Failure::Failed(error.to_string()))?;
+            if let Some(first) = read.first_mut().filter(|_| !documents.is_empty()) {
+                first.separator.get_or_insert_with(|| "---\n".into());
+            }
+            documents.append(&mut read);
+        }
+        Ok(documents)
     }
 
     fn deadlines(&self, documents: &[Document]) -> Result<Deadlines, Failure> {
@@ -105,9 +109,12 @@ impl Inject {
     }
 
     fn config_in<'a>(&self, manifest: &'a Value) -> Option<&'a str> {
+        if let Some(items) = manifest.get("items").and_then(Value::as_sequence) {
+            return items.iter().find_map(|item| self.config_in(item));
+        }
         let is = |value: Option<&Value>, text: &str| value.and_then(Value::as_str) == Some(text);
-        (is(manifest.get("kind"), "ConfigMap")
-            && is(manifest.get("metadata")?.get("name"), &self.wanted.config_map))
-        .then(|| manifest.get("data")?.get("config.yaml")?.as_str())?
+        let name = manifest.get("metadata")?.get("name");
+        (is(manifest.get("kind"), "ConfigMap") && is(name, &self.wanted.config_map))
+            .then(|| manifest.get("data")?.get("config.yaml")?.as_str())?
     }
 }

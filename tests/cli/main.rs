@@ -11,6 +11,7 @@ mod calling;
 mod configuring;
 mod following;
 mod injecting;
+mod manifests;
 mod manual;
 mod publishing;
 mod requesting;

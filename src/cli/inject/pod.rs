@@ -28,8 +28,11 @@ pub(super) enum Refusal {
 pub(super) fn inject(pod: &mut Mapping, sidecar: &Sidecar) -> Result<Vec<String>, Refusal> {
     let metadata = within(pod, "metadata", "metadata")?;
     let known = annotation(metadata, INJECTED).is_some();
-    let notes = annotate(within(metadata, "annotations", "metadata.annotations")?);
+    let mut notes = annotate(within(metadata, "annotations", "metadata.annotations")?);
     let spec = within(pod, "spec", "spec")?;
+    if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
+        notes.push(NODE.into());
+    }
     // The first to start, so that whatever starts then can publish.
     let (wanted, other) =
         if sidecar.native { ("initContainers", "containers") } else { ("containers", "initContainers") };
@@ -109,6 +112,9 @@ fn listed<'a>(mapping: &'a mut Mapping, key: &'static str) -> Result<&'a mut Vec
     value.as_sequence_mut().ok_or(Refusal::Shape(key, "list"))
 }
 
+/// What loopback is no bound for.
+const NODE: &str = "its pods have the node's network: whatever runs on the node reaches Sidespan on loopback, and the ports let only \
+                    one of them be on a node";
 const NAME: &str = "sidespan";
 const DISABLE: &str = "sidespan.io/inject";
 const INJECTED: &str = "sidespan.io/injected";

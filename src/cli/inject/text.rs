@@ -7,6 +7,8 @@
 
 use yaml_serde::{Mapping, Value};
 
+use super::documents;
+
 /// Returns the text of `new`, as near to `text` as can be, which is that of `old`.
 pub(super) fn edit(text: &str, old: &Value, new: &Value) -> String {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -16,7 +18,7 @@ pub(super) fn edit(text: &str, old: &Value, new: &Value) -> String {
     };
     let edited = edited.map(|lines| lines.join("\n") + "\n");
     match edited {
-        Some(text) if yaml_serde::from_str::<Value>(&text).is_ok_and(|read| read == *new) => text,
+        Some(text) if documents::value(&text, 1).is_ok_and(|read| read == *new) => text,
         Some(_) | None => pretty(new) + "\n",
     }
 }

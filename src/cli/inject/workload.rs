@@ -35,7 +35,13 @@ pub(super) fn inject(
         }
         return Ok(done);
     }
-    let Some((_, path)) = KINDS.iter().find(|(known, _)| *known == kind) else { return Ok(Vec::new()) };
+    // Others have kinds of these names too, with pods elsewhere.
+    let version = manifest.get("apiVersion").and_then(Value::as_str);
+    let is_known =
+        |known: &str, of: &str| known == kind && version.is_none_or(|version| version.starts_with(of));
+    let Some((.., path)) = KINDS.iter().find(|(known, of, _)| is_known(known, of)) else {
+        return Ok(Vec::new());
+    };
     let name = manifest.get("metadata").and_then(|metadata| metadata.get("name")).and_then(Value::as_str);
     let workload = format!("{}/{}", kind.to_lowercase(), name.unwrap_or("(no name)"));
     let said = template(manifest, path, sidecar, deadlines);
@@ -71,13 +77,13 @@ fn template(
     Ok(["has a sidecar".to_owned()].into_iter().chain(notes).chain(grace).collect())
 }
 
-/// What makes pods, and where the template of these is.
-const KINDS: [(&str, &[&str]); 7] = [
-    ("CronJob", &["spec", "jobTemplate", "spec", "template"]),
-    ("DaemonSet", &["spec", "template"]),
-    ("Deployment", &["spec", "template"]),
-    ("Job", &["spec", "template"]),
-    ("Pod", &[]),
-    ("ReplicaSet", &["spec", "template"]),
-    ("StatefulSet", &["spec", "template"]),
+/// What makes pods, what its version begins with, and where the template of these is.
+const KINDS: [(&str, &str, &[&str]); 7] = [
+    ("CronJob", "batch/", &["spec", "jobTemplate", "spec", "template"]),
+    ("DaemonSet", "apps/", &["spec", "template"]),
+    ("Deployment", "apps/", &["spec", "template"]),
+    ("Job", "batch/", &["spec", "template"]),
+    ("Pod", "v1", &[]),
+    ("ReplicaSet", "apps/", &["spec", "template"]),
+    ("StatefulSet", "apps/", &["spec", "template"]),
 ];

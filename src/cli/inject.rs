@@ -7,6 +7,7 @@
 mod documents;
 mod grace;
 mod pod;
+mod secrets;
 mod sidecar;
 mod text;
 mod workload;
@@ -34,6 +35,7 @@ The configuration comes from the ConfigMap, key config.yaml. A native sidecar ne
 
 Examples:
   sidespan inject -f deploy.yaml --config-map orders-sidespan | kubectl apply -f -
+  sidespan inject -f deploy.yaml --secret-env KAFKA_PASSWORD=kafka/password --secret webhooks
   kubectl get deploy orders -o yaml | sidespan inject | kubectl apply -f -")]
 pub(super) struct Inject {
     /// The manifests, in YAML or JSON; `-` is standard input; repeatable.

@@ -53,6 +53,19 @@ async fn injecting_twice_is_injecting_once() {
     let new = inject(&old.stdout, &["--image", "sidespan:new", "--native=false"]).await;
     let fresh = inject(DEPLOYMENT, &["--image", "sidespan:new", "--native=false"]).await;
     assert_eq!(documents(&new.stdout), documents(&fresh.stdout), "what is injected follows the options");
+
+    let options =
+        ["--secret", "webhooks", "--secret", "kafka", "--secret-env", "KAFKA_PASSWORD=kafka/password"];
+    let old = inject(DEPLOYMENT, &options).await;
+    let twice = inject(&old.stdout, &options).await;
+    assert_eq!(old.stdout, twice.stdout);
+    let without = inject(&old.stdout, &[]).await;
+    let fresh = inject(DEPLOYMENT, &[]).await;
+    assert_eq!(
+        documents(&without.stdout),
+        documents(&fresh.stdout),
+        "a secret that is not asked for is gone"
+    );
 }
 
 #[tokio::test]
@@ -133,6 +146,7 @@ async fn what_cannot_have_a_sidecar_is_named() {
     let template = "{template: {spec: {containers: [{name: app, image: app}]}}}";
     let job = format!("kind: Job\nmetadata: {{name: once}}\nspec: {template}\n");
     let taken = DEPLOYMENT.replace("name: app", "name: sidespan");
+    let volume = DEPLOYMENT.replace("name: data", "name: sidespan-config");
     let wrong = DEPLOYMENT.replace("      volumes:\n", "      volumes: none\n      other:\n");
     for (manifests, options, complaint) in [
         (
@@ -141,6 +155,7 @@ async fn what_cannot_have_a_sidecar_is_named() {
             "job/once: an ordinary container would keep it from ever ending",
         ),
         (&taken, &[], "deployment/orders: a container is named sidespan already"),
+        (&volume, &[], "deployment/orders: a volume is named sidespan-config already"),
         (&wrong, &[], "deployment/orders: volumes is no list"),
         ("a: b\n---\n{", &[], "in.yaml: document 2 is no YAML"),
         ("kind: Deployment\n", &[], "deployment/(no name): what stands at `containers` is no list"),
@@ -150,6 +165,9 @@ async fn what_cannot_have_a_sidecar_is_named() {
         assert!(said.stderr.contains(complaint), "{}", said.stderr);
         assert_eq!(said.stdout, "", "half of the manifests would be applied");
     }
+    let said = inject(DEPLOYMENT, &["--secret-env", "PASSWORD=kafka"]).await;
+    ended(&said, 2);
+    assert!(said.stderr.contains("it is no VARIABLE=NAME/KEY"), "{}", said.stderr);
 }
 
 const DEPLOYMENT: &str = r#"# What others call.

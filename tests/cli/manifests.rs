@@ -135,8 +135,8 @@ async fn a_pod_on_the_nodes_network_is_warned_of() {
 }
 
 #[tokio::test]
-async fn lines_that_end_as_on_windows_are_read() {
-    let said = inject_one(&format!("kind: Role\r\n---\r\n{}", POD.replace('\n', "\r\n"))).await;
+async fn files_are_read_as_windows_writes_them() {
+    let said = inject_one(&format!("\u{feff}kind: Role\r\n---\r\n{}", POD.replace('\n', "\r\n"))).await;
     ended(&said, 0);
     assert!(said.stdout.starts_with("kind: Role\r\n---\r\n"), "{:?}", said.stdout);
     assert_eq!(said.stdout.matches("/usr/local/bin/sidespan").count(), 1, "{}", said.stdout);

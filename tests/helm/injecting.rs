@@ -105,7 +105,7 @@ fn what_is_injected_is_restricted_and_kubernetes_takes_it() {
 }
 
 /// Values of the chart, and the options of `inject` that mean the same.
-fn configurations() -> [(Value, Vec<&'static str>); 4] {
+fn configurations() -> [(Value, Vec<&'static str>); 5] {
     let file = |drain: &Value| {
         let bridges = json!({"main": {"kind": "kafka", "brokers": ["kafka:9092"]}});
         json!({"file": {"insecure": true, "bridges": bridges, "drain": drain}})
@@ -127,6 +127,16 @@ fn configurations() -> [(Value, Vec<&'static str>); 4] {
             }),
             vec!["--native=false", "--readiness=subscriptions", "--at-least=45s"],
         ),
+        (
+            json!({
+                "config": file(&defaults),
+                "secrets": {
+                    "env": [{"name": "KAFKA_PASSWORD", "secret": "kafka", "key": "password"}],
+                    "files": [{"secret": "kafka.tls"}, {"secret": "webhooks"}],
+                },
+            }),
+            vec!["--secret-env=KAFKA_PASSWORD=kafka/password", "--secret=kafka.tls", "--secret=webhooks"],
+        ),
     ]
 }
 
@@ -145,10 +155,13 @@ fn injected(values: &Value, options: &[&str]) -> String {
     run(crate::SIDESPAN, &[&file, options].concat()).printed()
 }
 
-/// Returns the template of the service's pods. There may be two sidecars in a chart, so that its volume has the dependency's
-/// name.
+/// Returns the template of the service's pods. There may be two sidecars in a chart, so that their volumes have names of their
+/// own.
 fn template(manifests: &str) -> Value {
-    let manifests = manifests.replace("name: shop-sidespan-config", "name: sidespan-config");
+    let own = |manifests: &str, volume: &str| {
+        manifests.replace(&format!("name: shop-sidespan-{volume}"), &format!("name: sidespan-{volume}"))
+    };
+    let manifests = own(&own(manifests, "config"), "secret-");
     let workload = objects(&manifests).into_iter().find(|object| pod(object).is_some()).unwrap();
     workload["spec"]["template"].clone()
 }

@@ -31,6 +31,8 @@ pub(super) struct NoYaml {
 /// A document is no YAML; it is named by its number, from 1, and the fault by its line of the stream.
 pub(super) fn read(name: &str, stream: &str) -> Result<Vec<Document>, NoYaml> {
     let mut parts = vec![(1, None, String::new())];
+    // Editors on Windows begin a file with a mark of its encoding.
+    let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream);
     for (line, number) in stream.split_inclusive('\n').zip(2..) {
         let bare = line.trim_end();
         if bare == "---" || bare.starts_with("--- #") {

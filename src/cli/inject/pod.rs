@@ -2,7 +2,7 @@
 
 use yaml_serde::{Mapping, Value};
 
-use super::sidecar::{Sidecar, VOLUME};
+use super::sidecar::{Sidecar, is_own_volume};
 
 /// Why a pod cannot have a sidecar.
 #[derive(Debug, thiserror::Error)]
@@ -13,11 +13,11 @@ pub(super) enum Refusal {
     /// The manifest is not what Kubernetes takes.
     #[error("{0} is no {1}")]
     Shape(&'static str, &'static str),
-    /// Somebody else's container has the name.
+    /// Somebody else's container or volume has the name.
     #[error(
-        "a container is named sidespan already and was not injected: rename it, or opt out with the annotation {DISABLE}: disabled"
+        "a {0} is named {1} already and was not injected: rename it, or opt out with the annotation {DISABLE}: disabled"
     )]
-    Taken,
+    Taken(&'static str, String),
 }
 
 /// Puts the sidecar into a pod, or a pod's template.
@@ -41,11 +41,7 @@ pub(super) fn inject(pod: &mut Mapping, sidecar: &Sidecar) -> Result<Vec<String>
     let list = listed(spec, wanted)?;
     let place = place.unwrap_or(if sidecar.native { 0 } else { list.len() });
     list.insert(place.min(list.len()), sidecar.container.clone());
-    let volumes = listed(spec, "volumes")?;
-    match volumes.iter_mut().find(|volume| is_named(volume, VOLUME)) {
-        Some(volume) => *volume = sidecar.volume.clone(),
-        None => volumes.push(sidecar.volume.clone()),
-    }
+    mount(listed(spec, "volumes")?, sidecar, known)?;
     Ok(notes)
 }
 
@@ -61,13 +57,29 @@ fn remove(spec: &mut Mapping, key: &'static str, known: bool) -> Result<Option<u
     let list = list.as_sequence_mut().ok_or(Refusal::Shape(key, "list"))?;
     let Some(place) = list.iter().position(|container| is_named(container, NAME)) else { return Ok(None) };
     if !known {
-        return Err(Refusal::Taken);
+        return Err(Refusal::Taken("container", NAME.into()));
     }
     list.remove(place);
     if list.is_empty() {
         spec.shift_remove(key);
     }
     Ok(Some(place))
+}
+
+/// Puts the sidecar's volumes where those of an earlier run were, or last.
+fn mount(volumes: &mut Vec<Value>, sidecar: &Sidecar, known: bool) -> Result<(), Refusal> {
+    let place = volumes.iter().position(|volume| own(volume).is_some()).unwrap_or(volumes.len());
+    if let Some(name) = volumes.get(place).and_then(own).filter(|_| !known) {
+        return Err(Refusal::Taken("volume", name.to_owned()));
+    }
+    volumes.retain(|volume| own(volume).is_none());
+    volumes.splice(place..place, sidecar.volumes.iter().cloned());
+    Ok(())
+}
+
+/// Returns the name of a volume that is a sidecar's.
+fn own(volume: &Value) -> Option<&str> {
+    volume.get("name")?.as_str().filter(|name| is_own_volume(name))
 }
 
 /// Has Prometheus look at the sidecar, unless it looks at the service.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
+use serde_json::json;
 use sidespan_bridge::Span;
 use yaml_serde::{Mapping, Value};
 
+use super::secrets::{self, Secrets};
 use crate::cli::patience;
 
 /// The sidecar that is asked for.
@@ -27,6 +29,8 @@ pub(super) struct Wanted {
     /// What of it has to work for the pod to be ready.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Readiness::Listeners)]
     readiness: Readiness,
+    #[command(flatten)]
+    secrets: Secrets,
 }
 
 /// What of Sidespan has to work for its pod to be ready.
@@ -57,8 +61,8 @@ pub(super) struct Sidecar {
     pub(super) native: bool,
     /// The container.
     pub(super) container: Value,
-    /// The volume with its configuration.
-    pub(super) volume: Value,
+    /// The volumes with its configuration and its secrets.
+    pub(super) volumes: Vec<Value>,
 }
 
 impl Sidecar {
@@ -75,18 +79,29 @@ impl Sidecar {
             let hook = hook.get_mut("command")?.as_sequence_mut()?;
             hook.extend(["--at-least".into(), yaml_serde::to_value(Span(wanted.at_least)).ok()?]);
         }
-        let named = Mapping::from_iter([("name".into(), wanted.config_map.as_str().into())]);
-        let volume = [("name".into(), VOLUME.into()), ("configMap".into(), Value::Mapping(named))];
-        Some(Self {
-            native: wanted.native,
-            container: Value::Mapping(container),
-            volume: Value::Mapping(Mapping::from_iter(volume)),
-        })
+        let mut add = |list: &str, more: Vec<serde_json::Value>| {
+            container.get_mut(list)?.as_sequence_mut()?.extend(values(&more)?);
+            Some(())
+        };
+        add("env", wanted.secrets.env())?;
+        add("volumeMounts", wanted.secrets.mounts())?;
+        let mut volumes = vec![json!({"name": VOLUME, "configMap": {"name": wanted.config_map}})];
+        volumes.extend(wanted.secrets.volumes());
+        Some(Self { native: wanted.native, container: Value::Mapping(container), volumes: values(&volumes)? })
     }
 }
 
-/// The volume's name.
-pub(super) const VOLUME: &str = "sidespan-config";
+/// Tells whether a volume of this name is one of a sidecar's.
+pub(super) fn is_own_volume(name: &str) -> bool {
+    name == VOLUME || name.starts_with(secrets::VOLUMES)
+}
+
+fn values(values: &[serde_json::Value]) -> Option<Vec<Value>> {
+    values.iter().map(|value| yaml_serde::to_value(value).ok()).collect()
+}
+
+/// The volume with the configuration.
+const VOLUME: &str = "sidespan-config";
 
 const CONTAINER: &str = include_str!("container.yaml");
 
@@ -103,6 +118,7 @@ mod tests {
                 native,
                 at_least: Duration::from_secs(90),
                 readiness: Readiness::Publish,
+                secrets: Secrets::default(),
             };
             let sidecar = Sidecar::new(&wanted).expect("a sidecar");
             assert_eq!(sidecar.container["readinessProbe"]["httpGet"]["path"], "/readyz/publish");

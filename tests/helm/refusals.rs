@@ -66,8 +66,8 @@ const GATEWAY: &[Refusal] = &[
     ),
     (
         "kafka",
-        "drain.tokenFile=\"\"",
-        "Give one of the tokens `manage: true`, and name its file in drain.tokenFile",
+        "config.file.auth.tokens[2].manage=false,drain.tokenFile=\"\"",
+        "Give one of the tokens `manage: true`, or name the file of such a token in drain.tokenFile",
     ),
     // Secrets.
     (
@@ -143,7 +143,11 @@ const SIDECAR: &[Refusal] = &[
         "terminationGracePeriodSeconds of the sidecar is 10",
     ),
     ("kafka", "sidespan.nativ=true", "additional properties 'nativ' not allowed"),
-    ("ordinary", "sidespan.drain.tokenFile=\"\"", "name its file in drain.tokenFile"),
+    (
+        "ordinary",
+        "sidespan.config.file.auth.tokens[0].manage=false,sidespan.drain.tokenFile=\"\"",
+        "Give one of the tokens `manage: true`, or name the file of such a token in drain.tokenFile",
+    ),
     (
         "existing",
         "sidespan.config.rollout=\"restart\"",

@@ -34,6 +34,9 @@ fn the_hook_drains_and_waits_for_whom_it_must() {
     assert_eq!(hook("sidespan", "hpa"), format!("{drain} --at-least 5s"));
     let token = "--token-file /run/secrets/callers/operator";
     assert_eq!(hook("sidespan", "kafka"), format!("{drain} --at-least 5s {token}"));
+    // It finds a token in the configuration itself.
+    let case = Case::named("sidespan", "kafka");
+    assert!(!rendered(&case, &["--set", "drain.tokenFile="]).to_string().contains("--token-file"));
     assert_eq!(hook("sidespan", "ephemeral"), drain);
     assert_eq!(hook("sidespan-sidecar", "kafka"), drain);
     let token = "--token-file /run/secrets/shop/token";

@@ -12,8 +12,9 @@
 {{- if not $file.bridges -}}
 {{- fail "\nconfig.file.bridges of the sidecar names no broker. For Kafka, say bridges: {main: {kind: kafka, brokers: [\"kafka:9092\"]}}, or name a ConfigMap in config.existingConfigMap" -}}
 {{- end -}}
-{{- if and $file.auth (not .values.drain.tokenFile) -}}
-{{- fail "\nconfig.file.auth of the sidecar is set, so `sidespan drain` needs a token when the pod ends. Give one of the tokens `manage: true`, and name its file in drain.tokenFile" -}}
+{{- $tokens := ($file.auth | default dict).tokens | toJson -}}
+{{- if and $file.auth (not (contains "\"manage\":true" $tokens)) (not .values.drain.tokenFile) -}}
+{{- fail "\nconfig.file.auth of the sidecar is set, so `sidespan drain` needs a token when the pod ends. Give one of the tokens `manage: true`, or name the file of such a token in drain.tokenFile" -}}
 {{- end -}}
 {{- if regexMatch "://[^/@\" ]*:[^/@\" ]*@" (toJson $file) -}}
 {{- fail "\na URL in config.file of the sidecar holds a password, which a ConfigMap is no place for: use the keys for it, such as password: { env: NAME }, with secrets.env" -}}

@@ -41,8 +41,9 @@
 {{- if not (or $file.auth $file.insecure) -}}
 {{- fail "\nthe gateway is reachable from other pods, and nobody is asked who they are. List the callers under config.file.auth.tokens, or set config.file.insecure: true where the network is guarded otherwise: by networkPolicy, or by a mesh" -}}
 {{- end -}}
-{{- if and $file.auth (not .Values.drain.tokenFile) -}}
-{{- fail "\nconfig.file.auth is set, so `sidespan drain` needs a token when a pod ends. Give one of the tokens `manage: true`, and name its file in drain.tokenFile, such as /run/secrets/sidespan-operator/token" -}}
+{{- $tokens := ($file.auth | default dict).tokens | toJson -}}
+{{- if and $file.auth (not (contains "\"manage\":true" $tokens)) (not .Values.drain.tokenFile) -}}
+{{- fail "\nconfig.file.auth is set, so `sidespan drain` needs a token when a pod ends. Give one of the tokens `manage: true`, or name the file of such a token in drain.tokenFile, such as /run/secrets/sidespan-operator/token" -}}
 {{- end -}}
 {{- if regexMatch "://[^/@\" ]*:[^/@\" ]*@" (toJson $file) -}}
 {{- fail "\na URL in config.file holds a password, which a ConfigMap is no place for: use the keys for it, such as password: { env: NAME }, with secrets.env" -}}

@@ -35,6 +35,7 @@ fn the_notes_say_what_to_do_next() {
     assert!(kafka.contains("/v1/topics/orders/messages"), "{kafka}");
     let stat = "exec deployment/shop-sidespan -- sidespan stat --token-file /run/secrets/callers/operator\n";
     assert!(kafka.contains(stat), "{kafka}");
+    assert!(notes("hpa").contains("-- sidespan stat\n"), "nobody is asked for a token there");
     assert!(notes("embedded").contains("rollout status statefulset/shop-sidespan"));
     assert!(notes("ephemeral").contains("Messages are lost with their pod"));
     assert!(notes("monitoring").contains("The gateway does not run"));

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::cases::{Case, copy};
+use serde_json::{Value, json};
+
+use crate::cases::{Case, copy, objects, pod, render_shop};
 use crate::tools::{assert_kept, root, run, tool};
 
 #[test]
@@ -19,6 +21,25 @@ fn the_readme_of_each_chart_has_every_value() {
         assert_eq!(table.collect::<Vec<_>>(), Vec::<&str>::new(), "a value of {chart} is not documented");
         assert_kept(&root().join("helm").join(chart).join("README.md"), &now);
     }
+}
+
+#[test]
+fn the_values_of_each_readme_are_enough_for_a_first_install() {
+    let values = |chart: &str, mark: &str| -> Value {
+        let readme = fs::read_to_string(root().join("helm").join(chart).join("README.md")).unwrap();
+        let block = readme.split(mark).nth(1).unwrap().split("```").next().unwrap();
+        yaml_serde::from_str(block).unwrap()
+    };
+    let mut shop = values("sidespan-sidecar", "```yaml\n# values.yaml\n");
+    shop["gateway"] = values("sidespan", "```yaml\n");
+    shop["gateway"]["enabled"] = json!(true);
+    let objects = objects(&render_shop(&shop));
+    let names: Vec<&Value> = objects
+        .iter()
+        .filter(|object| pod(object).is_some())
+        .map(|object| &object["metadata"]["name"])
+        .collect();
+    assert_eq!(names, ["shop-gateway", "shop"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! is, byte by byte, and so does what was opted out. Of the rest each line stays that need not change, and
 //! what was injected before is brought up to date, so that doing it twice is doing it once.
 
+mod callers;
 mod documents;
 mod grace;
 mod pod;
@@ -43,7 +44,7 @@ pub(super) struct Inject {
     file: Vec<PathBuf>,
     #[command(flatten)]
     wanted: Wanted,
-    /// The configuration, to compare its deadlines with the pods' [default: the ConfigMap, if it is among
+    /// The configuration, to see whether the pods agree with it [default: the ConfigMap, if it is among
     /// the manifests]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -53,7 +54,9 @@ impl Inject {
     /// Prints the manifests with the sidecar, or nothing if one of them cannot have it.
     pub(super) fn run(self) -> Outcome {
         let documents = self.documents()?;
-        let deadlines = self.deadlines(&documents)?;
+        let (source, config) = self.config(&documents)?;
+        let deadlines = Deadlines::read(&config, self.wanted.at_least);
+        let deadlines = deadlines.map_err(|error| Failure::Failed(format!("{source}: {error}")))?;
         let sidecar = Sidecar::new(&self.wanted);
         let sidecar = sidecar.ok_or_else(|| Failure::Failed("the sidecar's template is broken".into()))?;
         let (mut out, mut all) = (String::new(), Vec::new());
@@ -67,6 +70,9 @@ impl Inject {
             }
             out.push_str(separator.as_deref().unwrap_or_default());
             out.push_str(&if injected == value { text } else { text::edit(&text, &value, &injected) });
+        }
+        if let Some(complaint) = callers::complaint(&config) {
+            output::talk(&format!("{source}: {complaint}"));
         }
         for workload::Done { workload, said } in all {
             said.iter().for_each(|said| output::talk(&format!("{workload}: {said}")));
@@ -94,20 +100,17 @@ impl Inject {
         Ok(documents)
     }
 
-    fn deadlines(&self, documents: &[Document]) -> Result<Deadlines, Failure> {
-        let (place, config) = match &self.config {
-            Some(file) => {
-                let place = file.display().to_string();
-                let read = std::fs::read_to_string(file);
-                (place.clone(), read.map_err(|error| Failure::Failed(format!("{place}: {error}")))?)
-            }
-            None => {
-                let found = documents.iter().find_map(|document| self.config_in(&document.value));
-                (format!("configmap/{}", self.wanted.config_map), found.unwrap_or_default().to_owned())
-            }
-        };
-        Deadlines::read(&config, self.wanted.at_least)
-            .map_err(|error| Failure::Failed(format!("{place}: {error}")))
+    /// Returns where the configuration is, and what it says; nothing where it isn't at hand.
+    fn config(&self, documents: &[Document]) -> Result<(String, String), Failure> {
+        if let Some(file) = &self.config {
+            let place = file.display().to_string();
+            return match std::fs::read_to_string(file) {
+                Ok(config) => Ok((place, config)),
+                Err(error) => Err(Failure::Failed(format!("{place}: {error}"))),
+            };
+        }
+        let found = documents.iter().find_map(|document| self.config_in(&document.value));
+        Ok((format!("configmap/{}", self.wanted.config_map), found.unwrap_or_default().to_owned()))
     }
 
     fn config_in<'a>(&self, manifest: &'a Value) -> Option<&'a str> {

@@ -142,6 +142,22 @@ async fn deadlines_that_do_not_agree_are_said() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_lets_nobody_drain_it_is_warned_of() {
+    let complaint = "configmap/sidespan: auth is set and no token may drain Sidespan";
+    for (manage, warned) in [("", true), (", manage: false", true), (", manage: true", false)] {
+        let tokens = format!("tokens: [{{name: till, secret: {{env: TILL}}{manage}}}]");
+        let map = format!(
+            "kind: ConfigMap\nmetadata: {{name: sidespan}}\ndata:\n  config.yaml: 'auth: {{{tokens}}}'\n"
+        );
+        let said = inject(&format!("{map}---\n{DEPLOYMENT}"), &[]).await;
+        ended(&said, 0);
+        assert_eq!(said.stderr.contains(complaint), warned, "{}", said.stderr);
+    }
+    let said = inject(DEPLOYMENT, &[]).await;
+    assert!(!said.stderr.contains("auth"), "{}", said.stderr);
+}
+
+#[tokio::test]
 async fn what_cannot_have_a_sidecar_is_named() {
     let template = "{template: {spec: {containers: [{name: app, image: app}]}}}";
     let job = format!("kind: Job\nmetadata: {{name: once}}\nspec: {template}\n");

@@ -10,6 +10,7 @@ mod failure;
 mod inject;
 mod log_level;
 mod manual;
+mod operating;
 mod output;
 mod publish;
 mod reply;
@@ -224,7 +225,7 @@ Examples:
   sidespan stat                                       rates, success and latency, as they are now
 
 Environment:
-  SIDESPAN_CONFIG         the configuration of `serve` and `drain`, where --config is not given
+  SIDESPAN_CONFIG         the configuration of `serve`, `drain`, `stat` and `log-level`, where --config is not given
   SIDESPAN__<KEY>__<KEY>  goes over the configuration, as in SIDESPAN__LIMITS__TIMEOUT=5s
 
 Exit codes:

@@ -1,6 +1,5 @@
 //! `sidespan drain`: phase one of stopping, for a `preStop` hook.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,28 +11,23 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Server;
 use super::failure::{Failure, Outcome};
+use super::operating::{Operated, Operating};
 use super::output::{self, Format, Output};
+use super::patience;
 use super::token::Token;
-use super::{configured, patience};
-use crate::config::Operators;
 
 /// Finish deliveries and start no new ones, before the server is stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Publishing goes on until the server gets SIGTERM. Returns once what was in flight is finished, or its
 deadline (`drain.deliveries`) has passed: then with exit code 1, and what is left comes again. Where
-the configuration says where the server is, a server that is gone has nothing left: exit code 0. Where
-it asks who calls, the first token with `manage: true` is shown.
+the configuration says where the server is, a server that is gone has nothing left: exit code 0.
 
 Example, in a pod, where SIDESPAN_CONFIG is set:
   lifecycle: {preStop: {exec: {command: [sidespan, drain]}}}")]
 pub(super) struct Drain {
-    /// Where Sidespan listens for operators [default: as its configuration says, else http://127.0.0.1:7401]
-    #[arg(long, value_name = "URL")]
-    admin: Option<Server>,
-    /// The server's configuration [default: the environment variable SIDESPAN_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    operating: Operating,
     /// How long to wait for it.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = patience)]
     timeout: Duration,
@@ -42,32 +36,18 @@ pub(super) struct Drain {
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = patience)]
     at_least: Duration,
     #[command(flatten)]
-    token: Token,
-    #[command(flatten)]
     output: Output,
 }
 
 impl Drain {
     /// Asks for it, and waits until it is done.
     pub(super) async fn run(self) -> Outcome {
-        let Self { admin, config, timeout, at_least, token, output: Output { format } } = self;
+        let Self { operating, timeout, at_least, output: Output { format } } = self;
         let begun = Instant::now();
-        // What the configuration holds is for the server that it names.
-        let (server, token) = match (admin, config.or_else(configured).map(|path| Operators::load(&path))) {
-            (Some(server), _) => (server, token),
-            (None, Some(Ok(operators))) => {
-                let server = Server::from(operators.admin);
-                if server.is_gone().await {
-                    return say_gone(&server, format);
-                }
-                (server, token.or(operators.secret))
-            }
-            (None, Some(Err(errors))) => {
-                output::talk(&errors.to_string());
-                (Server::from(Operators::default().admin), token)
-            }
-            (None, None) => (Server::from(Operators::default().admin), token),
-        };
+        let Operated { server, token, is_configured } = operating.find();
+        if is_configured && server.is_gone().await {
+            return say_gone(&server, format);
+        }
         let left = ask(&server, &token, timeout).await;
         // Also where that failed: the service beside it is none the wiser.
         sleep_until(begun + at_least).await;

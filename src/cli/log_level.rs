@@ -8,11 +8,10 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use super::client::Server;
 use super::failure::{Failure, Outcome};
+use super::operating::{Operated, Operating};
 use super::output::{self, Format, Output};
 use super::patience;
-use super::token::Token;
 use crate::config::{Level, LevelError};
 
 /// Tell the level of the log, or change it while the server runs.
@@ -31,11 +30,8 @@ pub(super) struct LogLevel {
     /// How long; then the configured level holds again.
     #[arg(long = "for", value_name = "DURATION", value_parser = patience, requires = "level")]
     time: Option<Duration>,
-    /// Where Sidespan listens for operators.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7401")]
-    admin: Server,
     #[command(flatten)]
-    token: Token,
+    operating: Operating,
     #[command(flatten)]
     output: Output,
 }
@@ -54,7 +50,8 @@ impl LogLevel {
             }
         };
         let request = request.map_err(|error| Failure::Failed(format!("this cannot be asked: {error}")))?;
-        let body = self.admin.send(request, &self.token, PATIENCE).await?.body().await?;
+        let Operated { server, token, .. } = self.operating.find();
+        let body = server.send(request, &token, PATIENCE).await?.body().await?;
         let said: Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = |key: &str| said.get(key).and_then(Value::as_str);
         match (self.output.format, text("level"), text("configured"), text("until")) {

@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use self::scrape::{Scrape, Window};
-use super::client::Server;
 use super::failure::{Failure, Outcome};
+use super::operating::{Operated, Operating};
 use super::output::{self, Format, Output, visible};
 use super::patience;
-use super::token::Token;
 use crate::telemetry::names::{
     BRIDGE, DELIVERY_ATTEMPTS, DESTINATION, ERROR_TYPE, LAG, OLDEST_UNSETTLED, OPERATION, OPERATION_DURATION,
     OUTCOME, PROCESS_DURATION, SENT_MESSAGES, SERVER_ADDRESS, STATE, SUBSCRIPTION, SUBSCRIPTION_STATE,
@@ -33,14 +32,11 @@ Examples:
   sidespan stat --window 30s
   sidespan stat -o json | jq '.subscriptions[] | select(.success < 1)'")]
 pub(super) struct Stat {
-    /// Where Sidespan listens for operators.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7401")]
-    admin: Server,
+    #[command(flatten)]
+    operating: Operating,
     /// How long to count.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = patience)]
     window: Duration,
-    #[command(flatten)]
-    token: Token,
     #[command(flatten)]
     output: Output,
 }
@@ -48,11 +44,13 @@ pub(super) struct Stat {
 impl Stat {
     /// Counts for a while, and prints what came.
     pub(super) async fn run(self) -> Outcome {
-        let before = self.scrape().await?;
-        sleep(self.window).await;
-        let window = Window::between(&before, self.scrape().await?, self.window);
+        let Self { operating, window, output: Output { format } } = self;
+        let server = operating.find();
+        let before = scrape(&server).await?;
+        sleep(window).await;
+        let window = Window::between(&before, scrape(&server).await?, window);
         let (topics, subscriptions) = (topics(&window), subscriptions(&window));
-        match self.output.format {
+        match format {
             Format::Json => {
                 output::print(&json!({"topics": topics, "subscriptions": subscriptions}).to_string())
             }
@@ -63,20 +61,17 @@ impl Stat {
             }
         }
     }
+}
 
-    async fn scrape(&self) -> Result<Scrape, Failure> {
-        let request = Request::get("/metrics").body(Full::<Bytes>::default());
-        let request = request.map_err(|error| Failure::Failed(format!("this cannot be asked: {error}")))?;
-        let body = self.admin.send(request, &self.token, PATIENCE).await?.body().await?;
-        let scrape = Scrape::read(&String::from_utf8_lossy(&body));
-        if scrape.is_empty() {
-            return Err(Failure::Failed(format!(
-                "{} has no metrics: set `telemetry.metrics: true` there",
-                self.admin
-            )));
-        }
-        Ok(scrape)
+async fn scrape(Operated { server, token, .. }: &Operated) -> Result<Scrape, Failure> {
+    let request = Request::get("/metrics").body(Full::<Bytes>::default());
+    let request = request.map_err(|error| Failure::Failed(format!("this cannot be asked: {error}")))?;
+    let body = server.send(request, token, PATIENCE).await?.body().await?;
+    let scrape = Scrape::read(&String::from_utf8_lossy(&body));
+    if scrape.is_empty() {
+        return Err(Failure::Failed(format!("{server} has no metrics: set `telemetry.metrics: true` there")));
     }
+    Ok(scrape)
 }
 
 /// Returns an object for each topic that has been published to.

@@ -13,6 +13,7 @@ mod following;
 mod injecting;
 mod manifests;
 mod manual;
+mod operating;
 mod publishing;
 mod requesting;
 mod starting;

@@ -13,9 +13,11 @@ mod batches;
 mod collector;
 mod context;
 mod dead;
+mod fetching;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod journey;
 mod scenes;
+mod socket;
 mod transport;
 
 use std::time::Duration;
@@ -43,9 +45,19 @@ async fn start(scene: &Scene, webhook: &str, telemetry: &str) -> Sidecar {
 
 /// Starts a server with a topic `orders` on the embedded log, and no subscription.
 async fn embedded(telemetry: &str) -> Sidecar {
+    begin(telemetry).await
+}
+
+/// The same, with a subscription `jobs` whose messages are fetched.
+async fn fetched(telemetry: &str) -> Sidecar {
+    begin(&format!("subscriptions: {{ jobs: {{ topic: orders, start: begin, pull: {{}} }} }}\n{telemetry}"))
+        .await
+}
+
+async fn begin(sections: &str) -> Sidecar {
     let config = format!(
         "version: 1\nservice: shop\nbridges: {{ main: {{ kind: embedded, dir: ./data }} }}\n\
-         topics: {{ orders: {{}} }}\n{telemetry}\n"
+         topics: {{ orders: {{}} }}\n{sections}\n"
     );
     let sidecar = Launch::new(SIDESPAN).config(&config).start().await;
     sidecar.until_ready().await;

@@ -130,12 +130,12 @@ impl Office {
             Destination::Push(push) => Arc::new(Webhook::new(subscription, push)?),
         };
         let place = self.dead_letters.clone().map(|place| DeadLetters::new(place, subscription));
-        let replies = match &self.destination {
+        let silence = match &self.destination {
             Destination::Shelf(_) => Some(Silence::Nothing),
             Destination::Push(push) => push.reply.map(|_| Silence::IsTold),
-        }
-        .map(|silence| Replies::new(self.bridge.clone(), subscription.name.as_str(), silence));
-        let (board, tracer) = (self.board.clone(), self.tracer.clone());
+        };
+        let (name, board, tracer) = (subscription.name.as_str(), self.board.clone(), self.tracer.clone());
+        let replies = silence.map(|silence| Replies::new(self.bridge.clone(), name, silence, tracer.clone()));
         Ok(Desk::new(subscription.clone(), target, place, replies, board, tracer))
     }
 }

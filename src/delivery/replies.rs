@@ -8,12 +8,14 @@ use tokio::time::Instant;
 
 use super::letter::Letter;
 use crate::telemetry::log::trace_id;
+use crate::telemetry::traces::Tracer;
 
 /// Sends the replies of one subscription.
 pub(super) struct Replies {
     bridge: Arc<dyn Bridge>,
     subscription: Box<str>,
     silence: Silence,
+    tracer: Option<Tracer>,
 }
 
 /// What it means that a target does not answer a request.
@@ -31,8 +33,13 @@ pub(super) struct Unsent(pub(super) Error);
 
 impl Replies {
     /// Sends by the bridge that the requests come from.
-    pub(super) fn new(bridge: Arc<dyn Bridge>, subscription: &str, silence: Silence) -> Self {
-        Self { bridge, subscription: subscription.into(), silence }
+    pub(super) fn new(
+        bridge: Arc<dyn Bridge>,
+        subscription: &str,
+        silence: Silence,
+        tracer: Option<Tracer>,
+    ) -> Self {
+        Self { bridge, subscription: subscription.into(), silence, tracer }
     }
 
     /// Tells whether who asked is told that there will be no answer.
@@ -73,8 +80,13 @@ impl Replies {
     }
 
     async fn try_to(&self, to: &str, letter: &Letter, reply: Message) -> Result<(), Error> {
-        let reply = Message { correlation: letter.message.correlation.clone(), ..reply };
-        self.bridge.reply(to, reply, Instant::now() + DEADLINE).await
+        let mut reply = Message { correlation: letter.message.correlation.clone(), ..reply };
+        let span = self.tracer.as_ref().and_then(|tracer| tracer.reply(&letter.message, to, &mut reply));
+        let sent = self.bridge.reply(to, reply, Instant::now() + DEADLINE).await;
+        if let Some(span) = span {
+            span.end(&sent);
+        }
+        sent
     }
 }
 

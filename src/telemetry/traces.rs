@@ -8,10 +8,11 @@
 //! | `send` | producer | a publish, until the broker has answered | what the request or the message came with |
 //! | `receive` | client | a message that a broker gave us | the message's context |
 //! | `process` | consumer | an attempt at a webhook or a gRPC receiver | the message's context |
+//! | `send (temporary)` | producer | a reply, until the broker has it | the request's context, or what the reply came with in its trace |
 //! | `settle` | client | a verdict, until the broker has it where somebody waits for that | the message's context |
 //!
 //! A message carries the context of its `send` span, a webhook is called with that of its `process` span, and
-//! consumers that fetch get the message's as it is. The last three link to the message's context too, as the
+//! consumers that fetch get the message's as it is. `receive`, `process` and `settle` link to the message's context too, as the
 //! conventions want. Messages of a batch that come with contexts of their own keep them: then the batch's one
 //! `send` span is a child of the first that is recorded, and links to the others.
 //!
@@ -36,7 +37,7 @@ use sidespan_bridge::Bridge;
 use uuid::Uuid;
 
 pub use export::Exporting;
-pub use span::Processing;
+pub use span::{Processing, Replying};
 pub use tracer::{Attempt, Broker, Tracer};
 
 use crate::config::{Otlp, Telemetry};

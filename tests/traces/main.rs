@@ -16,6 +16,8 @@ mod dead;
 mod fetching;
 #[cfg(all(feature = "kafka", feature = "nats"))]
 mod journey;
+mod receiver;
+mod replies;
 mod scenes;
 mod socket;
 mod transport;

@@ -24,6 +24,7 @@ pub(super) const ROUTING_KEY: &str = "messaging.rabbitmq.destination.routing_key
 pub(super) const SERVER_ADDRESS: &str = "server.address";
 pub(super) const SERVER_PORT: &str = "server.port";
 pub(super) const SYSTEM: &str = "messaging.system";
+pub(super) const TEMPORARY: &str = "messaging.destination.temporary";
 
 /// Which attempt this is, from 1.
 pub(super) const ATTEMPT: &str = "sidespan.attempt";

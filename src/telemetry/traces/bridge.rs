@@ -28,6 +28,7 @@ impl Traced {
     }
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a default would hide the bridge within")]
 #[async_trait]
 impl Bridge for Traced {
     fn publisher(&self) -> Arc<dyn Publisher> {
@@ -76,6 +77,7 @@ impl Bridge for Traced {
         replied
     }
 
+    /// Who answers knows the request, and makes the span: [`Tracer::reply`].
     async fn reply(&self, to: &str, reply: Message, deadline: Instant) -> Result<(), Error> {
         self.within.reply(to, reply, deadline).await
     }
@@ -102,6 +104,7 @@ struct TracedPublisher {
     tracer: Tracer,
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a default would hide the publisher within")]
 impl Publisher for TracedPublisher {
     fn publish(
         &self,
@@ -127,6 +130,7 @@ struct TracedSubscription {
     group: Option<Box<str>>,
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a default would hide the subscription within")]
 #[async_trait]
 impl Subscription for TracedSubscription {
     async fn next(&mut self) -> Option<Result<Event, Error>> {
@@ -162,6 +166,7 @@ struct TracedSettle {
     received: Received,
 }
 
+#[deny(clippy::missing_trait_methods, reason = "a default would hide the token within")]
 impl Settle for TracedSettle {
     fn settle(self: Box<Self>, verdict: Verdict) -> Settled {
         let mut span = self.received.settle(verdict);

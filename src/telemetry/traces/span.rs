@@ -50,6 +50,19 @@ impl Processing {
     }
 }
 
+/// A reply until the broker has it.
+#[derive(Debug)]
+pub struct Replying(pub(super) Span);
+
+impl Replying {
+    /// Ends it with what the broker answered.
+    pub fn end(mut self, sent: &Result<(), Error>) {
+        if let Err(error) = sent {
+            fail(&mut self.0, error_type(error.fault));
+        }
+    }
+}
+
 /// Notes how a settlement ended.
 pub(super) fn settled(span: &mut Span, settlement: Settlement) {
     match settlement {

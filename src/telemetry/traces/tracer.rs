@@ -10,7 +10,7 @@ use sidespan_bridge::{Delivery, Message, Position, Topic, Verdict};
 use url::Url;
 
 use super::attributes::*;
-use super::span::{Processing, Sending};
+use super::span::{Processing, Replying, Sending};
 use crate::config::Name;
 use crate::telemetry::context::{self, Traceparent};
 
@@ -71,7 +71,8 @@ impl Tracer {
             return None;
         }
         let state = state(&first.headers);
-        let span = self.begin("send", SpanKind::Producer, topic, shared.map(|parent| (parent, state)));
+        let parent = shared.map(|parent| (parent, state));
+        let span = self.begin("send", SpanKind::Producer, Place::Topic(topic), parent);
         if let Some(own) = Traceparent::of(span.span_context()) {
             batch.iter_mut().for_each(|message| context::set(&mut message.headers, own));
         }
@@ -88,7 +89,7 @@ impl Tracer {
             }
         }
         let parent = recorded.first().cloned()?;
-        let mut span = self.begin("send", SpanKind::Producer, topic, Some(parent));
+        let mut span = self.begin("send", SpanKind::Producer, Place::Topic(topic), Some(parent));
         for (context, state) in recorded {
             span.add_link(context.remote(state), Vec::new());
         }
@@ -120,7 +121,7 @@ impl Tracer {
             return None;
         }
         let known = parent.map(|parent| (parent, state(&delivery.message.headers)));
-        let mut span = self.begin("receive", SpanKind::Client, &delivery.topic, known.clone());
+        let mut span = self.begin("receive", SpanKind::Client, Place::Topic(&delivery.topic), known.clone());
         if !span.is_recording() {
             return None;
         }
@@ -148,8 +149,8 @@ impl Tracer {
     pub fn process(&self, attempt: &Attempt<'_>) -> Option<Processing> {
         let parent = context::of(&attempt.message.headers).filter(Traceparent::is_sampled)?;
         let state = state(&attempt.message.headers);
-        let mut span =
-            self.begin("process", SpanKind::Consumer, attempt.topic, Some((parent, state.clone())));
+        let place = Place::Topic(attempt.topic);
+        let mut span = self.begin("process", SpanKind::Consumer, place, Some((parent, state.clone())));
         span.add_link(parent.remote(state), Vec::new());
         span.set_attributes(message(attempt.message, self.0.system));
         span.set_attributes(position(attempt.position, self.0.system));
@@ -166,11 +167,25 @@ impl Tracer {
         Some(Processing(Box::new(span)))
     }
 
+    /// Begins to send the reply to a request, and gives it the context of that: in the request's trace, behind what
+    /// its sender has done there. None where the request's trace is not recorded.
+    pub fn reply(&self, request: &Message, to: &str, reply: &mut Message) -> Option<Replying> {
+        let asked = context::of(&request.headers).filter(Traceparent::is_sampled)?;
+        let own = context::of(&reply.headers)
+            .filter(|own| own.is_sampled() && own.trace_id() == asked.trace_id())
+            .map(|own| (own, state(&reply.headers)));
+        let parent = own.unwrap_or_else(|| (asked, state(&request.headers)));
+        let mut span = self.begin("send", SpanKind::Producer, Place::Asker(to), Some(parent));
+        span.set_attributes(message(reply, self.0.system));
+        context::set(&mut reply.headers, Traceparent::of(span.span_context())?);
+        Some(Replying(span))
+    }
+
     fn begin(
         &self,
         operation: &'static str,
         kind: SpanKind,
-        topic: &Topic,
+        place: Place<'_>,
         parent: Option<(Traceparent, TraceState)>,
     ) -> Span {
         let Inner { tracer, system, broker } = &*self.0;
@@ -182,15 +197,26 @@ impl Tracer {
         // What costs something is told only of what is recorded.
         let mut span = tracer.build_with_context(SpanBuilder::from_name("").with_kind(kind), &context);
         if span.is_recording() {
-            span.update_name(format!("{operation} {topic}"));
+            let address = match place {
+                Place::Topic(topic) => {
+                    span.update_name(format!("{operation} {topic}"));
+                    topic.as_str()
+                }
+                // Each asker has one of its own, and that many names would be no names.
+                Place::Asker(address) => {
+                    span.update_name(format!("{operation} (temporary)"));
+                    span.set_attribute(KeyValue::new(TEMPORARY, true));
+                    address
+                }
+            };
             span.set_attributes([
                 KeyValue::new(SYSTEM, *system),
-                KeyValue::new(DESTINATION, topic.to_string()),
+                KeyValue::new(DESTINATION, address.to_owned()),
                 KeyValue::new(OPERATION_NAME, operation),
                 KeyValue::new(OPERATION_TYPE, operation),
                 KeyValue::new(BRIDGE, broker.bridge.to_string()),
             ]);
-            span.set_attributes(routing_key(topic.as_str(), system));
+            span.set_attributes(routing_key(address, system));
             if let Some((host, port)) = broker.server.as_ref().filter(|_| !is_at_target) {
                 span.set_attribute(KeyValue::new(SERVER_ADDRESS, host.clone()));
                 span.set_attribute(KeyValue::new(SERVER_PORT, i64::from(*port)));
@@ -198,6 +224,14 @@ impl Tracer {
         }
         span
     }
+}
+
+/// Where something is sent to, or comes from.
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    /// The address of one who has asked.
+    Asker(&'a str),
+    Topic(&'a Topic),
 }
 
 /// A message that came, as its settlement tells of it.
@@ -214,8 +248,8 @@ impl Received {
     /// Begins to settle it.
     pub(super) fn settle(&self, verdict: Verdict) -> Span {
         let (parent, state) = self.context.clone();
-        let mut span =
-            self.tracer.begin("settle", SpanKind::Client, &self.topic, Some((parent, state.clone())));
+        let place = Place::Topic(&self.topic);
+        let mut span = self.tracer.begin("settle", SpanKind::Client, place, Some((parent, state.clone())));
         span.add_link(parent.remote(state), Vec::new());
         let word = match verdict {
             Verdict::Accept => "accept",

@@ -149,11 +149,11 @@ fn ends(error: &KafkaError) -> bool {
 fn explain(topic: &Topic, error: Error) -> Error {
     let detail = match error.fault {
         Fault::UnknownTopic => format!(
-            "kafka has no topic {topic:?} for replies: make it, with a short retention, name another by \
+            "kafka has no topic {topic} for replies: make it, with a short retention, name another by \
              `reply_topic` of the bridge, or allow `create_topics`"
         ),
         Fault::Denied => format!(
-            "kafka does not let this server use the topic {topic:?} for replies: allow reading it, or name \
+            "kafka does not let this server use the topic {topic} for replies: allow reading it, or name \
              another by `reply_topic` of the bridge"
         ),
         _ => return error,

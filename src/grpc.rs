@@ -13,6 +13,7 @@ mod codec;
 mod health;
 mod held;
 pub(crate) mod message;
+mod paths;
 mod publish;
 mod publish_stream;
 mod reflection;
@@ -57,6 +58,7 @@ use crate::security::caller::Caller;
 use crate::subscriptions::Subscriptions;
 use crate::telemetry::counts::{self, Stream};
 
+pub use paths::paths;
 pub(crate) use status::refusal;
 
 /// What the methods share.

@@ -47,7 +47,8 @@ impl Doors<'_> {
         let operating = self.guard(&listeners.admin, admin::HEALTH);
         let services = guard.protect(Grpc::before(Rest::new(self.rest), self.grpc));
         let services = Replicas::before(services, self.pulling);
-        let services = Access::new(self.config.log.access, rest::paths).before(services);
+        let services =
+            Access::new(self.config.log.access, || [rest::paths(), grpc::paths()].concat()).before(services);
         let kind = counts::Listener::Services;
         doors.spawn(listen::serve(listeners.services, services, bounds, closing(), grace, kind));
 

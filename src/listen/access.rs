@@ -157,9 +157,7 @@ impl Entry {
 
     fn write(&self) {
         let Self { method, status, grpc_status, bytes, trace_id, .. } = self;
-        let is_unknown = self.is_call && *grpc_status == Some(UNIMPLEMENTED);
-        let route =
-            if self.is_call && !is_unknown { self.uri.path() } else { self.share.template(self.uri.path()) };
+        let route = self.share.template(self.uri.path());
         let caller = self.sender.0.get().map(Caller::name);
         let status = status.as_u16();
         let duration_ms = self.began.elapsed().as_secs_f64() * 1e3;
@@ -212,8 +210,6 @@ impl Drop for Observed {
         }
     }
 }
-
-const UNIMPLEMENTED: u8 = 12;
 
 #[cfg(test)]
 mod tests {

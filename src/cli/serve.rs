@@ -9,7 +9,7 @@ use super::failure::{Failure, Outcome};
 use super::{configured, load, no_runtime, output};
 use crate::app::{self, Bound};
 use crate::bridges::{DRIVERS, QUIET};
-use crate::config::{Address, Config, Subscriptions, Target};
+use crate::config::{Address, Config, LogFormat, Subscriptions, Target};
 use crate::reload::Source;
 use crate::telemetry::log;
 
@@ -73,10 +73,24 @@ impl Serve {
     }
 }
 
-/// Beside a service and a broker, few processors are better served by one thread: what is ready is
-/// handled in one go, which makes larger batches at the broker, and no time goes into waking others.
+/// Serves, and says why it did not end as it should: to programs in a line of the log, since each of theirs is JSON.
 fn serve(config: Config, source: Option<Source>) -> Outcome {
     let log = log::start(&config.log, QUIET).map_err(no_runtime)?;
+    let is_for_programs = config.log.format == LogFormat::Json;
+    let outcome = match serve_logged(config, source) {
+        Err(Failure::Failed(error)) if is_for_programs => {
+            tracing::error!(error, "serving has failed");
+            Err(Failure::Found)
+        }
+        ended => ended,
+    };
+    // Where nobody reads the log, the exit code alone tells: standard error would be waited for.
+    if log.end() { outcome } else { outcome.map_err(|_| Failure::Found) }
+}
+
+/// Beside a service and a broker, few processors are better served by one thread: what is ready is
+/// handled in one go, which makes larger batches at the broker, and no time goes into waking others.
+fn serve_logged(config: Config, source: Option<Source>) -> Outcome {
     // Each connection takes a file, and many systems begin with 1,024.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files stays as it is");
@@ -86,6 +100,7 @@ fn serve(config: Config, source: Option<Source>) -> Outcome {
         Ok(_) | Err(_) => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().build().map_err(no_runtime)?;
+    let is_for_programs = config.log.format == LogFormat::Json;
     let ended = runtime.block_on(app::run(config, source, |config, bound| {
         if config.development {
             output::talk(&welcome(config, bound));
@@ -94,16 +109,16 @@ fn serve(config: Config, source: Option<Source>) -> Outcome {
     // Everything that matters has been waited for, by deadlines; a client library's thread may not
     // keep the process.
     runtime.shutdown_background();
-    let outcome = match ended {
+    match ended {
         Ok(ended) if ended.is_clean() => Ok(()),
+        // The last line of the log has the same.
+        Ok(_) if is_for_programs => Err(Failure::Found),
         Ok(app::Ended { attempts_left, connections_cut, .. }) => Err(Failure::Failed(format!(
             "stopped at the deadline: {attempts_left} deliveries were still running and come again, \
              {connections_cut} connections were cut"
         ))),
         Err(error) => Err(Failure::Failed(error.to_string())),
-    };
-    // Where nobody reads the log, the exit code alone tells: standard error would be waited for.
-    if log.end() { outcome } else { outcome.map_err(|_| Failure::Found) }
+    }
 }
 
 /// What somebody who has configured nothing wants to know.

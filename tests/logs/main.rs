@@ -3,7 +3,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access;
+mod ends;
 mod levels;
+mod panics;
 mod pipe;
 mod storm;
 

@@ -60,7 +60,7 @@ async fn reach(settings: &AmqpSettings, url: &BrokerUrl, name: &str, odd: bool) 
         stream.map(AsyncTcpStream::Plain).ok_or_else(gone)
     };
     match Connection::connector(uri, transport::runtime(), hand_over, properties).await {
-        Ok(connection) => Ok(Wire::new(connection, socket)),
+        Ok(connection) => Ok(Wire::new(connection, socket, settings.bridge.clone())),
         Err(error) => {
             let objection = match (url.encrypted, fault::text(&error)) {
                 (true, None) => match connect(settings, url).await {

@@ -223,23 +223,27 @@ impl Way {
 
     fn reached(&self, wire: Wire) -> Arc<Wire> {
         let wire = Arc::new(wire);
-        info!(connection = self.name, "connected to rabbitmq");
+        info!(bridge = self.bridge(), connection = self.name, "connected to rabbitmq");
         self.told.forget();
         self.state.send_replace(State::Up(Arc::clone(&wire)));
         wire
     }
 
+    fn bridge(&self) -> Option<&str> {
+        self.settings.bridge.as_deref()
+    }
+
     fn lost(&self) {
-        warn!(connection = self.name, "the connection to rabbitmq is lost");
+        warn!(bridge = self.bridge(), connection = self.name, "the connection to rabbitmq is lost");
         self.down(Fault::Unavailable, "the connection to rabbitmq is lost".into());
     }
 
     fn missed(&self, error: &Error) {
         let reason: Box<str> = error.to_string().into();
         if self.told.is_new(&reason) {
-            warn!(connection = self.name, %error, "rabbitmq cannot be reached");
+            warn!(bridge = self.bridge(), connection = self.name, %error, "rabbitmq cannot be reached");
         }
-        debug!(connection = self.name, ?error, "rabbitmq cannot be reached");
+        debug!(bridge = self.bridge(), connection = self.name, ?error, "rabbitmq cannot be reached");
         self.down(error.fault, reason);
     }
 

@@ -17,6 +17,9 @@ use self::url::Urls;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AmqpSettings {
+    /// The bridge's name, for the log.
+    #[serde(skip)]
+    pub(crate) bridge: Option<Box<str>>,
     /// Where the broker is: `amqp://host:port/vhost`, or `amqps://` for TLS. Without a port 5672, or 5671,
     /// without a virtual host `/` (also written `%2f`). May name a user and a password, which are never
     /// shown. A list names the nodes of one cluster: they are tried in turn.
@@ -111,7 +114,7 @@ pub(crate) enum Auth {
 impl AmqpSettings {
     /// Reads and checks the settings, without any I/O.
     pub(crate) fn read(settings: &Settings) -> Result<Self, SettingsError> {
-        let read: Self = settings.parse()?;
+        let read = Self { bridge: settings.bridge.clone(), ..settings.parse()? };
         if !(MIN_MESSAGE..=MAX_MESSAGE).contains(&read.max_message) {
             let (least, most, found) = (MIN_MESSAGE.0, MAX_MESSAGE.0, read.max_message.0);
             let reason = format!("expected {least} to {most} bytes, found {found}");

@@ -27,12 +27,14 @@ pub(crate) struct Wire {
     control: OnceCell<Channel>,
     /// Why the broker takes no messages for now.
     blocked: watch::Sender<Option<Box<str>>>,
+    /// The bridge's name, for the log.
+    bridge: Option<Box<str>>,
 }
 
 impl Wire {
     /// Begins to use a connection that was opened over this socket.
-    pub(crate) fn new(connection: Connection, socket: Socket) -> Self {
-        Self { socket, connection, control: OnceCell::new(), blocked: watch::Sender::default() }
+    pub(crate) fn new(connection: Connection, socket: Socket, bridge: Option<Box<str>>) -> Self {
+        Self { socket, connection, control: OnceCell::new(), blocked: watch::Sender::default(), bridge }
     }
 
     /// Opens a channel.
@@ -65,13 +67,14 @@ impl Wire {
     }
 
     fn hear(&self, event: Option<Event>) {
+        let bridge = self.bridge.as_deref();
         match event {
             Some(Event::ConnectionBlocked(reason)) => {
-                warn!(reason, "rabbitmq takes no messages for now: publishing is refused");
+                warn!(bridge, reason, "rabbitmq takes no messages for now: publishing is refused");
                 self.blocked.send_replace(Some(reason.into()));
             }
             Some(Event::ConnectionUnblocked) => {
-                info!("rabbitmq takes messages again");
+                info!(bridge, "rabbitmq takes messages again");
                 self.blocked.send_replace(None);
             }
             Some(_) | None => {}

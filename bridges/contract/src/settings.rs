@@ -10,14 +10,21 @@ use serde_json::Value;
 pub struct Settings {
     /// Sidespan's identity: the client id at the broker.
     pub service: Box<str>,
+    /// The bridge's name in the configuration, which its lines in the log have as `bridge`.
+    pub bridge: Option<Box<str>>,
     /// The bridge's own keys.
     pub keys: Value,
 }
 
 impl Settings {
-    /// Collects settings.
+    /// Collects settings of a bridge without a name.
     pub fn new(service: impl Into<Box<str>>, keys: Value) -> Self {
-        Self { service: service.into(), keys }
+        Self { service: service.into(), bridge: None, keys }
+    }
+
+    /// Gives the bridge a name.
+    pub fn named(self, bridge: impl Into<Box<str>>) -> Self {
+        Self { bridge: Some(bridge.into()), ..self }
     }
 
     /// Reads the keys into a bridge's own type (`deny_unknown_fields`).

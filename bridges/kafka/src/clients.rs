@@ -40,8 +40,8 @@ impl Clients {
     /// Takes the settings; makes no client yet.
     pub(crate) fn new(settings: KafkaSettings, service: Box<str>) -> Self {
         let access = Access::new(&settings);
-        let link =
-            Arc::new(Link::new(settings.brokers.clone(), access.tls().cloned(), settings.sasl.is_some()));
+        let link = Link::new(settings.brokers.clone(), access.tls().cloned(), settings.sasl.is_some());
+        let link = Arc::new(link.of(settings.bridge.clone()));
         Self { settings, service, access, link }
     }
 
@@ -87,7 +87,7 @@ impl Line {
         match self.access.credentials() {
             Ok(now) => now != self.credentials,
             Err(error) => {
-                debug!(%error, "kafka clients go on with the secrets that they have");
+                debug!(bridge = self.link.bridge(), %error, "kafka clients go on with the secrets that they have");
                 false
             }
         }
@@ -103,7 +103,7 @@ impl ClientContext for Line {
 
     // The producer's connections tell whether the cluster is there; others idle for long.
     fn error(&self, error: KafkaError, reason: &str) {
-        debug!(%error, reason, "kafka client error");
+        debug!(bridge = self.link.bridge(), %error, reason, "kafka client error");
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {

@@ -19,6 +19,8 @@ use crate::trouble::{self, Port, Trouble};
 /// What is known about the way to the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
+    /// The bridge's name.
+    bridge: Option<Box<str>>,
     brokers: Vec<String>,
     tls: Option<Tls>,
     /// Clients have credentials to show.
@@ -39,6 +41,16 @@ impl Link {
         Self { brokers, tls, named, ..Self::default() }
     }
 
+    /// Has its lines in the log name the bridge.
+    pub(crate) fn of(self, bridge: Option<Box<str>>) -> Self {
+        Self { bridge, ..self }
+    }
+
+    /// Returns the bridge's name, for the log.
+    pub(crate) fn bridge(&self) -> Option<&str> {
+        self.bridge.as_deref()
+    }
+
     /// Tells whether the cluster is known to be out of reach.
     pub(crate) fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)
@@ -47,7 +59,7 @@ impl Link {
     /// Notes that the cluster answered.
     pub(crate) fn is_back(&self) {
         if self.down.swap(false, Ordering::Relaxed) {
-            info!("kafka can be reached again");
+            info!(bridge = self.bridge(), "kafka can be reached again");
             *lock(&self.said) = None;
             self.diagnosed.store(false, Ordering::Relaxed);
         }
@@ -63,7 +75,7 @@ impl Link {
     /// Takes an error that the client told about the connection.
     pub(crate) fn hear(&self, error: &KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        debug!(%error, reason, "kafka client error");
+        debug!(bridge = self.bridge(), %error, reason, "kafka client error");
         if code == Code::AllBrokersDown {
             return self.is_lost();
         }
@@ -116,7 +128,10 @@ impl Link {
         let reason = self.explain().to_string();
         let mut said = lock(&self.said);
         if said.as_ref() != Some(&reason) {
-            warn!(reason, "kafka cannot be reached: nothing is handed over until it is back");
+            warn!(
+                bridge = self.bridge(),
+                reason, "kafka cannot be reached: nothing is handed over until it is back"
+            );
             *said = Some(reason);
         }
     }
@@ -139,7 +154,7 @@ impl Link {
 
     /// Passes a line of the client's log on.
     pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.logs.pass(level, facility, message);
+        self.logs.pass(self.bridge(), level, facility, message);
     }
 }
 
@@ -161,30 +176,30 @@ struct Facility {
 
 impl LogLimit {
     /// Logs a line, or counts it.
-    pub(crate) fn pass(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+    pub(crate) fn pass(&self, bridge: Option<&str>, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // Producers are told of consumers' settings and the other way round; and why a connection
         // fails comes as an error too, and is said in other words.
         if matches!(facility, "CONFWARN" | "FAIL" | "ERROR") {
-            return debug!(target: "librdkafka", facility, message, "kafka client");
+            return debug!(target: "librdkafka", bridge, facility, message, "kafka client");
         }
         let Some(held_back) = self.admit(facility) else {
-            return debug!(target: "librdkafka", facility, message, "repeated");
+            return debug!(target: "librdkafka", bridge, facility, message, "repeated");
         };
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error => {
-                error!(target: "librdkafka", facility, message, held_back, "kafka client")
+                error!(target: "librdkafka", bridge, facility, message, held_back, "kafka client")
             }
             RDKafkaLogLevel::Warning => {
-                warn!(target: "librdkafka", facility, message, held_back, "kafka client")
+                warn!(target: "librdkafka", bridge, facility, message, held_back, "kafka client")
             }
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                info!(target: "librdkafka", facility, message, held_back, "kafka client");
+                info!(target: "librdkafka", bridge, facility, message, held_back, "kafka client");
             }
             RDKafkaLogLevel::Debug => {
-                debug!(target: "librdkafka", facility, message, held_back, "kafka client")
+                debug!(target: "librdkafka", bridge, facility, message, held_back, "kafka client")
             }
         }
     }

@@ -21,6 +21,9 @@ use crate::sasl::{Identity, Mechanism, Sasl};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KafkaSettings {
+    /// The bridge's name, for the log.
+    #[serde(skip)]
+    pub(crate) bridge: Option<Box<str>>,
     /// Where the cluster is found at first: `host:port`, one or more.
     #[schemars(length(min = 1))]
     pub(crate) brokers: Vec<String>,
@@ -109,7 +112,7 @@ pub(crate) enum Property {
 impl KafkaSettings {
     /// Reads and checks the settings, without any I/O.
     pub(crate) fn read(settings: &Settings) -> Result<Self, SettingsError> {
-        let read: Self = settings.parse()?;
+        let read = Self { bridge: settings.bridge.clone(), ..settings.parse()? };
         if read.brokers.is_empty() {
             return Err(SettingsError::new("brokers", "expected at least one `host:port`"));
         }

@@ -49,13 +49,17 @@ impl NatsBridge {
         let service = &settings.service;
         let settings = Arc::new(NatsSettings::read(settings).map_err(wrong)?);
         let (publisher, publishing, streams, engine) = publisher::open(&settings, service)?;
-        let overflows = AtomicU64::new(0);
+        let (overflows, bridge) = (AtomicU64::new(0), settings.bridge.clone());
         let hook = move |change| match change {
             Change::Overflowed => {
                 let count = overflows.fetch_add(1, Ordering::Relaxed) + 1;
                 // One in a while: it comes for each message.
                 if count.is_power_of_two() {
-                    warn!(dropped = count, "messages are dropped: they come faster than they are taken");
+                    warn!(
+                        bridge = bridge.as_deref(),
+                        dropped = count,
+                        "messages are dropped: they come faster than they are taken"
+                    );
                 }
             }
             Change::Denied(_) | Change::Down | Change::Up => {}

@@ -28,6 +28,8 @@ use trouble::{Explainer, Trouble};
 
 /// What is known about one connection.
 pub(crate) struct Link {
+    /// The bridge's name, for logs.
+    bridge: Option<Box<str>>,
     /// What it is for, for logs.
     purpose: &'static str,
     explainer: Explainer,
@@ -78,6 +80,7 @@ impl Link {
             .addresses()
             .map_err(|error| Error::new(Fault::Invalid).detail("the bridge's `servers`").because(error))?;
         let link = Arc::new(Self {
+            bridge: settings.bridge.clone(),
             purpose,
             explainer: Explainer {
                 servers: settings.servers.join(", "),
@@ -164,8 +167,12 @@ impl Link {
         self.deaf.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Denied::error)
     }
 
+    fn bridge(&self) -> Option<&str> {
+        self.bridge.as_deref()
+    }
+
     fn hear(&self, event: Event) {
-        debug!(%event, purpose = self.purpose, "nats client");
+        debug!(bridge = self.bridge(), %event, purpose = self.purpose, "nats client");
         match event {
             Event::Connected => self.is_up(),
             Event::Disconnected | Event::Closed => self.is_down(),
@@ -179,7 +186,9 @@ impl Link {
                 (self.hook)(Change::Overflowed);
             }
             Event::ServerError(ServerError::Other(reason)) => self.refused(&reason),
-            Event::LameDuckMode => info!(purpose = self.purpose, "a nats server is about to stop"),
+            Event::LameDuckMode => {
+                info!(bridge = self.bridge(), purpose = self.purpose, "a nats server is about to stop")
+            }
             Event::Draining => {}
         }
     }
@@ -200,7 +209,7 @@ impl Link {
     }
 
     fn refused(&self, reason: &str) {
-        warn!(reason, purpose = self.purpose, "a nats server refuses");
+        warn!(bridge = self.bridge(), reason, purpose = self.purpose, "a nats server refuses");
         if let Some(denied) = Denied::read(reason) {
             if matches!(&denied, Denied::Subscribe(subject) if subject.starts_with(INBOX)) {
                 let inboxes = Denied::Subscribe(format!("{INBOX}>"));
@@ -223,7 +232,7 @@ impl Link {
         *self.deaf.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.state.send_replace(State::Up(next_connection()));
-        info!(purpose = self.purpose, "nats can be reached");
+        info!(bridge = self.bridge(), purpose = self.purpose, "nats can be reached");
         (self.hook)(Change::Up);
     }
 
@@ -231,7 +240,12 @@ impl Link {
         let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         // Once, and again when it is another one.
         if known.as_ref() != Some(&trouble) {
-            warn!(reason = trouble.line(), purpose = self.purpose, "nats cannot be reached");
+            warn!(
+                bridge = self.bridge(),
+                reason = trouble.line(),
+                purpose = self.purpose,
+                "nats cannot be reached"
+            );
             *known = Some(trouble);
         }
         drop(known);
@@ -242,6 +256,7 @@ impl Link {
         let was = self.state.send_replace(State::Down);
         if let State::Up(_) = was {
             warn!(
+                bridge = self.bridge(),
                 purpose = self.purpose,
                 "the connection to nats was lost: nothing is handed over until it is back"
             );

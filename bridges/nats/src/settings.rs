@@ -20,6 +20,9 @@ pub(crate) use stream::{CreateStreams, Retention, StreamSettings};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NatsSettings {
+    /// The bridge's name, for the log.
+    #[serde(skip)]
+    pub(crate) bridge: Option<Box<str>>,
     /// Where the cluster is found at first: `nats://host:port`, or `tls://host:port`, one or more, tried in
     /// turn. Its other servers are learned from these.
     #[schemars(length(min = 1))]
@@ -93,7 +96,7 @@ pub(crate) enum Mode {
 impl NatsSettings {
     /// Reads and checks the settings, without any I/O.
     pub(crate) fn read(settings: &Settings) -> Result<Self, SettingsError> {
-        let read: Self = settings.parse()?;
+        let read = Self { bridge: settings.bridge.clone(), ..settings.parse()? };
         read.addresses()?;
         read.check_security()?;
         if read.mode == Mode::Core {

@@ -98,7 +98,7 @@ fn bridges(
             errors.add(format!("{key}.kind"), format!("unknown kind {:?}{near}", file.kind));
             continue;
         };
-        let settings = Settings::new(service, Value::Object(file.keys.clone()));
+        let settings = Settings::new(service, Value::Object(file.keys.clone())).named(name.as_str());
         if let Err(error) = driver.check(&settings) {
             let (below, reason) = explain_settings(&error);
             let dot = if below.is_empty() { "" } else { "." };

@@ -119,14 +119,17 @@ impl Producer {
             Leave::Denied(since) if since.elapsed() < DENIED => return,
             Leave::Given | Leave::Asked(_) if code == Code::ClusterAuthorizationFailed => {
                 if matches!(*leave, Leave::Given) {
-                    warn!(reason, "kafka lets us publish to no topic: each publish is denied");
+                    warn!(
+                        bridge = self.link.bridge(),
+                        reason, "kafka lets us publish to no topic: each publish is denied"
+                    );
                 }
                 *leave = Leave::Denied(Instant::now());
                 return;
             }
             Leave::Denied(_) => *leave = Leave::Asked(Instant::now()),
             Leave::Given | Leave::Asked(_) => {
-                error!(%code, reason, "the kafka producer cannot go on and is made anew");
+                error!(bridge = self.link.bridge(), %code, reason, "the kafka producer cannot go on and is made anew");
                 *leave = Leave::Given;
             }
         }
@@ -136,7 +139,7 @@ impl Producer {
                     blocking::drop_apart(dead, || {});
                 }
             }
-            Err(error) => error!(%error, "no new kafka producer can be made"),
+            Err(error) => error!(bridge = self.link.bridge(), %error, "no new kafka producer can be made"),
         }
     }
 
@@ -149,7 +152,10 @@ impl Producer {
             return false;
         }
         let Some(client) = self.candidate().await else { return false };
-        error!("the kafka client finds no broker though one answers, and was made anew");
+        error!(
+            bridge = self.link.bridge(),
+            "the kafka client finds no broker though one answers, and was made anew"
+        );
         self.abandon_for(client);
         true
     }
@@ -165,7 +171,7 @@ impl Producer {
             return false;
         }
         let Some(client) = self.candidate().await else { return false };
-        info!("the secrets for kafka have changed: a new client takes over");
+        info!(bridge = self.link.bridge(), "the secrets for kafka have changed: a new client takes over");
         if self.link.is_down() {
             self.abandon_for(client);
             return true;
@@ -191,7 +197,7 @@ impl Producer {
         match made.await {
             Ok(client) => client,
             Err(error) => {
-                warn!(%error, source = std::error::Error::source(&error), "no new kafka client can be made");
+                warn!(bridge = self.link.bridge(), %error, source = std::error::Error::source(&error), "no new kafka client can be made");
                 None
             }
         }
@@ -268,7 +274,7 @@ pub(super) async fn watch(producer: Arc<Producer>, budget: Arc<Budget>) {
         {
             failures = failures.wrapping_add(1);
             if stuck {
-                warn!(%error, messages = now.0, "kafka does not answer while messages are on their way");
+                warn!(bridge = producer.link.bridge(), %error, messages = now.0, "kafka does not answer while messages are on their way");
             }
             producer.link.is_lost();
             producer.link.diagnose().await;

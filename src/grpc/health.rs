@@ -44,7 +44,7 @@ fn serving(health: &Health, service: &str) -> ServingStatus {
     let serves = match service {
         "" | SUBSCRIBER => health.report().ready,
         // Messages are taken until the very end of stopping.
-        PUBLISHER => health.publish_report().ready,
+        PUBLISHER | REQUESTER => health.publish_report().ready,
         ADMIN | HEALTH | REFLECTION | REFLECTION_ALPHA => true,
         _ => return ServingStatus::ServiceUnknown,
     };
@@ -56,6 +56,7 @@ pub(super) const HEALTH: &str = "grpc.health.v1.Health";
 pub(super) const PUBLISHER: &str = "sidespan.v1.Publisher";
 pub(super) const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 pub(super) const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+pub(super) const REQUESTER: &str = "sidespan.v1.Requester";
 pub(super) const SUBSCRIBER: &str = "sidespan.v1.Subscriber";
 /// How soon a change is told.
 const EVERY: Duration = Duration::from_secs(1);

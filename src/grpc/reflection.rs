@@ -9,7 +9,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::body::Incoming;
-use super::health::{ADMIN, HEALTH, PUBLISHER, REFLECTION, REFLECTION_ALPHA, SUBSCRIBER};
+use super::health::{ADMIN, HEALTH, PUBLISHER, REFLECTION, REFLECTION_ALPHA, REQUESTER, SUBSCRIBER};
 use crate::proto;
 
 type Service = BoxCloneSyncService<Request<Incoming>, Response<tonic::body::Body>, Infallible>;
@@ -33,7 +33,7 @@ impl Reflection {
             let described = Builder::configure()
                 .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-            [ADMIN, HEALTH, PUBLISHER, SUBSCRIBER, own]
+            [ADMIN, HEALTH, PUBLISHER, REQUESTER, SUBSCRIBER, own]
                 .into_iter()
                 .fold(described, Builder::with_service_name)
         };

@@ -102,9 +102,13 @@ async fn health_is_that_of_each_service() {
     let server = Server::start().await;
     let mut health = HealthClient::new(server.channel().await);
     let ask = |service: &str| HealthCheckRequest { service: service.into() };
-    for service in
-        ["sidespan.v1.Admin", "sidespan.v1.Publisher", "sidespan.v1.Subscriber", "grpc.health.v1.Health"]
-    {
+    for service in [
+        "sidespan.v1.Admin",
+        "sidespan.v1.Publisher",
+        "sidespan.v1.Requester",
+        "sidespan.v1.Subscriber",
+        "grpc.health.v1.Health",
+    ] {
         eventually(Duration::from_secs(20), service, async || {
             let answer = health.clone().check(ask(service)).await.unwrap().into_inner();
             answer.status() == ServingStatus::Serving
@@ -145,6 +149,7 @@ async fn the_door_describes_itself() {
         "grpc.reflection.v1.ServerReflection",
         "sidespan.v1.Admin",
         "sidespan.v1.Publisher",
+        "sidespan.v1.Requester",
         "sidespan.v1.Subscriber",
     ];
     assert_eq!(names, served);

@@ -236,7 +236,7 @@ impl Courier<'_> {
         let running = self.desk.board.in_flight.mark();
         let span = traces::begin(self.desk, self.letter, number);
         let context = span.as_ref().and_then(Processing::header);
-        let reply = self.desk.target.post(self.letter, number, context).await.ok_or(Halt::Stopped)?;
+        let mut reply = self.desk.target.post(self.letter, number, context).await.ok_or(Halt::Stopped)?;
         drop(running);
         let meaning = retry::meaning(&reply, &self.desk.subscription.retry);
         if let Some((meter, began)) = metered {
@@ -245,7 +245,7 @@ impl Courier<'_> {
         }
         history.first.get_or_insert(now);
         history.last = Some(now);
-        traces::end(span, &reply, meaning);
+        traces::end(span, &mut reply, meaning);
         match meaning {
             Meaning::Accepted => {
                 self.desk.board.delivered.count();

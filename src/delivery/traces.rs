@@ -21,13 +21,16 @@ pub(super) fn begin(desk: &Desk, letter: &Letter, number: u32) -> Option<Process
     })
 }
 
-/// Ends it with what came of the attempt.
-pub(super) fn end(span: Option<Processing>, reply: &Reply, meaning: Meaning) {
+/// Ends it with what came of the attempt; an answer to a request goes on from it.
+pub(super) fn end(span: Option<Processing>, reply: &mut Reply, meaning: Meaning) {
     let Some(mut span) = span else { return };
     let failure = match reply {
         Reply::Acked => None,
         Reply::Answered(answer) => {
             span.answered(answer.status);
+            if let Some(answer) = &mut answer.reply {
+                span.leads_to(answer);
+            }
             (meaning != Meaning::Accepted).then(|| answer.status.to_string())
         }
         Reply::Nacked(_) => Some("nacked".to_owned()),

@@ -8,7 +8,7 @@
 //! | `send` | producer | a publish, until the broker has answered | what the request or the message came with |
 //! | `receive` | client | a message that a broker gave us | the message's context |
 //! | `process` | consumer | an attempt at a webhook or a gRPC receiver | the message's context |
-//! | `send (temporary)` | producer | a reply, until the broker has it | the request's context, or what the reply came with in its trace |
+//! | `send (temporary)` | producer | a reply, until the broker has it | what its sender did in the request's trace, such as `process`; else the request's context |
 //! | `settle` | client | a verdict, until the broker has it where somebody waits for that | the message's context |
 //!
 //! A message carries the context of its `send` span, a webhook is called with that of its `process` span, and

@@ -22,7 +22,8 @@ async fn what_a_webhook_answers_to_a_request_is_sent_in_its_trace() {
     let answer = ask(&sidecar, RECORDED).await;
     assert_eq!((answer.status.as_u16(), answer.text()), (201, "three"));
     let [request, reply] = a_reply_is_told_of(&collector, "prices", "sidespan_embedded").await;
-    assert_eq!(reply.parent, request.id);
+    let [process] = collector.named(["process prices"]).await;
+    assert_eq!((&process.parent, &reply.parent), (&request.id, &process.id));
     assert_eq!(reply.attribute("messaging.message.body.size"), "5");
     // Who asked can go on from it.
     assert_eq!(parts(answer.header("traceparent")), [TRACE, &*reply.id, "01"]);
@@ -69,7 +70,8 @@ async fn that_nobody_answers_is_sent_in_the_trace_too() {
     let sidecar = answering(bridge, "prices", &webhook.url("/"), &collector).await;
     let answer = ask(&sidecar, RECORDED).await;
     assert_eq!((answer.status.as_u16(), answer.header("sidespan-reply")), (504, "true"));
-    a_reply_is_told_of(&collector, "prices", "sidespan_embedded").await;
+    let [request, reply] = a_reply_is_told_of(&collector, "prices", "sidespan_embedded").await;
+    assert_eq!(reply.parent, request.id);
 }
 
 #[tokio::test]
@@ -122,8 +124,9 @@ async fn a_reply_by_a_broker_is_told_of(bridge: &str, address: &str, system: &st
     let sidecar = answering(bridge, address, &webhook.url("/"), &collector).await;
     let answer = ask(&sidecar, RECORDED).await;
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "three"));
-    let [request, reply] = a_reply_is_told_of(&collector, address, system).await;
-    assert_eq!(reply.parent, request.id);
+    let [_, reply] = a_reply_is_told_of(&collector, address, system).await;
+    let [process] = collector.named([&*format!("process {address}")]).await;
+    assert_eq!(reply.parent, process.id);
     // The broker has carried it.
     assert_eq!(parts(answer.header("traceparent")), [TRACE, &*reply.id, "01"]);
 }

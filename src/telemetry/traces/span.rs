@@ -4,10 +4,10 @@ use http::HeaderValue;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, Status};
 use opentelemetry_sdk::trace::Span;
-use sidespan_bridge::{Error, Receipt, Settlement};
+use sidespan_bridge::{Error, Message, Receipt, Settlement};
 
 use super::attributes::{ERROR_TYPE, HTTP_STATUS, error_type, position};
-use crate::telemetry::context::Traceparent;
+use crate::telemetry::context::{self, Traceparent};
 
 /// A publish until the broker has answered.
 pub(super) struct Sending {
@@ -35,6 +35,15 @@ impl Processing {
     /// Returns the context that its target is called with, as `traceparent`.
     pub fn header(&self) -> Option<HeaderValue> {
         HeaderValue::try_from(Traceparent::of(self.0.span_context())?.to_string()).ok()
+    }
+
+    /// Has the answer to a request go on from the attempt, unless whoever answered went on from it already.
+    pub fn leads_to(&self, answer: &mut Message) {
+        let Some(own) = Traceparent::of(self.0.span_context()) else { return };
+        let known = context::of(&answer.headers);
+        if known.is_none_or(|known| known.trace_id() != own.trace_id()) {
+            context::set(&mut answer.headers, own);
+        }
     }
 
     /// Notes the status that the target answered.

@@ -12,6 +12,7 @@
 mod b3;
 mod traceparent;
 
+use bytes::Bytes;
 use sidespan_bridge::Header;
 
 pub use traceparent::Traceparent;
@@ -64,7 +65,7 @@ pub fn tidy(headers: &mut Vec<Header>) {
 
 /// Puts a context into the headers, in the place of the one that they have.
 pub(super) fn set(headers: &mut Vec<Header>, context: Traceparent) {
-    let value = context.to_string().into();
+    let value = Bytes::copy_from_slice(&context.text());
     match headers.iter_mut().find(|header| Kind::of(&header.name) == Some(Kind::Parent)) {
         Some(header) => header.value = value,
         None => headers.push(Header { name: TRACEPARENT.into(), value }),

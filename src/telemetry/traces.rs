@@ -44,7 +44,7 @@ use crate::config::{Otlp, Telemetry};
 
 /// Makes the spans of a process, or none. Clones are cheap.
 #[derive(Clone, Default)]
-pub struct Traces(Option<SdkTracer>);
+pub struct Traces(Option<(SdkTracer, f64)>);
 
 impl Traces {
     /// Begins to tell a collector, if one is configured that takes traces: within a Tokio runtime, in a task of
@@ -53,13 +53,13 @@ impl Traces {
         let Some(otlp) = telemetry.otlp.as_ref().filter(|otlp| otlp.traces) else {
             return (Self::default(), None);
         };
-        let (tracer, exporting) = begin(otlp, telemetry.ratio, service);
-        (Self(Some(tracer)), Some(exporting))
+        let (tracer, exporting) = begin(otlp, service);
+        (Self(Some((tracer, telemetry.ratio))), Some(exporting))
     }
 
     /// Makes the tracer of one bridge; none where there are no traces.
     pub fn of(&self, broker: Broker) -> Option<Tracer> {
-        self.0.as_ref().map(|tracer| Tracer::new(tracer.clone(), broker))
+        self.0.as_ref().map(|(tracer, ratio)| Tracer::new(tracer.clone(), *ratio, broker))
     }
 }
 
@@ -77,7 +77,7 @@ pub fn traced(bridge: Arc<dyn Bridge>, tracer: Option<&Tracer>) -> Arc<dyn Bridg
     }
 }
 
-fn begin(otlp: &Otlp, ratio: f64, service: &str) -> (SdkTracer, Exporting) {
+fn begin(otlp: &Otlp, service: &str) -> (SdkTracer, Exporting) {
     let resource = Resource::builder_empty()
         .with_service_name(service.to_owned())
         .with_attributes([
@@ -90,7 +90,8 @@ fn begin(otlp: &Otlp, ratio: f64, service: &str) -> (SdkTracer, Exporting) {
         .build();
     let (queue, exporting) = export::start(otlp.clone(), &resource);
     let provider = SdkTracerProvider::builder()
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
+        // Of traces that begin here, only those that are to be recorded get so far.
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
         .with_span_processor(queue)
         .with_resource(resource)
         .build();

@@ -14,7 +14,7 @@ pub struct Traceparent {
 
 impl Traceparent {
     /// Makes one of its parts; none where an id is all zeros.
-    pub(super) fn new(trace: TraceId, span: SpanId, sampled: bool) -> Option<Self> {
+    pub(crate) fn new(trace: TraceId, span: SpanId, sampled: bool) -> Option<Self> {
         let is_valid = trace != TraceId::INVALID && span != SpanId::INVALID;
         is_valid.then(|| Self { trace, span, flags: TraceFlags::default().with_sampled(sampled) })
     }
@@ -51,6 +51,18 @@ impl Traceparent {
         self.trace
     }
 
+    /// Writes it: each message that is traced has it, so without the machinery of formatting.
+    pub(crate) fn text(&self) -> [u8; LENGTH] {
+        let mut text = *b"00-                                -                -  ";
+        let (trace, span, flags) = (self.trace.to_bytes(), self.span.to_bytes(), [self.flags.to_u8()]);
+        for (bytes, begin) in [(&trace[..], 3), (&span, 36), (&flags, 53)] {
+            let places = text.iter_mut().skip(begin);
+            let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+            places.zip(digits).for_each(|(place, digit)| *place = hex(digit));
+        }
+        text
+    }
+
     /// Returns it as a span of another process.
     pub(crate) fn remote(&self, state: TraceState) -> SpanContext {
         SpanContext::new(self.trace, self.span, self.flags, true, state)
@@ -59,8 +71,14 @@ impl Traceparent {
 
 impl fmt::Display for Traceparent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", self.trace, self.span, self.flags.to_u8())
+        // Digits and hyphens.
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
+}
+
+/// The digit of a number below 16.
+fn hex(digit: u8) -> u8 {
+    if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }
 }
 
 /// The specification knows no upper case here.

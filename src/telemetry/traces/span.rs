@@ -34,7 +34,7 @@ pub struct Processing(pub(super) Box<Span>);
 impl Processing {
     /// Returns the context that its target is called with, as `traceparent`.
     pub fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(Traceparent::of(self.0.span_context())?.to_string()).ok()
+        HeaderValue::from_bytes(&Traceparent::of(self.0.span_context())?.text()).ok()
     }
 
     /// Has the answer to a request go on from the attempt, unless whoever answered went on from it already.

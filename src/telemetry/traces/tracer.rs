@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, TraceContextExt, TraceState, Tracer as _};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::{SdkTracer, Span};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer, Span};
 use sidespan_bridge::{Delivery, Message, Position, Topic, Verdict};
 use url::Url;
 
@@ -32,6 +32,8 @@ pub struct Tracer(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     tracer: SdkTracer,
+    /// How many of the traces that begin here are recorded, of 1.
+    ratio: f64,
     system: &'static str,
     broker: Broker,
 }
@@ -56,8 +58,18 @@ pub struct Attempt<'a> {
 }
 
 impl Tracer {
-    pub(super) fn new(tracer: SdkTracer, broker: Broker) -> Self {
-        Self(Arc::new(Inner { tracer, system: system(broker.kind), broker }))
+    pub(super) fn new(tracer: SdkTracer, ratio: f64, broker: Broker) -> Self {
+        Self(Arc::new(Inner { tracer, ratio, system: system(broker.kind), broker }))
+    }
+
+    /// Decides about a trace that begins here. One that is not recorded has ids all the same; the SDK would take a
+    /// microsecond to tell them.
+    fn unrecorded(&self) -> Option<Traceparent> {
+        let ids = RandomIdGenerator::default();
+        let (trace, span) = (ids.new_trace_id(), ids.new_span_id());
+        let [.., a, b, c, d] = trace.to_bytes();
+        let drawn = f64::from(u32::from_be_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0);
+        if drawn < self.0.ratio { None } else { Traceparent::new(trace, span, false) }
     }
 
     /// Begins to send messages, and gives them the context of that. None where it is not recorded.
@@ -70,8 +82,13 @@ impl Tracer {
         if shared.is_some_and(|parent| !parent.is_sampled()) {
             return None;
         }
-        let state = state(&first.headers);
-        let parent = shared.map(|parent| (parent, state));
+        if shared.is_none()
+            && let Some(own) = self.unrecorded()
+        {
+            batch.iter_mut().for_each(|message| context::set(&mut message.headers, own));
+            return None;
+        }
+        let parent = shared.map(|parent| (parent, state(&first.headers)));
         let span = self.begin("send", SpanKind::Producer, Place::Topic(topic), parent);
         if let Some(own) = Traceparent::of(span.span_context()) {
             batch.iter_mut().for_each(|message| context::set(&mut message.headers, own));
@@ -117,7 +134,11 @@ impl Tracer {
     /// Notes that a message has come. Returns the context that it is settled in, where it is recorded.
     pub(super) fn receive(&self, delivery: &mut Delivery, group: Option<&str>) -> Option<Received> {
         let parent = context::of(&delivery.message.headers);
-        if parent.is_some_and(|parent| !parent.is_sampled()) {
+        let is_unrecorded = match parent {
+            Some(parent) => !parent.is_sampled(),
+            None => self.unrecorded().is_some(),
+        };
+        if is_unrecorded {
             return None;
         }
         let known = parent.map(|parent| (parent, state(&delivery.message.headers)));
@@ -188,7 +209,7 @@ impl Tracer {
         place: Place<'_>,
         parent: Option<(Traceparent, TraceState)>,
     ) -> Span {
-        let Inner { tracer, system, broker } = &*self.0;
+        let Inner { tracer, ratio: _, system, broker } = &*self.0;
         let context = match parent {
             Some((parent, state)) => Context::new().with_remote_span_context(parent.remote(state)),
             None => Context::new(),

@@ -100,12 +100,17 @@ pub(crate) async fn watch() -> Result<(), Failed> {
         }
     });
     let (mut orders, mut began) = (Orders::new(), Instant::now());
+    // The one that comes and goes has gaps of its own.
+    let added = format!("/{STEADY}").into_bytes();
     while let Some(order) = orders.next::<Order>().await? {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let gaps = match order {
             Order::Begin => Vec::new(),
-            Order::Tell => seen.values().map(|times| largest(began, times, now)).collect(),
+            Order::Tell => {
+                let steady = seen.iter().filter(|(path, _)| ***path != *added);
+                steady.map(|(_, times)| largest(began, times, now)).collect()
+            }
         };
         seen.values_mut().for_each(Vec::clear);
         began = now;

@@ -55,38 +55,17 @@ async fn gateway(plane: &Plane) {
     let before = pods(plane, "gateway").await;
     assert!(!before.is_empty() && before.iter().all(is_ready), "{before:?}");
 
-    let arguments = [
-        "upgrade",
-        "shop",
-        GATEWAY,
-        "--values",
-        values,
-        "--set",
-        "replicaCount=3,config.rollout=restart",
-        "--wait",
-        "--timeout",
-        "2m",
-    ];
-    succeeded("helm upgrade", &plane.helm("gateway", &arguments).await);
+    let upgrade = async |settings: &str, timeout: &str| {
+        let to = ["upgrade", "shop", GATEWAY, "--values", values, "--set", settings];
+        plane.helm("gateway", &[&to[..], &["--wait", "--timeout", timeout]].concat()).await
+    };
+    succeeded("helm upgrade", &upgrade("replicaCount=3,config.rollout=restart", "2m").await);
     let upgraded = pods(plane, "gateway").await;
     assert_eq!(upgraded.iter().filter(|pod| is_ready(pod)).count(), 3, "{upgraded:?}");
 
     // What Kubernetes refuses leaves what runs alone.
-    let arguments = [
-        "upgrade",
-        "shop",
-        GATEWAY,
-        "--values",
-        values,
-        "--set",
-        "podSecurityContext.runAsNonRoot=false",
-        "--set",
-        "securityContext.runAsNonRoot=false",
-        "--wait",
-        "--timeout",
-        "20s",
-    ];
-    let refused = plane.helm("gateway", &arguments).await;
+    let careless = "podSecurityContext.runAsNonRoot=false,securityContext.runAsNonRoot=false";
+    let refused = upgrade(careless, "20s").await;
     assert!(!refused.success, "{}", refused.output);
     assert!(pods(plane, "gateway").await.iter().filter(|pod| is_ready(pod)).count() >= 3);
 
